@@ -84,7 +84,16 @@ class SpoolError(ClewError):
 
 
 class SpoolFullError(SpoolError):
-    """A declared bound, or the disk itself, leaves no room for another segment."""
+    """A declared bound, or the disk itself, leaves no room for another segment.
+
+    Args:
+        message: What was wrong.
+        reason: ``"spool_full"`` for the declared bound, ``"disk_full"`` for the disk.
+    """
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
 
 
 class SpoolFormatError(SpoolError):

@@ -1,0 +1,168 @@
+"""The files of one producer, who owns them, and how to find all producers of a spool.
+
+Layout::
+
+    <spool>/                          mode 0700
+      <service>/
+        <producer uuid>/              mode 0700
+          producer.json               who writes here (service, pid, host, boot id, start, versions)
+          lock                        held by the writer (POSIX lockf) for as long as it lives
+          agent.lock                  held by the one agent that ships this directory
+          0000000001.seg …            segments, by number
+          cursor-<sink>               how far each sink has come
+          closed                      written by a writer that ended in good order
+
+Why POSIX ``lockf``: the kernel releases it at the death of its process, whatever the cause, and
+a forked child does not inherit it (``flock`` is inherited, so an orphan would look alive). Its
+trap: closing *any* descriptor of the file drops the lock, so a process never opens the lock file
+of its own producer a second time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clew.errors import SpoolError
+from clew.ids import uuid7
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = [
+    "FileLock",
+    "create_producer_directory",
+    "is_locked",
+    "make_private_directory",
+    "new_producer_id",
+    "producer_directories",
+    "segment_name",
+    "segment_numbers",
+]
+
+PRODUCER_FILE = "producer.json"
+LOCK_FILE = "lock"
+AGENT_LOCK_FILE = "agent.lock"
+CLOSED_FILE = "closed"
+AGENTS_DIRECTORY = ".agents"
+
+_LOW_48_BITS = (1 << 48) - 1
+_SEGMENT_NAME = re.compile(r"(\d{10})\.seg")
+_UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+def new_producer_id(time_ns: int) -> str:
+    """Mint a producer's id: a UUIDv7 whose low 48 bits are zero, free for positions."""
+    text = uuid7(time_ns)
+    return text[:24] + "0" * 12
+
+
+def create_producer_directory(spool: Path, service: str, producer: str) -> Path:
+    """Make the directory of a new producer.
+
+    Args:
+        spool: Root of the spool; made when missing.
+        service: Name of the service; characters that a file name cannot hold are replaced.
+        producer: The producer's id.
+
+    Returns:
+        The directory, empty, mode 0700.
+
+    Raises:
+        SpoolError: It cannot be made or written to.
+    """
+    name = _UNSAFE.sub("_", service).strip(".") or "_"
+    directory = spool / name / producer
+    make_private_directory(directory)
+    return directory
+
+
+def make_private_directory(directory: Path) -> None:
+    """Make *directory* and its parents, readable by their owner alone.
+
+    Raises:
+        SpoolError: It cannot be made, or is not writable.
+    """
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except OSError as error:
+        message = f"cannot create {directory}: {error.strerror or error}"
+        raise SpoolError(message, hint="set CLEW_SPOOL_DIR or CLEW_DATA_DIR to a directory you may write to") from error
+    if not os.access(directory, os.W_OK | os.X_OK):
+        message = f"{directory} is not writable"
+        raise SpoolError(message, hint="set CLEW_SPOOL_DIR or CLEW_DATA_DIR to a directory you may write to")
+
+
+def producer_directories(spool: Path) -> Iterator[Path]:
+    """Find the directory of every producer, in no order; a spool that is not there has none."""
+    with contextlib.suppress(FileNotFoundError), os.scandir(spool) as services:
+        for service in services:
+            if service.name.startswith(".") or not service.is_dir():
+                continue
+            with contextlib.suppress(FileNotFoundError), os.scandir(service.path) as producers:
+                yield from (Path(entry.path) for entry in producers if entry.is_dir())
+
+
+def segment_name(number: int) -> str:
+    """Name the file of segment *number*."""
+    return f"{number:010d}.seg"
+
+
+def segment_numbers(directory: Path) -> list[int]:
+    """List the numbers of the segments in *directory*, rising; none if it is gone."""
+    try:
+        names = os.listdir(directory)
+    except FileNotFoundError:
+        return []
+    return sorted(int(match[1]) for name in names if (match := _SEGMENT_NAME.fullmatch(name)))
+
+
+class FileLock:
+    """A POSIX lock on a file, held until ``release`` or the death of the process.
+
+    Args:
+        path: The file; made when missing, mode 0600.
+
+    Raises:
+        SpoolError: The file cannot be opened.
+    """
+
+    def __init__(self, path: Path) -> None:
+        try:
+            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            message = f"cannot open the lock {path}: {error.strerror or error}"
+            raise SpoolError(message) from error
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free; never waits."""
+        try:
+            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            return False
+        return True
+
+    def release(self) -> None:
+        """Give the lock up and close the file; a second call does nothing."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+
+def is_locked(path: Path) -> bool:
+    """Ask whether another process holds the lock on *path*.
+
+    Never ask about a lock of this process: the answer would be no, and asking would drop it.
+    """
+    try:
+        lock = FileLock(path)
+    except SpoolError:
+        return False
+    try:
+        return not lock.acquire()
+    finally:
+        lock.release()

@@ -1,0 +1,84 @@
+"""What a producer could not accept: counted by reason, in a file that survives it.
+
+The counts live in a page-sized memory map, so that a killed producer's losses are still
+known. The reader of the file is the agent.
+
+Layout of ``losses`` (little-endian)::
+
+    0           8        16       24
+    ┌───────────┬────────┬────────┬──── … one u64 for each reason, in the order of ``REASONS``
+    │ CLEWLOSS  │ u64    │ u64    │
+    └───────────┴────────┴────────┴────
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from itertools import count
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["LOSSES_FILE", "REASONS", "Losses", "read_losses"]
+
+LOSSES_FILE = "losses"
+REASONS: Final = ("spool_full", "disk_full", "disk_error", "oversize", "unencodable", "closed")
+"""Why an event can be lost before it is on the spool; the order is part of the format, append only."""
+
+_MAGIC = b"CLEWLOSS"
+_SLOT = struct.Struct("<Q")
+
+
+class Losses:
+    """Count losses by reason, in memory and on disk.
+
+    Args:
+        directory: The producer's directory.
+
+    Threads:
+        ``add`` may be called from any thread and re-entrantly: ``next`` on an
+        ``itertools.count`` is atomic, and a store out of order is put right by the next one
+        or by ``save``.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        fd = os.open(directory / LOSSES_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(fd, 0, mmap.PAGESIZE)
+            self._map = mmap.mmap(fd, mmap.PAGESIZE)
+        finally:
+            os.close(fd)
+        self._map[:8] = _MAGIC
+        self._counters = {reason: count(1) for reason in REASONS}
+
+    def add(self, reason: str) -> int:
+        """Count one loss; return how many there are now for this *reason*."""
+        total = next(self._counters[reason])
+        _SLOT.pack_into(self._map, 8 + 8 * REASONS.index(reason), total)
+        return total
+
+    def totals(self) -> dict[str, int]:
+        """Return the losses by reason, without the reasons that never occurred."""
+        # A count tells its next value only through its pickle form.
+        totals = {reason: int(counter.__reduce__()[1][0]) - 1 for reason, counter in self._counters.items()}  # pyright: ignore
+        return {reason: total for reason, total in totals.items() if total}
+
+    def save(self) -> None:
+        """Store every count again, which heals a store that came out of order."""
+        for reason, total in self.totals().items():
+            _SLOT.pack_into(self._map, 8 + 8 * REASONS.index(reason), total)
+
+
+def read_losses(directory: Path) -> dict[str, int]:
+    """Read a producer's losses by reason; empty when it has none or never began to count."""
+    try:
+        raw = (directory / LOSSES_FILE).read_bytes()
+    except FileNotFoundError:
+        return {}
+    if raw[:8] != _MAGIC:
+        return {}
+    totals = {reason: _SLOT.unpack_from(raw, 8 + 8 * index)[0] for index, reason in enumerate(REASONS)}
+    return {reason: total for reason, total in totals.items() if total}

@@ -1,0 +1,360 @@
+"""Append events to a producer's log; when ``append`` returns, no death of the process loses them.
+
+The hot path takes no lock, allocates no file and makes no system call: it frames the payload and
+stores it into the current segment with one atomic C call (see ``segment``). A background thread,
+the *flusher*, does everything slow ahead of time: it makes the next segment ready, faults its pages
+in, and brings data to the disk itself every 100 ms, which bounds what a power failure can take.
+
+When a burst outruns the flusher, the caller makes the next segment itself. Two threads may then make
+one each; linking decides, and the loser's is removed unused.
+
+At a declared bound nothing is overwritten: the newest event is dropped, counted by reason, and the
+caller goes on at once.
+
+Before: ``process`` hands over one encoded event. After: ``reader``, in the agent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+import time
+from itertools import count
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import _thread
+
+from clew.errors import SpoolError, SpoolFullError
+from clew.spool.directory import (
+    CLOSED_FILE,
+    LOCK_FILE,
+    PRODUCER_FILE,
+    FileLock,
+    create_producer_directory,
+    new_producer_id,
+    producer_directories,
+)
+from clew.spool.format import HEADER_BYTES, MAX_SEGMENT_BYTES, RECORD_HEADER_BYTES, frame
+from clew.spool.losses import Losses
+from clew.spool.segment import Segment
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Bounds", "Writer"]
+
+MIN_SEGMENT_BYTES = 64 * 1024
+PREPARE_AT = 0.25  # share of the current segment that is used when the next one is made ready
+POPULATE_AHEAD_BYTES = 1024 * 1024
+REFUSAL_HOLDS_S = 1.0
+POPULATE_PAUSE_S = 0.0005  # between steps, so that the application's threads get the interpreter
+
+
+class Bounds:
+    """How much room the whole spool may take on this host.
+
+    Args:
+        spool: Root of the spool; the segments of all its producers count.
+        max_bytes: Upper bound of their sum.
+        keep_free_bytes: Free space to leave on the file system.
+    """
+
+    def __init__(self, spool: Path, *, max_bytes: int, keep_free_bytes: int) -> None:
+        self._spool = spool
+        self._max_bytes = max_bytes
+        self._keep_free_bytes = keep_free_bytes
+        self._refusal: SpoolFullError | None = None
+        self._refused_until = 0.0
+
+    def check(self, wanted_bytes: int) -> None:
+        """Make sure that *wanted_bytes* more may be used.
+
+        A refusal holds for a second, so that callers who meet it do not each walk the spool.
+
+        Raises:
+            SpoolFullError: They may not.
+        """
+        now = time.monotonic()
+        if self._refusal is not None and now < self._refused_until:
+            raise self._refusal
+        self._refusal = self._refuse(wanted_bytes)
+        if self._refusal is not None:
+            self._refused_until = now + REFUSAL_HOLDS_S
+            raise self._refusal
+
+    def _refuse(self, wanted_bytes: int) -> SpoolFullError | None:
+        disk = os.statvfs(self._spool)
+        free = disk.f_bavail * disk.f_frsize
+        if free - wanted_bytes < self._keep_free_bytes:
+            message = f"only {free} bytes are free below {self._spool}, and {self._keep_free_bytes} are to be kept free"
+            return SpoolFullError(message, reason="disk_full")
+        used = spool_bytes(self._spool)
+        if used + wanted_bytes > self._max_bytes:
+            message = f"the spool {self._spool} holds {used} of at most {self._max_bytes} bytes"
+            return SpoolFullError(message, reason="spool_full")
+        return None
+
+
+def spool_bytes(spool: Path) -> int:
+    """Add up the sizes of all segments of all producers, in bytes."""
+    total = 0
+    for directory in producer_directories(spool):
+        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
+            for entry in entries:
+                if entry.name.endswith(".seg"):
+                    with contextlib.suppress(FileNotFoundError):
+                        total += entry.stat().st_size
+    return total
+
+
+class Writer:
+    """Own one producer's directory and append to it.
+
+    Args:
+        spool: Root of the spool.
+        service: Name of the service, the directory's parent.
+        identity: What ``producer.json`` says, encoded; the spool does not look inside.
+        segment_bytes: Size of a segment.
+        bounds: What the spool may take; None for no bound (tests).
+        flush_interval_s: How often what was stored is brought to the disk itself, in seconds.
+
+    Attributes:
+        producer: The producer's id.
+        directory: Its directory.
+        losses: What could not be accepted, by reason.
+
+    Raises:
+        SpoolError: The directory or the first segment cannot be made.
+
+    Threads:
+        ``append`` may be called from any thread, from a signal handler and from a finaliser
+        that interrupts another ``append``. Not after a fork: the child opens a writer of its own.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> writer = Writer(pathlib.Path(tempfile.mkdtemp()), service="docs")
+        >>> writer.append(b'{"message":"hello"}')
+        True
+        >>> writer.close()
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        *,
+        service: str,
+        identity: bytes = b"{}",
+        segment_bytes: int = 4 * 1024 * 1024,
+        bounds: Bounds | None = None,
+        flush_interval_s: float = 0.1,
+    ) -> None:
+        if not MIN_SEGMENT_BYTES <= segment_bytes <= MAX_SEGMENT_BYTES:
+            message = f"segment_bytes is {segment_bytes}, not between {MIN_SEGMENT_BYTES} and {MAX_SEGMENT_BYTES}"
+            raise SpoolError(message)
+        self.producer = new_producer_id(time.time_ns())
+        self.directory = create_producer_directory(spool, service, self.producer)
+        self._segment_bytes = segment_bytes
+        self._bounds = bounds
+        self._numbers = count(1)
+        self._lock = FileLock(self.directory / LOCK_FILE)
+        if not self._lock.acquire():
+            message = f"{self.directory} belongs to another process"
+            raise SpoolError(message)
+        (self.directory / PRODUCER_FILE).write_bytes(identity)
+        self.losses = Losses(self.directory)
+        self._segment = self._first = self._new_segment()
+        self._is_open = True
+        self._flusher = _Flusher(self, interval_s=flush_interval_s)
+        self._flusher.start()
+
+    def append(self, payload: bytes) -> bool:
+        """Store one event; when this returns True it is durable against the death of the process.
+
+        Args:
+            payload: One encoded event, UTF-8.
+
+        Returns:
+            False when it was dropped; the loss has then been counted in ``losses``.
+        """
+        while True:
+            segment = self._segment
+            try:
+                segment.store(frame(payload, segment.salt))
+            except ValueError:
+                # Full, sealed or closed. A thread that comes late may set an older segment again;
+                # that one is sealed, so the next store moves forward from it.
+                following = self._after(segment, len(payload))
+                if following is None:
+                    return False
+                self._segment = following
+            else:
+                return True
+
+    def flush(self, timeout_s: float) -> bool:
+        """Bring everything stored so far to the disk itself.
+
+        Returns:
+            False when the disk did not answer within *timeout_s* seconds or reported an error.
+        """
+        return self._flusher.flush(timeout_s)
+
+    def close(self) -> None:
+        """End in good order: bring all to the disk, mark the directory closed, release the lock."""
+        if not self._is_open:
+            return
+        self._is_open = False
+        self._flusher.stop()
+        self._segment.seal()
+        for segment in self._chain():
+            with contextlib.suppress(OSError):
+                segment.sync()
+            segment.close(unlink=segment.number > self._segment.number)
+        self.losses.save()
+        (self.directory / CLOSED_FILE).touch(mode=0o600)
+        self._lock.release()
+
+    def abandon(self) -> None:
+        """Forget an inherited writer after a fork, leaving its files to the parent."""
+        self._is_open = False
+        self._flusher.stop(join=False)
+        for segment in self._chain():
+            segment.close()
+        self._lock.release()
+
+    def _after(self, segment: Segment, payload_bytes: int) -> Segment | None:
+        """Return the segment that follows *segment*, made here if need be; None drops the event."""
+        if not self._is_open:
+            self.losses.add("closed")
+            return None
+        if payload_bytes + RECORD_HEADER_BYTES + HEADER_BYTES > self._segment_bytes:
+            self.losses.add("oversize")
+            return None
+        following = segment.next
+        if following is None:
+            try:
+                following = self.prepare(segment)
+            except SpoolFullError as error:
+                self.losses.add(error.reason)
+                return None
+            except SpoolError:
+                self.losses.add("disk_error")
+                return None
+        segment.seal()
+        self._flusher.wake()
+        return following
+
+    def prepare(self, segment: Segment) -> Segment:
+        """Make the segment that follows *segment*, unless there is one; return it.
+
+        Raises:
+            SpoolError: It cannot be made; ``SpoolFullError`` for want of room.
+        """
+        if self._bounds is not None:
+            self._bounds.check(self._segment_bytes)
+        mine = self._new_segment()
+        following = segment.link(mine)
+        if following is not mine:
+            mine.close(unlink=True)
+        return following
+
+    def _new_segment(self) -> Segment:
+        number = next(self._numbers)
+        return Segment(
+            self.directory, producer=UUID(self.producer).bytes, number=number, size_bytes=self._segment_bytes
+        )
+
+    def _chain(self) -> list[Segment]:
+        """List the segments still mapped, oldest first."""
+        chain = [self._first]
+        while (following := chain[-1].next) is not None:
+            chain.append(following)
+        return chain
+
+    def maintain(self, *, make_ready: bool = True) -> None:
+        """Do one round of the flusher's duties: sync, retire, make ready, fault in.
+
+        Raises:
+            OSError: The disk refused to take what was stored.
+        """
+        current = self._segment
+        while self._first is not current:
+            self._first.sync()
+            retired, self._first = self._first, self._first.next or current
+            retired.close()
+        current.sync()
+        if make_ready:
+            self._make_ready(current)
+
+    def _make_ready(self, current: Segment) -> None:
+        used = current.used_bytes
+        if used > PREPARE_AT * self._segment_bytes and current.next is None:
+            with contextlib.suppress(SpoolError):
+                # At a bound: the caller that needs the room meets the same refusal and counts the loss.
+                self.prepare(current)
+        for segment, until in ((current, used + POPULATE_AHEAD_BYTES), (current.next, self._segment_bytes)):
+            while segment is not None and segment.populate(until) and self._is_open:
+                time.sleep(POPULATE_PAUSE_S)
+
+
+class _Flusher:
+    """The thread that does the slow work of one writer.
+
+    What: every interval, or when woken, one round of ``Writer.maintain``.
+    Why: the application's threads never open, allocate, map or sync anything.
+    Threads: ``wake`` is one release of a raw lock, so it is safe in a signal handler, where
+    ``threading.Event.set`` could deadlock.
+    """
+
+    def __init__(self, writer: Writer, *, interval_s: float) -> None:
+        self._writer = writer
+        self._interval_s = interval_s
+        self._bell = _thread.allocate_lock()
+        self._bell.acquire()
+        self._is_running = True
+        self._rounds = 0
+        self._failed_rounds = 0
+        self._round_done = threading.Condition()
+        self._thread = threading.Thread(target=self._run, name="clew-flusher", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def wake(self) -> None:
+        with contextlib.suppress(RuntimeError):
+            self._bell.release()
+
+    def stop(self, *, join: bool = True) -> None:
+        self._is_running = False
+        self.wake()
+        if join and self._thread is not threading.current_thread():
+            self._thread.join(timeout=2.0)
+
+    def flush(self, timeout_s: float) -> bool:
+        """Wait for a round that began after this call; True when it brought everything to the disk."""
+        with self._round_done:
+            failed, wanted = self._failed_rounds, self._rounds + 2  # the round under way may have begun before
+            deadline = time.monotonic() + timeout_s
+            while self._rounds < wanted:
+                self.wake()
+                left = deadline - time.monotonic()
+                if left <= 0 or not self._thread.is_alive():
+                    return False
+                self._round_done.wait(min(left, 0.01))
+            return self._failed_rounds == failed
+
+    def _run(self) -> None:
+        while self._is_running:
+            self._bell.acquire(timeout=self._interval_s)
+            failed = False
+            try:
+                self._writer.maintain()
+            except OSError:
+                failed = True
+            except ValueError:
+                return  # the maps were closed under us: the writer is gone
+            with self._round_done:
+                self._rounds += 1
+                self._failed_rounds += failed
+                self._round_done.notify_all()
