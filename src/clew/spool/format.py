@@ -47,6 +47,7 @@ from zlib import crc32
 from clew.errors import SpoolFormatError
 
 __all__ = [
+    "CRC_SLICE_BYTES",
     "FORMAT_VERSION",
     "HEADER_BYTES",
     "MAGIC",
@@ -56,9 +57,10 @@ __all__ = [
     "SegmentHeader",
     "checksum",
     "event_id",
-    "frame",
+    "pack_record",
     "position_of",
     "split_position",
+    "unpack_record",
 ]
 
 Position = NewType("Position", int)
@@ -76,7 +78,7 @@ _OFFSET_MASK = MAX_SEGMENT_BYTES - 1
 _SEGMENT_MAGIC = b"CLEWSEG1"
 _SEGMENT = struct.Struct("<8sHHI16sQQQII")
 _RECORD = struct.Struct("<4sII")
-_pack_record = _RECORD.pack
+pack_record = _RECORD.pack
 unpack_record = _RECORD.unpack_from
 
 
@@ -98,16 +100,6 @@ def checksum(payload: bytes | memoryview, salt: int) -> int:
     for start in range(0, length, CRC_SLICE_BYTES):
         crc = crc32(view[start : start + CRC_SLICE_BYTES], crc)
     return crc
-
-
-def frame(payload: bytes, salt: int) -> bytes:
-    """Put the record header in front of *payload*.
-
-    Example:
-        >>> frame(b"{}", salt=1)[:8]
-        b'\\xf5CLW\\x02\\x00\\x00\\x00'
-    """
-    return _pack_record(MAGIC, len(payload), checksum(payload, salt)) + payload
 
 
 class SegmentHeader(NamedTuple):

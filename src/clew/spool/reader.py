@@ -174,6 +174,8 @@ class Reader:
         """Read the unbroken run of valid records at the position, and move behind it."""
         header = self._header
         assert header is not None
+        if os.pread(self._fd, 1, self._offset) != MAGIC[:1]:
+            return []  # nothing new, seen without reading a window of zeros
         window = os.pread(self._fd, max_bytes, self._offset)
         need = _claimed_bytes(window)
         if len(window) < need <= header.size_bytes - self._offset:

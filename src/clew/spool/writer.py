@@ -23,6 +23,7 @@ import time
 from itertools import count
 from typing import TYPE_CHECKING
 from uuid import UUID
+from zlib import crc32
 
 import _thread
 
@@ -36,20 +37,32 @@ from clew.spool.directory import (
     new_producer_id,
     producer_directories,
 )
-from clew.spool.format import HEADER_BYTES, MAX_SEGMENT_BYTES, RECORD_HEADER_BYTES, frame
+from clew.spool.format import (
+    CRC_SLICE_BYTES,
+    HEADER_BYTES,
+    MAGIC,
+    MAX_SEGMENT_BYTES,
+    RECORD_HEADER_BYTES,
+    checksum,
+    pack_record,
+)
 from clew.spool.losses import Losses
 from clew.spool.segment import Segment
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Bounds", "Writer"]
+__all__ = ["Bounds", "Writer", "own_producers", "spool_bytes"]
 
 MIN_SEGMENT_BYTES = 64 * 1024
 PREPARE_AT = 0.25  # share of the current segment that is used when the next one is made ready
 POPULATE_AHEAD_BYTES = 1024 * 1024
 REFUSAL_HOLDS_S = 1.0
 POPULATE_PAUSE_S = 0.0005  # between steps, so that the application's threads get the interpreter
+
+
+own_producers: set[str] = set()
+"""Ids of the producers that this process writes for; an agent in the same process must not touch their locks."""
 
 
 class Bounds:
@@ -166,6 +179,7 @@ class Writer:
         self.losses = Losses(self.directory)
         self._segment = self._first = self._new_segment()
         self._is_open = True
+        own_producers.add(self.producer)
         self._flusher = _Flusher(self, interval_s=flush_interval_s)
         self._flusher.start()
 
@@ -178,14 +192,16 @@ class Writer:
         Returns:
             False when it was dropped; the loss has then been counted in ``losses``.
         """
+        length = len(payload)
         while True:
             segment = self._segment
+            crc = crc32(payload, segment.salt ^ length) if length <= CRC_SLICE_BYTES else checksum(payload, segment.salt)
             try:
-                segment.store(frame(payload, segment.salt))
+                segment.store(pack_record(MAGIC, length, crc) + payload)
             except ValueError:
                 # Full, sealed or closed. A thread that comes late may set an older segment again;
                 # that one is sealed, so the next store moves forward from it.
-                following = self._after(segment, len(payload))
+                following = self._after(segment, length)
                 if following is None:
                     return False
                 self._segment = following
@@ -213,6 +229,7 @@ class Writer:
             segment.close(unlink=segment.number > self._segment.number)
         self.losses.save()
         (self.directory / CLOSED_FILE).touch(mode=0o600)
+        own_producers.discard(self.producer)
         self._lock.release()
 
     def abandon(self) -> None:
@@ -221,6 +238,7 @@ class Writer:
         self._flusher.stop(join=False)
         for segment in self._chain():
             segment.close()
+        own_producers.discard(self.producer)
         self._lock.release()
 
     def _after(self, segment: Segment, payload_bytes: int) -> Segment | None:

@@ -1,0 +1,6 @@
+"""The process that ships: it reads spools and hands events to sinks.
+
+``supervisor`` finds producers and runs everything; ``log`` is one producer's log as the agent sees
+it; ``worker`` drives one sink; ``openspans`` closes what dead processes left open; ``retry`` and
+``deadletter`` are policy.
+"""

@@ -1,0 +1,143 @@
+"""One producer's log as the agent sees it: is its writer alive, and what has every sink taken.
+
+An agent takes a log by locking ``agent.lock``. When the writer's own lock comes free the writer is
+dead, whatever it died of; the agent then takes that lock as well, and is the writer from then on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+from msgspec import DecodeError, Struct, ValidationError, json
+
+from clew.sinks.base import Producer
+from clew.spool.cursor import Cursor, cursor_path
+from clew.spool.directory import (
+    AGENT_LOCK_FILE,
+    CLOSED_FILE,
+    LOCK_FILE,
+    PRODUCER_FILE,
+    FileLock,
+    segment_name,
+    segment_numbers,
+)
+from clew.spool.format import Position, split_position
+from clew.spool.writer import own_producers
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Identity", "ProducerLog", "read_identity"]
+
+
+class Identity(Struct):
+    """What ``producer.json`` tells; every field may be missing in a damaged directory."""
+
+    service: str = "unknown"
+    environment: str | None = None
+    version: str | None = None
+    pid: int | None = None
+    host: str | None = None
+    boot_id: str | None = None
+    started_at: str | None = None
+
+
+def read_identity(directory: Path) -> Identity:
+    """Read who writes, or wrote, in a producer's *directory*."""
+    try:
+        return json.decode((directory / PRODUCER_FILE).read_bytes(), type=Identity)
+    except (OSError, DecodeError, ValidationError):
+        return Identity(service=directory.parent.name)
+
+
+class ProducerLog:
+    """A producer's directory, owned by this agent.
+
+    Args:
+        directory: The directory.
+
+    Attributes:
+        producer: Whose it is.
+        identity: Who writes, or wrote, there.
+        is_writer_dead: Nobody but this agent writes there any more.
+        is_settled: The last words of a dead writer have been written: its log will not grow.
+
+    Threads:
+        The supervisor owns it; workers read the attributes and advance their own cursor.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.identity = read_identity(directory)
+        self.producer = Producer(directory.name, self.identity.service)
+        self.is_writer_dead = False
+        self.is_settled = False
+        self.cursors: dict[str, Cursor] = {}
+        self._agent_lock: FileLock | None = None
+        self._writer_lock: FileLock | None = None
+
+    def take(self) -> bool:
+        """Become the one agent that ships this log; false if another one does, or it is no log."""
+        try:
+            UUID(self.directory.name)
+        except ValueError:
+            return False
+        if not (self.directory / LOCK_FILE).exists():
+            return False
+        lock = FileLock(self.directory / AGENT_LOCK_FILE)
+        if not lock.acquire():
+            lock.release()
+            return False
+        self._agent_lock = lock
+        return True
+
+    def check_writer(self) -> bool:
+        """Look whether the writer still lives; once it does not, be the writer. True while it lives."""
+        if self.producer.id in own_producers:
+            return True  # opening the lock of our own process would drop it
+        if not self.is_writer_dead:
+            lock = FileLock(self.directory / LOCK_FILE)
+            if lock.acquire():
+                self._writer_lock = lock
+                self.is_writer_dead = True
+            else:
+                lock.release()
+        return not self.is_writer_dead
+
+    @property
+    def ended_well(self) -> bool:
+        """The writer closed its log in good order."""
+        return (self.directory / CLOSED_FILE).exists()
+
+    def cursor(self, sink: str) -> Cursor:
+        """Return the cursor of *sink*, opened at the first call."""
+        if sink not in self.cursors:
+            self.cursors[sink] = Cursor(cursor_path(self.directory, sink))
+        return self.cursors[sink]
+
+    def prune(self, passed_by_all: Position) -> None:
+        """Remove the segments before *passed_by_all*, which every durable cursor has passed."""
+        passed, _ = split_position(passed_by_all)
+        for number in segment_numbers(self.directory):
+            if number < passed:
+                (self.directory / segment_name(number)).unlink(missing_ok=True)
+
+    def remove(self) -> None:
+        """Remove the whole directory; everything in it has been shipped."""
+        self.release()
+        shutil.rmtree(self.directory, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            self.directory.parent.rmdir()  # the service's directory, once it is empty
+
+    def release(self) -> None:
+        """Leave the log to whichever agent comes next."""
+        for cursor in self.cursors.values():
+            cursor.close()
+        self.cursors.clear()
+        for lock in (self._writer_lock, self._agent_lock):
+            if lock is not None:
+                lock.release()
+        self._writer_lock = self._agent_lock = None

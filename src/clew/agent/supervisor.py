@@ -1,0 +1,272 @@
+"""Run the agent: find producers, follow their logs, drive the sinks, clean up behind them.
+
+What: a round every 100 ms looks for new producers, notes which writers have died, closes what they
+left open, removes segments that all sinks have passed, and directories that are shipped whole.
+Why one thread for it: all of this is quick, and none of it may wait for a sink.
+
+Any number of agents may run on one spool; each log is shipped by the one that holds its lock.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+from msgspec import Struct, json
+
+from clew import process
+from clew.agent.log import ProducerLog
+from clew.agent.openspans import OpenSpans
+from clew.agent.worker import SinkHealth, Worker
+from clew.errors import AgentError, ConfigError, SpoolError
+from clew.spool.directory import AGENTS_DIRECTORY, FileLock, make_private_directory, producer_directories
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from clew.config import Settings
+    from clew.sinks.base import Sink
+
+__all__ = ["AgentStatus", "Supervisor", "make_sinks", "read_statuses", "start_in_process"]
+
+ROUND_S = 0.1
+STATUS_INTERVAL_S = 1.0
+IDLE_BEFORE_END_S = 1.0
+AUTO_LOCK = "auto.lock"
+
+
+class AgentStatus(Struct):
+    """What an agent says of itself, once a second, in ``.agents/<id>.json``.
+
+    Attributes:
+        pid: Its process.
+        written_at: When this was written, seconds since the epoch.
+        producers: How many logs it ships.
+        living: How many of their writers are alive.
+        sinks: How each sink is doing.
+    """
+
+    pid: int
+    written_at: float
+    producers: int
+    living: int
+    sinks: list[SinkHealth]
+
+
+class Supervisor:
+    """The agent of one spool.
+
+    Args:
+        settings: Where the spool is, and what to ship to.
+        sinks: The sinks; by default those that the settings name.
+        report: Called with one line for people; by default written to stderr.
+
+    Raises:
+        ConfigError: There is no sink to ship to.
+        SpoolError: The spool directory cannot be written to.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        sinks: list[Sink] | None = None,
+        report: Callable[[str], None] | None = None,
+    ) -> None:
+        self._spool = settings.spool_dir
+        self._report = report or _to_stderr
+        self._agents = self._spool / AGENTS_DIRECTORY
+        make_private_directory(self._agents)
+        self._sinks = make_sinks(settings) if sinks is None else sinks
+        self._logs: dict[str, ProducerLog] = {}
+        self._spans: dict[str, OpenSpans] = {}
+        self._workers = [
+            Worker(sink, logs=self.logs, spool=self._spool, report=self._report) for sink in self._sinks
+        ]
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._status_due = 0.0
+        self._rounds_done = 0
+
+    def logs(self) -> list[ProducerLog]:
+        """Return the logs that this agent ships now."""
+        return list(self._logs.values())
+
+    def healths(self) -> list[SinkHealth]:
+        """Return how each sink is doing."""
+        return [worker.health for worker in self._workers]
+
+    def run(self, *, until_idle: bool = False, is_auto: bool = False) -> None:
+        """Ship until stopped.
+
+        Args:
+            until_idle: End when every producer is gone and everything is shipped.
+            is_auto: Be the one agent that applications start by themselves; ends at once if
+                there is one.
+        """
+        name = AUTO_LOCK if is_auto else f"{uuid4()}.lock"
+        lock = FileLock(self._agents / name)
+        if not lock.acquire():
+            lock.release()
+            return
+        for worker in self._workers:
+            worker.start()
+        try:
+            self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
+        finally:
+            self._end(keep_lock_file=is_auto, name=name)
+            lock.release()
+
+    def start(self) -> None:
+        """Ship in a thread of this process."""
+        self._thread = threading.Thread(target=self.run, name="clew-agent", daemon=True)
+        self._thread.start()
+
+    def stop(self, timeout_s: float = 10.0) -> None:
+        """End after the attempts under way; the rest waits on the disk."""
+        self._stopping.set()
+        if self._thread is not None:
+            self._thread.join(timeout_s)
+
+    def drain(self, timeout_s: float) -> bool:
+        """Wait until every log is shipped that has no living writer; false after *timeout_s* seconds."""
+        deadline = time.monotonic() + timeout_s
+        seen_from = self._rounds_done + 2  # a writer that has just ended is noticed in the next whole round
+        while time.monotonic() < deadline and not self._stopping.wait(ROUND_S / 4):
+            if self._rounds_done >= seen_from and not any(log.is_writer_dead for log in self.logs()):
+                return True
+        return False
+
+    def _rounds(self, status_path: Path, *, until_idle: bool) -> None:
+        idle_since = time.monotonic()
+        while not self._stopping.is_set():
+            self._adopt_new()
+            for log in self.logs():
+                self._look_after(log)
+            self._write_status(status_path)
+            self._rounds_done += 1
+            if self._logs:
+                idle_since = time.monotonic()
+            elif until_idle and time.monotonic() - idle_since > IDLE_BEFORE_END_S:
+                return
+            self._stopping.wait(ROUND_S)
+
+    def _adopt_new(self) -> None:
+        for directory in producer_directories(self._spool):
+            if directory.name in self._logs:
+                continue
+            log = ProducerLog(directory)
+            if log.take():
+                self._spans[directory.name] = OpenSpans(log)
+                self._logs[directory.name] = log
+
+    def _look_after(self, log: ProducerLog) -> None:
+        """Follow one log, settle it when its writer has died, and remove what is shipped."""
+        spans = self._spans[log.producer.id]
+        try:
+            is_alive = log.check_writer()
+            spans.follow()
+            if not is_alive and not log.is_settled:
+                closed = spans.close_all()
+                spans.follow()
+                log.is_settled = True
+                if closed:
+                    self._report(f"closed {closed} spans that {log.identity.service} ({log.identity.pid}) left open")
+        except (OSError, SpoolError) as error:
+            self._report(f"{log.directory}: {error}")
+            return
+        cursors = [log.cursor(sink.name).position for sink in self._sinks]
+        if log.is_settled and all(position >= spans.reached for position in cursors):
+            self._remove(log)
+        else:
+            log.prune(min([spans.position, *cursors]))
+
+    def _remove(self, log: ProducerLog) -> None:
+        del self._logs[log.producer.id]
+        self._spans.pop(log.producer.id).end()
+        log.remove()
+
+    def _write_status(self, path: Path) -> None:
+        now = time.monotonic()
+        if now < self._status_due:
+            return
+        self._status_due = now + STATUS_INTERVAL_S
+        living = sum(not log.is_writer_dead for log in self.logs())
+        status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths())
+        temporary = path.with_suffix(".tmp")
+        temporary.write_bytes(json.encode(status))
+        temporary.replace(path)
+
+    def _end(self, *, keep_lock_file: bool, name: str) -> None:
+        for worker in self._workers:
+            worker.stop()
+        for worker in self._workers:
+            worker.join(timeout=10.0)
+        for log in self.logs():
+            self._spans.pop(log.producer.id).end()
+            log.release()
+        self._logs.clear()
+        (self._agents / name.replace(".lock", ".json")).unlink(missing_ok=True)
+        if not keep_lock_file:
+            (self._agents / name).unlink(missing_ok=True)
+
+
+def make_sinks(settings: Settings) -> list[Sink]:
+    """Make the sinks that *settings* name.
+
+    Raises:
+        ConfigError: They name none.
+        AgentError: A library that a sink needs is not installed.
+    """
+    if settings.dsn is None:
+        message = "there is nowhere to ship to"
+        raise ConfigError(message, hint="set CLEW_DSN (or --dsn) to a PostgreSQL, or run `clew up`")
+    try:
+        from clew.sinks.postgres import PostgresSink
+        from clew.store.migrate import migrate
+    except ImportError as error:
+        message = f"shipping to PostgreSQL needs {error.name}"
+        raise AgentError(message, hint="pip install 'clew[agent]'") from error
+    return [PostgresSink(settings.dsn, prepare=migrate)]
+
+
+def read_statuses(spool: Path) -> list[AgentStatus]:
+    """Read what the agents of *spool* last said of themselves."""
+    statuses: list[AgentStatus] = []
+    for path in sorted((spool / AGENTS_DIRECTORY).glob("*.json")):
+        try:
+            statuses.append(json.decode(path.read_bytes(), type=AgentStatus))
+        except (OSError, ValueError):
+            continue  # removed or replaced while we looked
+    return statuses
+
+
+def start_in_process(settings: Settings) -> Supervisor:
+    """Run the agent in a thread of the application, for places where a second process cannot be.
+
+    At exit it gets five seconds to ship what the process left.
+
+    Raises:
+        ConfigError: There is no sink to ship to.
+        AgentError: A library that a sink needs is not installed.
+    """
+    supervisor = Supervisor(settings)
+    supervisor.start()
+
+    def finish() -> None:
+        process.shutdown()
+        supervisor.drain(timeout_s=5.0)
+        supervisor.stop()
+
+    atexit.register(finish)
+    return supervisor
+
+
+def _to_stderr(line: str) -> None:
+    print(f"clew agent: {line}", file=sys.stderr, flush=True)

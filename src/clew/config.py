@@ -1,0 +1,186 @@
+"""The settings: one frozen object, resolved once.
+
+Where a setting comes from, first hit wins: an argument of ``clew.configure`` or of a command,
+the environment (``CLEW_`` and the setting's name), ``clew.toml`` (in the working directory, or
+where ``CLEW_CONFIG`` points), the default.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, Final, Literal
+
+from msgspec import Struct, ValidationError, convert, field
+from msgspec.structs import fields as struct_fields
+
+from clew.errors import ConfigError
+from clew.record import LEVELS
+
+__all__ = ["Settings", "data_dir", "load"]
+
+PREFIX: Final = "CLEW_"
+MIB: Final = 1024 * 1024
+
+
+class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Every setting, resolved.
+
+    Attributes:
+        service: Name of the service that emits.
+        environment: Where it runs, such as ``"prod"``; None when not told.
+        version: Its version; None when not told.
+        data_dir: Where clew keeps its data: the spool and the embedded PostgreSQL.
+        spool_dir: Root of the spool; ``<data_dir>/spool`` unless told otherwise.
+        dsn: PostgreSQL to ship to, as a libpq URL; None for none.
+        agent: Who ships: ``"auto"``, ``"external"`` or ``"in-process"``.
+        level: Events below this level are not emitted.
+        capture: Whether ``@traceable`` and ``span`` record inputs and outputs.
+        propagate: What carries the context into threads: ``"executors"``, ``"threads"``.
+        redact: Further field names whose values never reach the disk.
+        redact_allow: Field names that are never redacted.
+        max_field_bytes: Longest string to keep whole.
+        max_event_bytes: Largest event.
+        segment_bytes: Size of a spool segment.
+        spool_max_bytes: What the spools of this host may take together.
+        spool_keep_free_bytes: Free disk space to leave.
+        flush_interval_s: How often the spool is brought to the disk itself, in seconds.
+        host: Address the server listens at.
+        port: Port the server listens at.
+        token: Bearer token that the server asks for; needed for any host but loopback.
+    """
+
+    service: str
+    data_dir: Path
+    spool_dir: Path
+    environment: str | None = None
+    version: str | None = None
+    dsn: str | None = None
+    agent: Literal["auto", "external", "in-process"] = "auto"
+    level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
+    capture: bool = True
+    propagate: tuple[str, ...] = ("executors",)
+    redact: tuple[str, ...] = ()
+    redact_allow: tuple[str, ...] = ()
+    max_field_bytes: int = 32 * 1024
+    max_event_bytes: int = 256 * 1024
+    segment_bytes: int = 4 * MIB
+    spool_max_bytes: int = 1024 * MIB
+    spool_keep_free_bytes: int = 256 * MIB
+    flush_interval_s: float = 0.1
+    host: str = "127.0.0.1"
+    port: int = 4319
+    token: str | None = field(default=None)
+
+    def __repr__(self) -> str:
+        """Show the settings without what is secret in them."""
+        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name not in {"dsn", "token"}}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())}, dsn=…, token=…)"
+
+
+def data_dir() -> Path:
+    """Return where clew keeps its data when nothing else is told.
+
+    ``CLEW_DATA_DIR``, else ``$XDG_DATA_HOME/clew``, else ``~/.local/share/clew`` (macOS:
+    ``~/Library/Application Support/clew``).
+    """
+    if told := os.environ.get(f"{PREFIX}DATA_DIR"):
+        return Path(told).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Application Support" / "clew"
+    shared = os.environ.get("XDG_DATA_HOME")
+    return (Path(shared) if shared else Path.home() / ".local" / "share") / "clew"
+
+
+def load(**told: Any) -> Settings:
+    """Resolve the settings.
+
+    Args:
+        told: Settings given by the program, by name; None means not told.
+
+    Returns:
+        The settings, complete.
+
+    Raises:
+        ConfigError: A name is unknown or a value malformed; says which and where it was told.
+
+    Example:
+        >>> load(service="rag-api", level="INFO").level
+        'INFO'
+    """
+    names = [entry.name for entry in struct_fields(Settings)]
+    arguments = {name: value for name, value in told.items() if value is not None}
+    for name in arguments:
+        if name not in names:
+            message = f"there is no setting {name!r}"
+            raise ConfigError(message, hint=f"the settings are {', '.join(names)}")
+    values: dict[str, Any] = {}
+    sources: dict[str, str] = {}
+    for source, layer in (_from_file(names), ("the environment", _from_environment(names)), ("configure", arguments)):
+        values |= layer
+        sources |= dict.fromkeys(layer, source)
+    home = Path(values.setdefault("data_dir", data_dir())).expanduser().absolute()
+    values["data_dir"] = home
+    values["spool_dir"] = Path(values.get("spool_dir") or home / "spool").expanduser().absolute()
+    values.setdefault("service", _program_name())
+    values["level"] = str(values.get("level", "DEBUG")).upper()
+    try:
+        settings = convert(values, Settings, strict=False, dec_hook=_path)
+    except ValidationError as error:
+        raise _explain(error, values, sources) from None
+    if settings.level not in LEVELS:
+        raise ConfigError(f"level is {settings.level!r}", hint=f"use one of {', '.join(LEVELS)}")
+    return settings
+
+
+def _from_environment(names: list[str]) -> dict[str, Any]:
+    told: dict[str, Any] = {}
+    for name in names:
+        text = os.environ.get(PREFIX + name.upper(), "")
+        if text:
+            told[name] = [part.strip() for part in text.split(",") if part.strip()] if name in _LISTS else text
+    return told
+
+
+def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
+    path = Path(os.environ.get(f"{PREFIX}CONFIG", "clew.toml"))
+    try:
+        text = path.read_text("utf-8")
+    except FileNotFoundError:
+        return str(path), {}
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    import tomllib
+
+    try:
+        told = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(f"{path} is not valid TOML: {error}") from error
+    for name in told:
+        if name not in names:
+            raise ConfigError(f"{path} names a setting {name!r} that does not exist", hint=f"use one of {', '.join(names)}")
+    return str(path), told
+
+
+_LISTS: Final = frozenset({"propagate", "redact", "redact_allow"})
+
+
+def _path(kind: type, value: Any) -> Any:
+    if kind is Path:
+        return Path(value)
+    raise NotImplementedError
+
+
+def _explain(error: ValidationError, values: dict[str, Any], sources: dict[str, str]) -> ConfigError:
+    """Turn msgspec's complaint into one about a setting: its name, its value, where it was told."""
+    text, _, place = str(error).partition(" - at `$.")
+    name = place.rstrip("`").partition("[")[0]
+    value = "…" if name in {"dsn", "token"} else repr(values.get(name))
+    return ConfigError(f"the setting {name} is {value} (from {sources.get(name, 'the defaults')}): {text}")
+
+
+def _program_name() -> str:
+    """Name the service after the program when nobody else does."""
+    name = Path(sys.argv[0]).stem if sys.argv and sys.argv[0] else ""
+    return name if name and name not in {"-c", "-m", "__main__"} else "python"

@@ -1,0 +1,308 @@
+"""What there is once in a process: the settings, the open writer, and the guard around emitting.
+
+``emit`` is the boundary that makes emitting safe: whatever goes wrong behind it is counted and
+said once on stderr, and never reaches the application. It opens the spool at the first event,
+and anew in a forked child, which must not write into its parent's log.
+
+Before: ``logger`` and ``tracing``, with what to encode. After: ``spool.writer``, with bytes.
+"""
+
+from __future__ import annotations
+
+import atexit
+import os
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from msgspec import UNSET, json
+
+from clew import clock, config
+from clew.errors import ClewError
+from clew.record import LEVELS, Head, Limits, Origin, encode_event
+from clew.redact import Redactor
+from clew.spool.writer import Bounds, Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clew.config import Settings
+    from clew.context import Context
+
+    Append = Callable[[bytes], bool]
+
+__all__ = ["configure", "emit", "flush", "limits", "settings", "shutdown", "threshold"]
+
+
+class _Process:
+    """The state of this process; there is one."""
+
+    def __init__(self) -> None:
+        self.lock = threading.RLock()
+        self.reset()
+
+    def reset(self) -> None:
+        self.pid = -1
+        self.settings: Settings | None = None
+        self.writer: Writer | None = None
+        self.append: Append | None = None
+        self.origin = Origin("python", UNSET, UNSET)
+        self.limits = Limits(Redactor(), 32 * 1024, 256 * 1024)
+        self.threshold = 0
+        self.said: set[str] = set()
+        self.failures = 0
+        self.next_attempt = 0.0
+        self.has_hooks = False
+        self.is_opening = False
+
+
+_process = _Process()
+
+RETRY_OPEN_S = 5.0
+"""How long to wait before a spool that could not be opened is tried again, in seconds."""
+
+
+def configure(**told: Any) -> Settings:
+    """Set clew up in this process; call it once, at the start.
+
+    Calling it is optional: without it the settings come from the environment at the first
+    event. Calling it again replaces the settings; events go on in a new producer directory.
+
+    Args:
+        told: Settings by name (see ``clew.config.Settings``); None means not told. The usual
+            ones: ``service``, ``environment``, ``version``, ``dsn``, ``agent``, ``level``.
+
+    Returns:
+        The resolved settings.
+
+    Raises:
+        ConfigError: A setting is unknown or malformed.
+        SpoolError: The spool directory cannot be written to.
+
+    Example:
+        >>> import tempfile
+        >>> configure(service="rag-api", data_dir=tempfile.mkdtemp(), agent="external").service
+        'rag-api'
+    """
+    resolved = config.load(**told)
+    with _process.lock:
+        _adopt(resolved)
+        _open()
+    return resolved
+
+
+def settings() -> Settings:
+    """Return the settings in force, resolving them now if nobody has yet."""
+    if _process.settings is None:
+        with _process.lock:
+            if _process.settings is None:
+                _adopt(config.load())
+    assert _process.settings is not None
+    return _process.settings
+
+
+def limits() -> Limits:
+    """Return what an event may hold."""
+    return _process.limits
+
+
+def threshold() -> int:
+    """Return the number of the lowest level that is emitted."""
+    return _process.threshold
+
+
+def emit(head: Head, fields: dict[str, Any], error: BaseException | None, context: Context) -> None:
+    """Encode an event and append it to the spool. Never raises, never waits for a backend.
+
+    Args:
+        head: When, what, how grave.
+        fields: What was told.
+        error: What was raised, if anything.
+        context: The ids in force.
+
+    Threads:
+        Any, and re-entrantly: from signal handlers and finalisers too.
+    """
+    process = _process
+    try:
+        if process.pid != os.getpid() and not (_enter_process() and _is_wanted(head)):
+            return
+        process.append(encode_event(head, fields, error, context, process.origin, process.limits))  # pyright: ignore[reportOptionalCall]
+    except Exception as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
+        _count_failure(failure)
+
+
+def flush(timeout: float = 5.0) -> bool:
+    """Bring every event emitted so far to the disk itself.
+
+    Events are safe from the death of the process as soon as they are emitted; this adds
+    safety from the loss of power. Shipping is the agent's work and is not waited for.
+
+    Args:
+        timeout: Longest wait, in seconds.
+
+    Returns:
+        True when everything is on the disk; False after the timeout or a disk error.
+    """
+    writer = _process.writer
+    return writer is None or _process.pid != os.getpid() or writer.flush(timeout)
+
+
+def shutdown() -> None:
+    """Close the spool in good order; the next event would open it anew. Runs at exit by itself."""
+    with _process.lock:
+        writer, is_ours = _process.writer, _process.pid == os.getpid()
+        _process.writer, _process.append, _process.pid = None, None, -1
+    if writer is not None and is_ours:
+        writer.close()
+
+
+def _adopt(resolved: Settings) -> None:
+    """Put *resolved* in force; the spool is opened apart from that."""
+    if _process.settings == resolved and _process.pid == os.getpid():
+        return
+    shutdown()
+    _process.settings = resolved
+    _process.origin = Origin(resolved.service, resolved.environment or UNSET, resolved.version or UNSET)
+    redactor = Redactor(secret=resolved.redact, allowed=resolved.redact_allow)
+    _process.limits = Limits(redactor, resolved.max_field_bytes, resolved.max_event_bytes)
+    _process.threshold = LEVELS[resolved.level]
+    _process.said.clear()
+    _install_hooks(resolved)
+
+
+def _install_hooks(resolved: Settings) -> None:
+    if resolved.propagate:
+        from clew import propagation
+
+        propagation.install(resolved.propagate)
+    if not _process.has_hooks:
+        _process.has_hooks = True
+        atexit.register(shutdown)
+        if hasattr(os, "register_at_fork"):
+            os.register_at_fork(after_in_child=_after_fork)
+
+
+def _open() -> None:
+    """Open the spool for this process, and see to it that somebody ships.
+
+    Raises:
+        SpoolError: The spool directory cannot be written to.
+    """
+    if _process.writer is not None and _process.pid == os.getpid():
+        return
+    resolved = settings()
+    bounds = Bounds(
+        resolved.spool_dir, max_bytes=resolved.spool_max_bytes, keep_free_bytes=resolved.spool_keep_free_bytes
+    )
+    writer = Writer(
+        resolved.spool_dir,
+        service=resolved.service,
+        identity=_identity(resolved),
+        segment_bytes=resolved.segment_bytes,
+        bounds=bounds,
+        flush_interval_s=resolved.flush_interval_s,
+    )
+    _process.writer, _process.append = writer, writer.append
+    _process.pid = os.getpid()
+    _ensure_shipping(resolved)
+
+
+def _ensure_shipping(resolved: Settings) -> None:
+    if resolved.agent == "external":
+        return
+    if resolved.agent == "in-process":
+        # The one upward arrow of the architecture: the operator asked for the agent inside.
+        from clew.agent.supervisor import start_in_process
+
+        start_in_process(resolved)
+        return
+    from clew import shipping
+
+    notice = shipping.ensure(resolved)
+    if notice:
+        _say(notice)
+
+
+def _is_wanted(head: Head) -> bool:
+    """Judge the first event of a process, which was let through before the settings were known."""
+    return head.kind != "log" or LEVELS[head.level] >= _process.threshold
+
+
+def _enter_process() -> bool:
+    """Open the spool in a process that has none yet: at the first event, or after a fork."""
+    with _process.lock:
+        if _process.pid == os.getpid():
+            return True
+        if _process.is_opening or time.monotonic() < _process.next_attempt:
+            _process.failures += 1
+            return False
+        _process.next_attempt = time.monotonic() + RETRY_OPEN_S
+        _process.is_opening = True  # a signal handler that emits while we open must not open a second time
+        try:
+            _leave_parent()
+            _open()
+        finally:
+            _process.is_opening = False
+        _process.next_attempt = 0.0
+        return True
+
+
+def _leave_parent() -> None:
+    """Let go of a writer that belongs to the process we were forked from."""
+    writer, _process.writer, _process.append = _process.writer, None, None
+    if writer is not None:
+        writer.abandon()
+
+
+def _after_fork() -> None:
+    """Make the state of a forked child sound: its parent's locks and threads are not its own."""
+    _process.lock = threading.RLock()
+    _process.pid = -1
+    _process.next_attempt = 0.0
+
+
+def _identity(resolved: Settings) -> bytes:
+    """Say who writes to this spool directory, for the agent and for people."""
+    return json.encode(
+        {
+            "service": resolved.service,
+            "environment": resolved.environment,
+            "version": resolved.version,
+            "pid": os.getpid(),
+            "host": os.uname().nodename,
+            "boot_id": _boot_id(),
+            "started_at": clock.now(),
+            "python": sys.version.split()[0],
+            "argv0": sys.argv[0] if sys.argv else "",
+        }
+    )
+
+
+def _boot_id() -> str | None:
+    try:
+        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - before pathlib is needed
+            return file.read().strip()
+    except OSError:
+        return None
+
+
+def _count_failure(failure: Exception) -> None:
+    """Count an event that could not be emitted, and say so once for each kind of cause."""
+    _process.failures += 1
+    writer = _process.writer
+    if writer is not None and not isinstance(failure, ClewError):
+        writer.losses.add("unencodable")
+    _say(f"an event could not be emitted: {type(failure).__name__}: {failure}")
+
+
+def _say(text: str) -> None:
+    """Write one line to stderr, once in the life of the process; no logging, which may lead back here."""
+    if text in _process.said:
+        return
+    _process.said.add(text)
+    try:
+        print(f"clew: {text}", file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        return  # no stderr, or it is closed: there is nobody to tell

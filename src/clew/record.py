@@ -1,0 +1,410 @@
+"""The event: what it holds, and how it becomes one line of JSON.
+
+Encoding happens in the caller, so that what is logged is the value at the time of the call.
+The ordinary way is short: look the fields over, build one ``Event``, encode it with msgspec.
+Whatever is refused on that way (a foreign type, NaN, a NUL, a secret's name, an oversize
+text) is rebuilt by ``sanitize`` and flagged; that way never raises.
+
+``Event`` lists the keys of the public format in their order; ``COLUMNS`` the columns of the
+``events`` table in theirs, shared by ``COPY`` and the schema.
+
+Before: ``logger`` or ``tracing``, with message and fields. After: ``process``, with bytes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec import UNSET, Raw, Struct, UnsetType, json
+from msgspec.structs import replace
+
+from clew.catalog import METRIC_FIELDS, STAGE_OF
+from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
+
+if TYPE_CHECKING:
+    from collections.abc import Set
+    from datetime import datetime
+    from types import TracebackType
+
+    from clew.context import Context
+    from clew.redact import Redactor
+
+__all__ = [
+    "COLUMNS",
+    "LEVELS",
+    "Event",
+    "Head",
+    "Limits",
+    "Origin",
+    "encode_error",
+    "encode_event",
+    "encode_value",
+    "is_clean",
+    "stage_of",
+]
+
+LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
+"""Level names and their numbers, as in ``logging``."""
+
+COLUMNS: Final = (
+    ("timestamp", "timestamptz"),
+    ("duration_ms", "float8"),
+    ("cost_usd", "float8"),
+    ("level", "int2"),
+    ("event_id", "uuid"),
+    ("trace_id", "uuid"),
+    ("span_id", "uuid"),
+    ("parent_span_id", "uuid"),
+    ("kind", "text"),
+    ("stage", "text"),
+    ("message", "text"),
+    ("service", "text"),
+    ("environment", "text"),
+    ("version", "text"),
+    ("logger", "text"),
+    ("user_id", "text"),
+    ("request_id", "text"),
+    ("session_id", "text"),
+    ("run_type", "text"),
+    ("status", "text"),
+    ("context", "jsonb"),
+    ("metrics", "jsonb"),
+    ("error", "jsonb"),
+    ("sanitized", "text[]"),
+)
+"""(name, PostgreSQL type) of the columns of ``events``: the one order of ``COPY`` and the schema."""
+
+MAX_CAUSES = 5
+MAX_FRAMES = 50
+
+
+class Event(Struct, frozen=True):
+    """One event in the public format; absent keys are ``UNSET``.
+
+    Attributes:
+        timestamp: When it happened or, for a span, began; UTC.
+        kind: ``"log"``, ``"span_start"`` or ``"span"``.
+        level: A name of ``LEVELS``.
+        message: What happened: a name of the catalogue, or any text; a span's name.
+        trace_id: The trace, a UUID, or None.
+        span_id: The innermost span, or the span itself; a UUID, or None.
+        user_id: On whose behalf, or None.
+        parent_span_id: The parent of a span.
+        request_id: The request.
+        session_id: The conversation.
+        service: The emitting service.
+        environment: Such as ``"prod"``.
+        version: The version of the service.
+        stage: ``"ingestion"``, ``"retrieval"``, ``"generation"``, ``"evaluation"`` or ``"other"``.
+        logger: Name of the logger.
+        run_type: Kind of a span, in LangSmith's words.
+        status: Of a span: ``"running"``, ``"ok"``, ``"error"``, ``"cancelled"`` or ``"aborted"``.
+        context: What was told about the event.
+        metrics: What was measured: numbers by name, units in the names.
+        error: ``{"type", "message", "stack"}`` of what was raised.
+        sanitized: What had to be changed to make the event safe (see ``sanitize``).
+    """
+
+    timestamp: datetime | str
+    kind: str
+    level: str
+    message: str
+    trace_id: str | None
+    span_id: str | None
+    user_id: str | None
+    parent_span_id: str | UnsetType
+    request_id: str | UnsetType
+    session_id: str | UnsetType
+    service: str
+    environment: str | UnsetType
+    version: str | UnsetType
+    stage: str
+    logger: str | UnsetType
+    run_type: str | UnsetType
+    status: str | UnsetType
+    context: dict[str, Any] | Raw
+    metrics: dict[str, Any] | Raw
+    error: dict[str, Any] | Raw | UnsetType
+    sanitized: list[str] | UnsetType
+
+
+class Origin(NamedTuple):
+    """What is the same for all events of a process."""
+
+    service: str
+    environment: str | UnsetType
+    version: str | UnsetType
+
+
+class Limits(NamedTuple):
+    """What an event may hold.
+
+    Attributes:
+        redactor: Which fields lose their values.
+        max_field_bytes: Longest string to keep whole.
+        max_event_bytes: Largest event.
+    """
+
+    redactor: Redactor
+    max_field_bytes: int
+    max_event_bytes: int
+
+
+class Head(NamedTuple):
+    """The part of an event that is not fields.
+
+    Attributes:
+        timestamp: When it happened, UTC.
+        kind: ``"log"``, ``"span_start"`` or ``"span"``.
+        level: A name of ``LEVELS``.
+        message: What happened.
+        logger: Name of the logger.
+        run_type: Kind of a span.
+        status: Status of a span.
+    """
+
+    timestamp: datetime
+    kind: str
+    level: str
+    message: str
+    logger: str | UnsetType = UNSET
+    run_type: str | UnsetType = UNSET
+    status: str | UnsetType = UNSET
+
+
+_encode = json.Encoder().encode
+
+
+def stage_of(message: str, context: Context) -> str:
+    """Name the stage of an event: the catalogue's, else the surrounding span's, else ``"other"``."""
+    return STAGE_OF.get(message) or context.stage or "other"
+
+
+def encode_event(
+    head: Head, fields: dict[str, Any], error: BaseException | None, context: Context, origin: Origin, limits: Limits
+) -> bytes:
+    """Encode one event.
+
+    Args:
+        head: When, what, how grave.
+        fields: What was told. Names of ``METRIC_FIELDS`` become metrics, and so does
+            what a mapping ``metrics`` holds; the rest becomes context.
+        error: What was raised, if anything.
+        context: The ids in force.
+        origin: The emitting service.
+        limits: What an event may hold.
+
+    Returns:
+        One line of compact JSON, UTF-8, at most ``max_event_bytes`` long. The order of keys is
+        that of ``Event``.
+    """
+    told = UNSET if error is None else encode_error(error)
+    plain, metrics, is_safe = _look_over(fields, limits.redactor.harmless)
+    if is_safe:
+        event = _build(head, context, origin, plain, metrics, told, UNSET)
+        try:
+            payload = _encode(event)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            return _encode_unclean(head, plain, metrics, told, context, origin, limits)
+        if len(payload) <= limits.max_field_bytes and not (b"\\" in payload and b"\\u0000" in payload):
+            return payload
+    return _encode_unclean(head, plain, metrics, told, context, origin, limits)
+
+
+def _look_over(fields: dict[str, Any], harmless: Set[str]) -> tuple[dict[str, Any], dict[str, Any], bool]:
+    """Sort *fields* into (context, metrics), and tell whether they can be encoded as they are."""
+    plain: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    is_safe = True
+    for name, value in fields.items():
+        if name in METRIC_FIELDS:
+            metrics[name] = value
+        elif name == "metrics" and isinstance(value, dict):
+            metrics |= value
+        elif name == "context" and isinstance(value, dict):
+            plain |= value
+        else:
+            plain[name] = value
+        if is_safe and name in harmless:
+            kind = type(value)
+            if (
+                kind is str
+                or (kind is int and MIN_INT <= value <= MAX_INT)
+                or (kind is float and value - value == 0.0)  # not so for NaN and the infinities
+                or kind is bool
+                or value is None
+                or kind is Raw
+            ):
+                continue
+            is_safe = (kind is dict or kind is list or kind is tuple) and is_clean(value, harmless)
+        else:
+            is_safe = False
+    return plain, metrics, is_safe
+
+
+def is_clean(value: Any, harmless: Set[str], depth: int = 0) -> bool:
+    """Tell whether a container can be encoded as it is.
+
+    Args:
+        value: A dict, list or tuple.
+        harmless: Field names that are known not to hold secrets.
+        depth: How deep *value* is nested.
+
+    Returns:
+        False at the first thing that needs a closer look: a type that JSON does not know, a
+        number that JSON does not know, a name not yet judged, or too deep a nesting.
+    """
+    if depth > MAX_DEPTH:
+        return False
+    if type(value) is dict:
+        for key in value:
+            if key not in harmless:
+                return False
+        items: Any = value.values()
+    else:
+        items = value
+    for item in items:
+        kind = type(item)
+        if kind is str or kind is bool or item is None or kind is Raw:
+            continue
+        if kind is int:
+            if MIN_INT <= item <= MAX_INT:
+                continue
+            return False
+        if kind is float:
+            if item - item == 0.0:  # not so for NaN and the infinities
+                continue
+            return False
+        if (kind is dict or kind is list or kind is tuple) and is_clean(item, harmless, depth + 1):
+            continue
+        return False
+    return True
+
+
+def encode_value(value: Any, limits: Limits) -> Raw:
+    """Encode a value as it is now, to be placed into an event later.
+
+    Returns:
+        JSON text, safe for every store; at most ``max_field_bytes`` long, else a note of its size.
+    """
+    wrapped = {"value": value}
+    limits.redactor.harmless.add("value")
+    if is_clean(wrapped, limits.redactor.harmless):
+        try:
+            payload = _encode(value)
+        except (TypeError, ValueError, OverflowError, RecursionError):
+            payload = b""
+        if payload and len(payload) <= limits.max_field_bytes and b"\\u0000" not in payload:
+            return Raw(payload)
+    safe = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes).value(value)
+    payload = _encode(safe)
+    if len(payload) > limits.max_event_bytes // 4:
+        payload = _encode({"truncated_bytes": len(payload), "head": payload[:2048].decode("utf-8", "replace")})
+    return Raw(payload)
+
+
+def encode_error(error: BaseException) -> dict[str, Any]:
+    """Describe what was raised: its type, its message, and the frames it went through.
+
+    The frames are walked, not formatted: ``traceback.format_exception`` reads source files and
+    takes 250 µs for nine frames, this a few.
+
+    Returns:
+        ``{"type": name, "message": text, "stack": one frame a line, innermost last}``; causes
+        stand before what they caused, as Python prints them.
+    """
+    parts: list[str] = []
+    seen: set[int] = set()
+    link: BaseException | None = error
+    while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
+        seen.add(id(link))
+        parts.append("\n".join([*_frames(link.__traceback__), f"{_qualified_name(type(link))}: {_text_of(link)}"]))
+        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+    return {"type": type(error).__name__, "message": _text_of(error), "stack": "\n\ncaused\n\n".join(reversed(parts))}
+
+
+def _build(  # noqa: PLR0913 - the parts of an event, assembled in this one place
+    head: Head,
+    context: Context,
+    origin: Origin,
+    fields: dict[str, Any],
+    metrics: dict[str, Any],
+    error: dict[str, Any] | UnsetType,
+    sanitized: list[str] | UnsetType,
+) -> Event:
+    timestamp, kind, level, message, logger, run_type, status = head
+    service, environment, version = origin
+    return Event(
+        timestamp,
+        kind,
+        level,
+        message,
+        context.trace_id,
+        context.span_id,
+        context.user_id,
+        UNSET if context.parent_span_id is None or kind == "log" else context.parent_span_id,
+        UNSET if context.request_id is None else context.request_id,
+        UNSET if context.session_id is None else context.session_id,
+        service,
+        environment,
+        version,
+        STAGE_OF.get(message) or context.stage or "other",
+        logger,
+        run_type,
+        status,
+        fields,
+        metrics,
+        error,
+        sanitized,
+    )
+
+
+def _encode_unclean(  # noqa: PLR0913 - as _build
+    head: Head,
+    fields: dict[str, Any],
+    metrics: dict[str, Any],
+    error: dict[str, Any] | UnsetType,
+    context: Context,
+    origin: Origin,
+    limits: Limits,
+) -> bytes:
+    """Rebuild every part of the event, then encode it; shrink what is still too large."""
+    sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
+    told = UNSET if error is UNSET else sanitizer.fields(error)  # pyright: ignore[reportArgumentType]
+    safe_fields, safe_metrics = sanitizer.fields(fields), sanitizer.fields(metrics)
+    names = {name: getattr(context, name) for name in ("user_id", "request_id", "session_id")}
+    safe_context = replace(context, **{name: sanitizer.text(text) for name, text in names.items() if text is not None})
+    safe_head = head._replace(message=sanitizer.text(str(head.message)))
+    while True:
+        flags = sorted(sanitizer.flags) or UNSET
+        payload = _encode(_build(safe_head, safe_context, origin, safe_fields, safe_metrics, told, flags))
+        if len(payload) <= limits.max_event_bytes or not safe_fields:
+            return payload
+        sanitizer.flags.add("truncated")
+        largest = max(safe_fields, key=lambda name: len(_encode(safe_fields[name])))
+        size = len(_encode(safe_fields.pop(largest)))
+        safe_metrics[f"{largest}_left_out_bytes"[:200]] = size
+
+
+def _frames(trace: TracebackType | None) -> list[str]:
+    lines: list[str] = []
+    while trace is not None:
+        code = trace.tb_frame.f_code
+        lines.append(f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_qualname}')
+        trace = trace.tb_next
+    if len(lines) > MAX_FRAMES:
+        half = MAX_FRAMES // 2
+        lines[half:-half] = [f"  … {len(lines) - 2 * half} frames left out …"]
+    return lines
+
+
+def _qualified_name(kind: type[BaseException]) -> str:
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
+
+
+def _text_of(error: BaseException) -> str:
+    """Return an exception's message, whatever its ``__str__`` does."""
+    try:
+        return str(error)
+    except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
+        return f"<{type(error).__name__} whose message cannot be read>"

@@ -1,0 +1,85 @@
+"""See to it that somebody ships what this process emits.
+
+In mode ``auto`` a process that finds no agent on its spool starts one: separate, in a session of
+its own, adopted by init, so that it outlives the application and ships its last words. Two racing
+processes may both start one; the agent itself holds a lock and the second ends at once.
+
+Nothing is started when there is nowhere to ship to: events wait on the disk, and one line says what
+ships them.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from clew.spool.directory import AGENTS_DIRECTORY, is_locked, make_private_directory
+
+if TYPE_CHECKING:
+    from clew.config import Settings
+
+__all__ = ["agent_is_alive", "ensure", "start_agent"]
+
+
+def ensure(settings: Settings) -> str | None:
+    """Make sure that an agent ships this spool, as the setting ``agent`` asks for.
+
+    Returns:
+        A line for the user when nobody ships, else None.
+    """
+    if settings.agent == "external" or agent_is_alive(settings.spool_dir):
+        return None
+    waiting = f"no agent runs: events wait in {settings.spool_dir}"
+    if settings.dsn is None:
+        return f"{waiting}; `clew up` ships and shows them, or set CLEW_DSN to a PostgreSQL"
+    if find_spec("psycopg") is None:
+        return f"{waiting}; the agent needs `pip install 'clew[agent]'`"
+    try:
+        start_agent(settings)
+    except OSError as error:
+        return f"{waiting}; the agent could not be started ({error}), run `clew agent`"
+    return None
+
+
+def agent_is_alive(spool: Path) -> bool:
+    """Whether any agent works on *spool*."""
+    try:
+        locks = [entry.path for entry in os.scandir(spool / AGENTS_DIRECTORY) if entry.name.endswith(".lock")]
+    except FileNotFoundError:
+        return False
+    return any(is_locked(Path(path)) for path in locks)
+
+
+def start_agent(settings: Settings) -> None:
+    """Start an agent of its own, which ends when all producers are gone and everything is shipped.
+
+    The settings go by the environment: a DSN holds a password, and arguments are seen by all.
+
+    Raises:
+        OSError: It cannot be started.
+    """
+    make_private_directory(settings.data_dir)
+    log = settings.data_dir / "agent.log"
+    environment = {
+        **os.environ,
+        "CLEW_DATA_DIR": str(settings.data_dir),
+        "CLEW_SPOOL_DIR": str(settings.spool_dir),
+        "CLEW_DSN": settings.dsn or "",
+        "CLEW_SERVICE": "clew-agent",
+    }
+    # The shell puts the agent into the background and ends: init adopts the agent, and the
+    # application is left with no child that it does not know.
+    script = 'exec "$0" -m clew.agent --until-idle --auto >>"$1" 2>&1 </dev/null &'
+    arguments = ["/bin/sh", "-c", script, _python(), str(log)]
+    child = os.posix_spawn("/bin/sh", arguments, environment, setsid=True)
+    os.waitpid(child, 0)
+
+
+def _python() -> str:
+    """Find the Python interpreter, also inside a server that embeds one (``sys.executable`` is then the server)."""
+    if "python" in Path(sys.executable or "").name:
+        return sys.executable
+    return str(Path(sys.prefix) / "bin" / "python3")

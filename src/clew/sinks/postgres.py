@@ -1,0 +1,274 @@
+"""PostgreSQL: every event exactly once.
+
+A batch goes in by one binary ``COPY``, and the sink's cursor moves in the same transaction: a crash,
+a lost answer or a replay can neither lose nor repeat an event, and the hot table needs no unique
+index for it. Spans that have begun and not ended stand in ``open_spans`` meanwhile.
+
+Before: ``agent.worker``. After: the tables of ``store/sql/schema.sql``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from uuid import UUID
+
+import psycopg
+from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, json
+from psycopg import sql
+from psycopg.adapt import Dumper
+from psycopg.pq import Format
+
+from clew.errors import StoreError, StoreNotMigrated
+from clew.record import COLUMNS, LEVELS
+from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
+from clew.spool.format import Position, event_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["PostgresSink"]
+
+CONNECT_TIMEOUT_S = 5
+PARTITION_PAST = timedelta(days=31)
+PARTITION_AHEAD = timedelta(days=2)
+JSONB_OID = 3802
+
+_Connection = psycopg.Connection[tuple[Any, ...]]
+_Cursor = psycopg.Cursor[tuple[Any, ...]]
+
+_NAMES = [name for name, _ in COLUMNS]
+_TYPES = [kind for _, kind in COLUMNS]
+_COPY = sql.SQL("COPY events ({}) FROM STDIN (FORMAT binary)").format(sql.SQL(", ").join(map(sql.Identifier, _NAMES)))
+_READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s FOR UPDATE"
+_MOVE_CURSOR: LiteralString = """
+INSERT INTO cursors (producer, service, position, delivered) VALUES (%s, %s, %s, %s)
+ON CONFLICT (producer) DO UPDATE SET
+    position = excluded.position, delivered = cursors.delivered + excluded.delivered, updated_at = now()
+"""
+_OPEN_SPANS: LiteralString = """
+INSERT INTO open_spans (span_id, trace_id, "timestamp", producer, event) VALUES (%s, %s, %s, %s, %s)
+ON CONFLICT (span_id) DO NOTHING
+"""
+_CLOSE_SPANS: LiteralString = "DELETE FROM open_spans WHERE span_id = ANY(%s)"
+
+_MISCONFIGURED = ("28", "3D", "42", "0A")  # SQLSTATE classes: authorisation, no such database, no such table or right
+_DATA = ("22", "23")  # SQLSTATE classes: the data itself is refused
+
+
+class _Numbers(Struct):
+    """The metrics that have a column of their own."""
+
+    duration_ms: float | None = None
+    cost_usd: float | None = None
+
+
+class _Row(Struct):
+    """An event as far as columns go; what goes into jsonb stays as it is."""
+
+    timestamp: datetime
+    kind: str
+    level: str
+    message: str
+    service: str
+    stage: str
+    context: Raw
+    metrics: Raw
+    trace_id: UUID | None = None
+    span_id: UUID | None = None
+    user_id: str | None = None
+    parent_span_id: UUID | None = None
+    request_id: str | None = None
+    session_id: str | None = None
+    environment: str | None = None
+    version: str | None = None
+    logger: str | None = None
+    run_type: str | None = None
+    status: str | None = None
+    error: Raw | UnsetType = UNSET
+    sanitized: list[str] | None = None
+
+
+class _Parts(NamedTuple):
+    """A batch, sorted by what has to be done with its events."""
+
+    rows: list[tuple[Any, ...]]
+    begun: dict[UUID, tuple[Any, ...]]
+    ended: list[UUID]
+    taken: int
+    refused: list[int]
+    reason: str
+
+
+class _JsonbDumper(Dumper):
+    """Hand JSON text to a jsonb column as it is; binary jsonb is a version byte and the text."""
+
+    oid = JSONB_OID
+    format = Format.BINARY
+
+    def dump(self, obj: Any) -> bytes:
+        """Return the binary form of *obj*, JSON text in UTF-8."""
+        return b"\x01" + bytes(obj)
+
+
+_decode_row = json.Decoder(_Row).decode
+_decode_numbers = json.Decoder(_Numbers).decode
+
+
+class PostgresSink:
+    """Deliver events to PostgreSQL.
+
+    Args:
+        dsn: The server, as a libpq URL or key-value string.
+        prepare: Called with the DSN before the first connection is used, to bring the schema up
+            to date; may raise ``StoreError`` or ``psycopg.Error``.
+
+    Attributes:
+        name: ``"postgres"``.
+    """
+
+    name = "postgres"
+
+    def __init__(self, dsn: str, *, prepare: Callable[[str], object] | None = None) -> None:
+        self._dsn = dsn
+        self._prepare = prepare
+        self._connection: _Connection | None = None
+        self._days: set[date] = set()
+
+    def resume(self, producer: Producer) -> Position | None:
+        """Read the cursor that was committed with the data; None when the server has none or is away."""
+        try:
+            row = self._connect().execute("SELECT position FROM cursors WHERE producer = %s", [producer.id]).fetchone()
+        except (psycopg.Error, StoreError):
+            self._disconnect()
+            return None
+        return Position(row[0]) if row else None
+
+    def deliver(self, batch: Batch) -> Outcome:
+        """Store *batch* and move the cursor, in one transaction."""
+        try:
+            connection = self._connect()
+            with connection.transaction(), connection.cursor() as cursor:
+                committed = cursor.execute(_READ_CURSOR, [batch.producer.id]).fetchone()
+                # The answer to an earlier attempt may have been lost, and its commit not.
+                parts = _sort(batch, Position(committed[0]) if committed else batch.start)
+                if not parts.refused:
+                    self._store(cursor, batch, parts)
+        except StoreError as error:
+            return Retry(str(error), is_misconfigured=isinstance(error, StoreNotMigrated))
+        except psycopg.Error as error:
+            return self._judge(error, batch)
+        return Rejected(tuple(parts.refused), parts.reason) if parts.refused else Delivered()
+
+    def close(self) -> None:
+        """Close the connection."""
+        self._disconnect()
+
+    def _connect(self) -> _Connection:
+        if self._connection is None or self._connection.closed:
+            if self._prepare is not None:
+                self._prepare(self._dsn)
+                self._prepare = None
+            self._connection = psycopg.connect(
+                self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="clew-agent"
+            )
+            self._connection.adapters.register_dumper(bytes, _JsonbDumper)
+            self._connection.execute("SET synchronous_commit = on")
+            self._days.clear()
+        return self._connection
+
+    def _disconnect(self) -> None:
+        if self._connection is not None:
+            self._connection.close()
+            self._connection = None
+
+    def _store(self, cursor: _Cursor, batch: Batch, parts: _Parts) -> None:
+        self._make_partitions(cursor, parts.rows)
+        with cursor.copy(_COPY) as copy:
+            copy.set_types(_TYPES)
+            for row in parts.rows:
+                copy.write_row(row)
+        if parts.begun:
+            cursor.executemany(_OPEN_SPANS, list(parts.begun.values()))
+        if parts.ended:
+            cursor.execute(_CLOSE_SPANS, [parts.ended])
+        cursor.execute(_MOVE_CURSOR, [batch.producer.id, batch.producer.service, batch.end, parts.taken])
+
+    def _make_partitions(self, cursor: _Cursor, rows: list[tuple[Any, ...]]) -> None:
+        """Have a partition for each day of *rows* that a clock can mean; the rest falls into the default one."""
+        now = datetime.now(UTC)
+        days = {row[0].date() for row in rows} - self._days
+        for day in sorted(days):
+            if (now - PARTITION_PAST).date() <= day <= (now + PARTITION_AHEAD).date():
+                cursor.execute("SELECT ensure_partition(%s)", [day])
+        self._days |= days
+
+    def _judge(self, error: psycopg.Error, batch: Batch) -> Outcome:
+        """Tell what an error means for the batch."""
+        state = error.sqlstate or ""
+        reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else state}"
+        if state.startswith(_DATA):
+            return Rejected(tuple(range(len(batch.events))), reason)
+        self._disconnect()
+        return Retry(reason, is_misconfigured=state.startswith(_MISCONFIGURED))
+
+
+def _sort(batch: Batch, committed: Position) -> _Parts:
+    """Turn the events of *batch* from *committed* on into rows; note which spans begin and end among them."""
+    producer = UUID(batch.producer.id).int
+    rows: list[tuple[Any, ...]] = []
+    begun: dict[UUID, tuple[Any, ...]] = {}
+    ended: list[UUID] = []
+    refused: list[int] = []
+    reason = ""
+    taken = 0
+    for index, (position, payload) in enumerate(batch.events):
+        if position < committed:
+            continue
+        taken += 1
+        try:
+            row = _decode_row(payload)
+            numbers = _decode_numbers(row.metrics)
+            level = LEVELS[row.level]
+        except (DecodeError, ValidationError, KeyError) as error:
+            refused.append(index)
+            reason = f"{type(error).__name__}: {error}"
+            continue
+        if row.kind == "span_start":
+            if row.span_id is not None:
+                begun[row.span_id] = (row.span_id, row.trace_id, row.timestamp, batch.producer.id, payload)
+            continue
+        if row.kind == "span" and row.span_id is not None and begun.pop(row.span_id, None) is None:
+            ended.append(row.span_id)
+        rows.append(_columns(row, numbers, level, UUID(int=event_id(producer, position))))
+    return _Parts(rows, begun, ended, taken, refused, reason)
+
+
+def _columns(row: _Row, numbers: _Numbers, level: int, id_: UUID) -> tuple[Any, ...]:
+    """Put a row's values in the order of ``COLUMNS``."""
+    return (
+        row.timestamp,
+        numbers.duration_ms,
+        numbers.cost_usd,
+        level,
+        id_,
+        row.trace_id,
+        row.span_id,
+        row.parent_span_id,
+        row.kind,
+        row.stage,
+        row.message,
+        row.service,
+        row.environment,
+        row.version,
+        row.logger,
+        row.user_id,
+        row.request_id,
+        row.session_id,
+        row.run_type,
+        row.status,
+        row.context,
+        row.metrics,
+        None if row.error is UNSET else row.error,
+        row.sanitized,
+    )

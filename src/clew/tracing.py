@@ -1,0 +1,557 @@
+"""Spans: ``span()`` for a block, ``@traceable`` for a function.
+
+A span is written twice: a small ``span_start`` when it opens and the whole ``span`` when it
+ends, so that a process that dies in between has still told what it was doing. Inputs are
+encoded when the span opens, since the function may change them.
+
+Four kinds of functions, one wrapper each. A generator's span opens at its first item and ends
+at its last; its body runs in the span wherever it is consumed, and the consumer never does.
+One that is abandoned, closed or cancelled is recorded as cancelled, not as failed.
+
+Before: the application. After: ``record`` (with ``context``) and ``process``.
+"""
+
+from __future__ import annotations
+
+from functools import wraps
+from types import AsyncGeneratorType, GeneratorType, TracebackType
+from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
+from weakref import finalize
+
+from msgspec import UNSET
+
+from clew import clock, process
+from clew.context import Context, activate, current, restore
+from clew.ids import uuid7
+from clew.record import Head, encode_value
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+
+    Process = Callable[[Any], Any]
+
+__all__ = ["Span", "span", "traceable"]
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+STAGE_OF_RUN_TYPE: Final = {"retriever": "retrieval", "llm": "generation", "prompt": "generation"}
+"""The stage that a run type implies when none is told; other types inherit their parent's."""
+
+MAX_KEPT_ITEMS = 10_000  # items of a generator to keep for its outputs
+SMALL_INPUTS_BYTES = 1024  # inputs up to this size ride on span_start too
+
+
+class Span:
+    """One piece of work that takes time; use ``span()`` or ``@traceable`` to make one.
+
+    Args:
+        name: What is being done; the event's ``message``.
+        run_type: Its kind, in LangSmith's words: chain, llm, retriever, embedding, tool, prompt, parser.
+        stage: Its stage; by default what the run type implies, else its parent's.
+        inputs: What it works on.
+        fields: What else to tell about it.
+
+    Attributes:
+        trace_id: Its trace, a UUID.
+        span_id: Its own id, a UUID.
+        status: ``"ok"``, ``"error"`` or ``"cancelled"``, once it has ended.
+    """
+
+    __slots__ = (
+        "_context",
+        "_error",
+        "_fields",
+        "_has_inputs",
+        "_name",
+        "_outer",
+        "_run_type",
+        "_stage",
+        "_started_at",
+        "_started_ns",
+        "status",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        run_type: str = "chain",
+        stage: str | None = None,
+        inputs: Any = None,
+        fields: dict[str, Any] | None = None,
+    ) -> None:
+        self._name = name
+        self._run_type = run_type
+        self._stage = stage or STAGE_OF_RUN_TYPE.get(run_type)
+        self._fields: dict[str, Any] = {}
+        self._has_inputs = inputs is not None
+        self._error: BaseException | None = None
+        self._outer: Context | None = None
+        self._context: Context | None = None
+        self.status = "running"
+        if fields:
+            self.set(**fields)
+        if self._has_inputs:
+            self._set_value("inputs", inputs)
+
+    @property
+    def trace_id(self) -> str | None:
+        """Its trace, a UUID; None before it has opened."""
+        return self._context and self._context.trace_id
+
+    @property
+    def span_id(self) -> str | None:
+        """Its own id, a UUID; None before it has opened."""
+        return self._context and self._context.span_id
+
+    @property
+    def context(self) -> Context | None:
+        """The ids in force inside it; None before it has opened."""
+        return self._context
+
+    def set(self, **fields: Any) -> None:
+        """Tell more about the span; as with a log, names of metrics become metrics."""
+        for name, value in fields.items():
+            # Numbers and texts cannot change until the span ends; everything else is taken as it is now.
+            self._fields[name] = value if type(value) in _IMMUTABLE else encode_value(value, process.limits())
+
+    def set_outputs(self, outputs: Any) -> None:
+        """Tell what came out."""
+        self._set_value("outputs", outputs)
+
+    def fail(self, error: BaseException) -> None:
+        """Mark the span as failed with *error*, which the caller has dealt with."""
+        self._error = error
+
+    def mark_first_item(self) -> None:
+        """Note how long the first item of a stream took; of an llm span it is the first token."""
+        if self._run_type == "llm" and "time_to_first_token_ms" not in self._fields:
+            self._fields["time_to_first_token_ms"] = self._elapsed_ms()
+
+    def begin(self, parent: Context | None = None) -> None:
+        """Open the span below *parent* (default: the ids in force) and put it in force."""
+        above = current() if parent is None else parent
+        self._started_at = clock.now()
+        self._started_ns = clock.monotonic_ns()
+        span_id = uuid7(int(self._started_at.timestamp() * 1e9))
+        self._context = Context(
+            trace_id=above.trace_id or span_id,
+            span_id=span_id,
+            user_id=above.user_id,
+            request_id=above.request_id,
+            session_id=above.session_id,
+            stage=self._stage or above.stage,
+            parent_span_id=above.span_id,
+        )
+        self._outer = activate(self._context)
+        fields = dict(self._fields)
+        if self._has_inputs and len(cast("bytes", fields["inputs"])) > SMALL_INPUTS_BYTES:
+            del fields["inputs"]
+        self._emit("span_start", "INFO", fields, None)
+
+    def end(self, error: BaseException | None = None) -> None:
+        """Close the span: failed if *error* is given or ``fail`` was called, else ok. Once only."""
+        if self.status != "running" or self._context is None or self._outer is None:
+            return
+        error = error or self._error
+        self.status = _status_of(error)
+        restore(self._context, self._outer)
+        self._fields["duration_ms"] = self._elapsed_ms()
+        failure = error if self.status == "error" else None
+        self._emit("span", "INFO" if failure is None else "ERROR", self._fields, failure)
+
+    def suspend(self) -> Context:
+        """Take the span out of force between two items of a generator; return what was in force inside."""
+        inside = current()
+        if self._outer is not None:
+            activate(self._outer)
+        return inside
+
+    def resume(self, inside: Context) -> None:
+        """Put what ``suspend`` returned in force again, wherever the generator is continued."""
+        self._outer = activate(inside)
+
+    def _elapsed_ms(self) -> float:
+        return round((clock.monotonic_ns() - self._started_ns) / 1e6, 3)
+
+    def _emit(self, kind: str, level: str, fields: dict[str, Any], error: BaseException | None) -> None:
+        assert self._context is not None
+        head = Head(self._started_at, kind, level, self._name, UNSET, self._run_type, self.status)
+        process.emit(head, fields, error, self._context)
+
+    def _set_value(self, name: str, value: Any) -> None:
+        if process.settings().capture:
+            self._fields[name] = encode_value(value, process.limits())
+        elif name == "inputs":
+            self._has_inputs = False
+
+    def __enter__(self) -> Self:
+        self.begin()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+    async def __aenter__(self) -> Self:
+        self.begin()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end(error)
+
+
+_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
+
+
+def span(  # noqa: PLR0913 - all but the name are optional
+    name: str,
+    *,
+    run_type: str = "chain",
+    stage: str | None = None,
+    inputs: Any = None,
+    tags: Sequence[str] | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> Span:
+    """Make a span for a block of code, to be used with ``with`` or ``async with``.
+
+    Args:
+        name: What is being done.
+        run_type: Its kind, in LangSmith's words.
+        stage: ``"ingestion"``, ``"retrieval"``, ``"generation"``, ``"evaluation"`` or ``"other"``.
+        inputs: What it works on.
+        tags: Words to find it by.
+        metadata: What else belongs to it.
+        fields: What to tell about it; more with ``Span.set`` while it runs.
+
+    Example:
+        >>> with span("rerank", stage="retrieval", top_k=5) as rerank:
+        ...     rerank.set(kept=3)
+    """
+    return Span(name, run_type=run_type, stage=stage, inputs=inputs, fields=_with_labels(fields, tags, metadata))
+
+
+@overload
+def traceable(function: Callable[P, R], /) -> Callable[P, R]: ...
+
+
+@overload
+def traceable(
+    run_type: str = "chain",
+    /,
+    *,
+    name: str | None = None,
+    metadata: Mapping[str, Any] | None = None,
+    tags: Sequence[str] | None = None,
+    process_inputs: Process | None = None,
+    process_outputs: Process | None = None,
+    reduce_fn: Callable[[list[Any]], Any] | None = None,
+    enabled: bool | None = None,
+    stage: str | None = None,
+    **options: Any,
+) -> Callable[[Callable[P, R]], Callable[P, R]]: ...
+
+
+def traceable(function: Any = "chain", /, **options: Any) -> Any:
+    """Make every call of a function a span: LangSmith's decorator, writing to clew.
+
+    Works on functions, coroutine functions, generators and async generators, on methods, and
+    on functions that return a generator; the traced function keeps its signature and result.
+
+    Args:
+        function: The function, when used without parentheses; else the run type.
+        options: ``run_type`` (default ``"chain"``), ``name`` (default: the function's),
+            ``metadata``, ``tags``, ``stage``; ``process_inputs`` and ``process_outputs``
+            change what is recorded; ``reduce_fn`` turns the list of a generator's items into
+            its recorded outputs; ``enabled=False`` leaves the function as it is. What else
+            LangSmith's decorator knows (``client``, ``project_name`` …) is accepted and ignored.
+
+    Returns:
+        The traced function, or a decorator.
+
+    Example:
+        >>> @traceable(run_type="retriever")
+        ... def search(query: str, k: int = 5) -> list[str]:
+        ...     return [query] * k
+        >>> len(search("why"))
+        5
+    """
+    if callable(function):
+        return _trace(function, _Plan(function, options))
+    run_type = options.pop("run_type", function)
+
+    def decorate(decorated: Callable[..., Any]) -> Callable[..., Any]:
+        return _trace(decorated, _Plan(decorated, {**options, "run_type": run_type}))
+
+    return decorate
+
+
+class _Plan:
+    """What is known of a traced function before it is called."""
+
+    def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
+        self.name: str = options.get("name") or getattr(function, "__name__", None) or type(function).__name__
+        self.run_type: str = options.get("run_type") or "chain"
+        self.stage: str | None = options.get("stage")
+        self.is_enabled = options.get("enabled") is not False
+        self.process_inputs: Process | None = options.get("process_inputs")
+        self.process_outputs: Process | None = options.get("process_outputs")
+        self.reduce_fn: Callable[[list[Any]], Any] | None = options.get("reduce_fn")
+        self._labels = _with_labels({}, options.get("tags"), options.get("metadata"))
+        self._signature = _Signature(function)
+
+    def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
+        """Make the span of one call; it is not begun yet."""
+        extra = kwargs.pop("langsmith_extra", None) if "langsmith_extra" in kwargs else None
+        fields, name = self._labels, self.name
+        if isinstance(extra, dict):
+            told = cast("dict[str, Any]", extra)
+            name = told.get("name") or name
+            fields = _with_labels(dict(fields), told.get("tags"), told.get("metadata"))
+        inputs = None
+        if process.settings().capture:
+            inputs = _processed(self.process_inputs, self._signature.bind(args, kwargs))
+        return Span(name, run_type=self.run_type, stage=self.stage, inputs=inputs, fields=fields)
+
+    def finish(self, span: Span, outputs: Any) -> None:
+        """End the span of a call that returned *outputs*."""
+        if outputs is not None:
+            span.set_outputs(_processed(self.process_outputs, outputs))
+        span.end()
+
+    def finish_items(self, span: Span, items: list[Any], error: BaseException | None = None) -> None:
+        """End the span of a generator that gave *items*."""
+        outputs = _processed(self.reduce_fn, items) if self.reduce_fn else items
+        span.set_outputs(_processed(self.process_outputs, outputs))
+        span.end(error)
+
+
+class _Signature:
+    """Name the arguments of a call without the cost of ``Signature.bind``."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        import inspect
+
+        kinds = inspect.Parameter
+        try:
+            parameters = list(inspect.signature(function).parameters.values())
+        except (TypeError, ValueError):
+            parameters = []
+        positional = [p.name for p in parameters if p.kind in {kinds.POSITIONAL_ONLY, kinds.POSITIONAL_OR_KEYWORD}]
+        self._skips_first = bool(positional) and positional[0] in {"self", "cls"}
+        self._names = positional
+        self._rest = next((p.name for p in parameters if p.kind is kinds.VAR_POSITIONAL), "args")
+        self._defaults = {p.name: p.default for p in parameters if p.default is not kinds.empty}
+
+    def bind(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
+        """Return the arguments by name, defaults included, without ``self`` or ``cls``."""
+        bound = dict(zip(self._names, args, strict=False))
+        if len(args) > len(self._names):
+            bound[self._rest] = args[len(self._names) :]
+        bound |= kwargs
+        for name, default in self._defaults.items():
+            bound.setdefault(name, default)
+        if self._skips_first:
+            bound.pop(self._names[0], None)
+        return bound
+
+
+def _trace(function: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
+    """Choose the wrapper for the kind of *function*."""
+    import inspect
+
+    if not plan.is_enabled:
+        return function
+    target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    if inspect.isasyncgenfunction(target):
+        return _trace_async_generator(function, plan)
+    if inspect.isgeneratorfunction(target):
+        return _trace_generator(function, plan)
+    if inspect.iscoroutinefunction(target):
+        return _trace_coroutine(function, plan)
+    return _trace_function(function, plan)
+
+
+def _trace_function(function: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
+    @wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        span = plan.open(args, kwargs)
+        span.begin()
+        try:
+            result = function(*args, **kwargs)
+        except BaseException as error:
+            span.end(error)
+            raise
+        return _finish_or_follow(plan, span, result)
+
+    return traced
+
+
+def _trace_coroutine(function: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
+    @wraps(function)
+    async def traced(*args: Any, **kwargs: Any) -> Any:
+        span = plan.open(args, kwargs)
+        span.begin()
+        try:
+            result = await function(*args, **kwargs)
+        except BaseException as error:
+            span.end(error)
+            raise
+        return _finish_or_follow(plan, span, result)
+
+    return traced
+
+
+def _trace_generator(function: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
+    @wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        # The parent is whoever calls, not whoever consumes: the span remembers it until the first item.
+        span, parent = plan.open(args, kwargs), current()
+        return _drive(plan, span, function(*args, **kwargs), parent)
+
+    return traced
+
+
+def _trace_async_generator(function: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
+    @wraps(function)
+    def traced(*args: Any, **kwargs: Any) -> Any:
+        span, parent = plan.open(args, kwargs), current()
+        return _drive_async(plan, span, function(*args, **kwargs), parent)
+
+    return traced
+
+
+def _finish_or_follow(plan: _Plan, span: Span, result: Any) -> Any:
+    """End the span now, or at the last item if the function returned a generator."""
+    if isinstance(result, GeneratorType):
+        driven: Any = _drive(plan, span, cast("Generator[Any, Any, Any]", result), None)
+    elif isinstance(result, AsyncGeneratorType):
+        driven = _drive_async(plan, span, cast("AsyncGenerator[Any, Any]", result), None)
+    else:
+        plan.finish(span, result)
+        return result
+    span.suspend()
+    # A generator that nobody ever starts runs no code of its own at its end.
+    finalize(driven, span.end, GeneratorExit()).atexit = False
+    return driven
+
+
+def _drive(
+    plan: _Plan, span: Span, source: Generator[Any, Any, Any], parent: Context | None
+) -> Generator[Any, Any, Any]:
+    """Hand on what *source* gives, running its body inside the span and the consumer outside."""
+    items = _Items()
+    inside = _open_for_items(span, parent)
+    sent: Any = None
+    thrown: BaseException | None = None
+    try:
+        while True:
+            span.resume(inside)
+            try:
+                item = source.send(sent) if thrown is None else source.throw(thrown)
+            finally:
+                inside = span.suspend()
+            items.add(span, item)
+            sent = thrown = None
+            try:
+                sent = yield item
+            except GeneratorExit:
+                source.close()
+                raise
+            except BaseException as error:  # noqa: BLE001 - handed on to the body it was thrown at
+                thrown = error
+    except StopIteration as stop:
+        plan.finish_items(span, items.kept)
+        return stop.value
+    except BaseException as error:
+        plan.finish_items(span, items.kept, error)
+        raise
+
+
+async def _drive_async(
+    plan: _Plan, span: Span, source: AsyncGenerator[Any, Any], parent: Context | None
+) -> AsyncGenerator[Any, Any]:
+    """Do what ``_drive`` does, for an async generator."""
+    items = _Items()
+    inside = _open_for_items(span, parent)
+    sent: Any = None
+    thrown: BaseException | None = None
+    try:
+        while True:
+            span.resume(inside)
+            try:
+                item = await (source.asend(sent) if thrown is None else source.athrow(thrown))
+            finally:
+                inside = span.suspend()
+            items.add(span, item)
+            sent = thrown = None
+            try:
+                sent = yield item
+            except GeneratorExit:
+                await source.aclose()
+                raise
+            except BaseException as error:  # noqa: BLE001 - handed on to the body it was thrown at
+                thrown = error
+    except StopAsyncIteration:
+        plan.finish_items(span, items.kept)
+    except BaseException as error:
+        plan.finish_items(span, items.kept, error)
+        raise
+
+
+class _Items:
+    """What a generator gave so far, as much of it as is kept."""
+
+    def __init__(self) -> None:
+        self.kept: list[Any] = []
+        self._count = 0
+
+    def add(self, span: Span, item: Any) -> None:
+        """Keep *item* for the outputs; the first one of all tells the time it took."""
+        self._count += 1
+        if self._count == 1:
+            span.mark_first_item()
+        if self._count <= MAX_KEPT_ITEMS and process.settings().capture:
+            self.kept.append(item)
+
+
+def _open_for_items(span: Span, parent: Context | None) -> Context:
+    """Begin the span if it has not begun, and leave it; return what is in force inside."""
+    if parent is None:
+        assert span.context is not None
+        return span.context
+    span.begin(parent)
+    return span.suspend()
+
+
+def _status_of(error: BaseException | None) -> str:
+    if error is None:
+        return "ok"
+    # asyncio.CancelledError, GeneratorExit, KeyboardInterrupt and SystemExit are not Exceptions:
+    # somebody asked the work to stop, it did not fail.
+    return "error" if isinstance(error, Exception) else "cancelled"
+
+
+def _with_labels(
+    fields: dict[str, Any], tags: Sequence[str] | None, metadata: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    if tags:
+        fields["tags"] = [*fields.get("tags", []), *tags]
+    if metadata:
+        fields["metadata"] = {**fields.get("metadata", {}), **metadata}
+    return fields
+
+
+def _processed(function: Callable[[Any], Any] | None, value: Any) -> Any:
+    """Apply the user's function to what is to be recorded; if it fails, nothing of the value is recorded."""
+    if function is None:
+        return value
+    try:
+        return function(value)
+    except Exception as error:  # noqa: BLE001 - the user's code, run inside a call that promised never to raise
+        return {"not_recorded": f"{getattr(function, '__name__', 'the function')} failed: {type(error).__name__}"}
