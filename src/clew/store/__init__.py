@@ -1,0 +1,1 @@
+"""The event store: PostgreSQL, embedded or anywhere, with our tables in it."""

@@ -1,0 +1,152 @@
+-- The whole schema, as all migrations together leave it. Read this; run the migrations.
+-- A test makes one database of each and compares them.
+
+-- Which migrations have run; kept by the migrator.
+CREATE TABLE schema_migrations (
+    name text PRIMARY KEY,
+    applied_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- The events, one partition a day (UTC), with a partition for what no clock can mean.
+
+CREATE TABLE events (
+    "timestamp" timestamptz NOT NULL,
+    duration_ms float8,
+    cost_usd float8,
+    level int2 NOT NULL,
+    event_id uuid NOT NULL,
+    trace_id uuid,
+    span_id uuid,
+    parent_span_id uuid,
+    kind text NOT NULL,
+    stage text NOT NULL,
+    message text NOT NULL,
+    service text NOT NULL,
+    environment text,
+    version text,
+    logger text,
+    user_id text,
+    request_id text,
+    session_id text,
+    run_type text,
+    status text,
+    context jsonb NOT NULL,
+    metrics jsonb NOT NULL,
+    error jsonb,
+    sanitized text[],
+    ingested_at timestamptz NOT NULL DEFAULT now(),
+    CONSTRAINT events_level_check CHECK (level IN (10, 20, 30, 40, 50)),
+    CONSTRAINT events_kind_check CHECK (kind IN ('log', 'span'))
+) PARTITION BY RANGE ("timestamp");
+
+CREATE INDEX events_trace_idx ON events (trace_id);
+CREATE INDEX events_span_idx ON events (span_id) WHERE kind = 'span';
+CREATE INDEX events_user_idx ON events (user_id, "timestamp");
+CREATE INDEX events_timestamp_idx ON events ("timestamp");
+CREATE INDEX events_error_idx ON events ("timestamp") WHERE level >= 40;
+
+CREATE TABLE events_default PARTITION OF events DEFAULT;
+
+-- Make the partition of a day, if it is not there yet. Agents that race wait for each other; what had
+-- gone to the default partition meanwhile moves. The lock is held until the transaction ends: call it
+-- before the transaction inserts events, or in one of its own.
+CREATE FUNCTION ensure_partition(day date) RETURNS void
+LANGUAGE plpgsql AS $$
+DECLARE
+    partition text := 'events_' || to_char(day, 'YYYYMMDD');
+    begins timestamptz := day::timestamp AT TIME ZONE 'UTC';
+    ends timestamptz := (day + 1)::timestamp AT TIME ZONE 'UTC';
+BEGIN
+    IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    PERFORM pg_advisory_xact_lock(hashtext('clew.ensure_partition'));
+    IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
+        RETURN;
+    END IF;
+    -- Attaching a finished table locks the parent less than creating one under it: readers and writers go on.
+    EXECUTE format('CREATE TABLE %I (LIKE events INCLUDING DEFAULTS INCLUDING CONSTRAINTS)', partition);
+    LOCK TABLE events_default IN ACCESS EXCLUSIVE MODE;
+    EXECUTE format(
+        'WITH moved AS (DELETE FROM events_default WHERE "timestamp" >= %L AND "timestamp" < %L RETURNING *)
+         INSERT INTO %I SELECT * FROM moved', begins, ends, partition);
+    EXECUTE format('ALTER TABLE events ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)', partition, begins, ends);
+END
+$$;
+
+-- What the agent writes beside the events: spans that have not ended, and how far it has come.
+
+CREATE TABLE open_spans (
+    span_id uuid PRIMARY KEY,
+    trace_id uuid,
+    "timestamp" timestamptz NOT NULL,
+    producer uuid NOT NULL,
+    event jsonb NOT NULL
+);
+
+CREATE INDEX open_spans_trace_idx ON open_spans (trace_id);
+CREATE INDEX open_spans_timestamp_idx ON open_spans ("timestamp");
+
+CREATE TABLE cursors (
+    producer uuid PRIMARY KEY,
+    service text NOT NULL,
+    "position" bigint NOT NULL,
+    delivered bigint NOT NULL,
+    updated_at timestamptz NOT NULL DEFAULT now()
+);
+
+-- All events under the names of the public format, for people: SELECT * FROM logs WHERE trace_id = '…'.
+
+CREATE VIEW logs AS
+SELECT
+    "timestamp",
+    event_id,
+    trace_id,
+    span_id,
+    parent_span_id,
+    user_id,
+    request_id,
+    session_id,
+    service,
+    environment,
+    version,
+    stage,
+    CASE level WHEN 10 THEN 'DEBUG' WHEN 20 THEN 'INFO' WHEN 30 THEN 'WARNING' WHEN 40 THEN 'ERROR' ELSE 'CRITICAL' END
+        AS level,
+    logger,
+    kind,
+    message,
+    run_type,
+    status,
+    duration_ms,
+    cost_usd,
+    context,
+    metrics,
+    error,
+    sanitized
+FROM events;
+
+-- A role that only reads, for the server and for people; left out where we may not make roles.
+
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = 'clew_reader') THEN
+        CREATE ROLE clew_reader NOLOGIN;
+    END IF;
+    IF NOT pg_has_role(current_user, 'clew_reader', 'MEMBER') THEN
+        EXECUTE format('GRANT clew_reader TO %I', current_user);
+    END IF;
+EXCEPTION
+    -- Roles belong to the whole server: another database's migration may be making it now.
+    WHEN duplicate_object OR unique_violation THEN NULL;
+    WHEN insufficient_privilege THEN RAISE NOTICE 'clew_reader is left out: this user may not create roles';
+END
+$$;
+
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = 'clew_reader') THEN
+        GRANT SELECT ON events, open_spans, cursors, logs, schema_migrations TO clew_reader;
+    END IF;
+END
+$$;
