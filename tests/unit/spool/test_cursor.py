@@ -1,0 +1,48 @@
+"""Cursors survive crashes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from clew.spool.cursor import Cursor
+from clew.spool.format import Position
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_a_new_cursor_stands_at_the_beginning(tmp_path: Path) -> None:
+    """Without a file, nothing has been delivered."""
+    cursor = Cursor(tmp_path / "cursor-x")
+
+    assert (cursor.position, cursor.delivered) == (0, 0)
+
+
+def test_a_cursor_is_found_where_it_was_left(tmp_path: Path) -> None:
+    """Every advance is durable, and counts add up over restarts."""
+    first = Cursor(tmp_path / "cursor-x")
+    first.advance(Position(100), delivered=3)
+    first.advance(Position(250), delivered=2)
+    first.close()
+
+    second = Cursor(tmp_path / "cursor-x")
+
+    assert (second.position, second.delivered) == (250, 5)
+
+
+@pytest.mark.parametrize("slot", [0, 512])
+@pytest.mark.parametrize("kept", [0, 7, 20, 35])
+def test_a_torn_write_leaves_the_cursor_at_most_one_step_back(tmp_path: Path, slot: int, kept: int) -> None:
+    """Whichever slot a crash spoils, the other one tells where the sink was."""
+    path = tmp_path / "cursor-x"
+    cursor = Cursor(path)
+    for step in range(1, 5):
+        cursor.advance(Position(step), delivered=1)
+    cursor.close()
+    raw = bytearray(path.read_bytes())
+    raw[slot + kept : slot + 36] = b"\xaa" * (36 - kept)
+    path.write_bytes(raw)
+
+    assert Cursor(path).position in {3, 4}
