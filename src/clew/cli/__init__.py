@@ -1,0 +1,1 @@
+"""The ``clew`` command: one module for each group of commands."""
