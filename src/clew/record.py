@@ -13,6 +13,7 @@ Before: ``logger`` or ``tracing``, with message and fields. After: ``process``, 
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, Raw, Struct, UnsetType, json
@@ -23,7 +24,6 @@ from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
 
 if TYPE_CHECKING:
     from collections.abc import Set
-    from datetime import datetime
     from types import TracebackType
 
     from clew.context import Context

@@ -8,6 +8,7 @@ past its event.
 from __future__ import annotations
 
 import os
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import Struct, json
@@ -15,7 +16,6 @@ from msgspec import Struct, json
 from clew.spool.directory import make_private_directory
 
 if TYPE_CHECKING:
-    from datetime import datetime
     from pathlib import Path
 
 __all__ = ["DEAD_DIRECTORY", "DeadLetter", "DeadLetters"]

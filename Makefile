@@ -1,0 +1,75 @@
+# clew. Everything starts from python3, pip and make: `make demo` and `make test` are all the set-up there is.
+.DEFAULT_GOAL := help
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
+ARGS ?=
+
+.PHONY: help demo test test-fast test-faults lint fmt types bench docs fix-docs cov lock clean
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
+
+demo: $(VENV)/demo.stamp ## Run a real RAG service on real documents through the whole pipeline (ARGS=--exit to end by itself)
+	$(BIN)/clew demo $(ARGS)
+
+test: $(VENV)/dev.stamp debian ## Run the whole suite
+	$(BIN)/python -m pytest $(ARGS)
+
+test-fast: $(VENV)/dev.stamp ## Run what is not slow
+	$(BIN)/python -m pytest -m "not slow and not faults" $(ARGS)
+
+test-faults: $(VENV)/dev.stamp debian ## Run the whole fault suite
+	$(BIN)/python -m pytest tests/faults --run-faults $(ARGS)
+
+lint: $(VENV)/dev.stamp ## Check style, types and who imports whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
+	$(BIN)/pyright
+	$(BIN)/codespell src docs tests README.md CONTRIBUTING.md
+
+fmt: $(VENV)/dev.stamp ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+types: $(VENV)/dev.stamp ## Check the types of the public surface
+	$(BIN)/pyright --verifytypes clew --ignoreexternal
+
+bench: $(VENV)/dev.stamp ## Measure, side by side with peers
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/dev.stamp ## Build the documentation into site/
+	$(BIN)/mkdocs build --strict
+
+fix-docs: $(VENV)/dev.stamp ## Write the generated pages of the documentation anew
+	$(BIN)/python tools/fix_docs.py
+
+cov: $(VENV)/dev.stamp ## Run the suite and report coverage
+	$(BIN)/coverage run -m pytest && $(BIN)/coverage report --skip-covered
+
+lock: $(VENV)/bin/python ## Resolve the dependencies anew, a week old at least
+	$(PIP) install "uv>=0.9,<1"
+	sh tools/lock.sh $(BIN)/uv
+
+clean: ## Remove what was built
+	rm -rf $(VENV) site build dist .pytest_cache .ruff_cache .hypothesis
+
+.PHONY: debian
+debian:
+	@sh tools/debian_packages.sh
+
+$(VENV)/bin/python:
+	$(PYTHON) -c 'import sys; sys.exit("clew needs Python 3.11 or newer, this is " + sys.version) if sys.version_info < (3, 11) else 0'
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install -r requirements/demo.txt
+	$(PIP) install --no-deps -e .
+	@touch $@
+
+$(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
+	$(PIP) install -r requirements/dev.txt
+	$(PIP) install --no-deps -e .
+	@touch $@ $(VENV)/demo.stamp
