@@ -120,6 +120,10 @@ class Span:
         """Tell what came out."""
         self._set_value("outputs", outputs)
 
+    def rename(self, name: str) -> None:
+        """Give it a better name, for what is known only while it runs; its end carries it."""
+        self._name = name
+
     def fail(self, error: BaseException) -> None:
         """Mark the span as failed with *error*, which the caller has dealt with."""
         self._error = error
@@ -208,7 +212,7 @@ class Span:
 _IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
 
 
-def span(  # noqa: PLR0913 - all but the name are optional
+def span(
     name: str,
     *,
     run_type: str = "chain",
