@@ -1,0 +1,1 @@
+"""Where clew meets other libraries; what each integration promises is in ``CONTRACT.md``."""
