@@ -159,7 +159,9 @@ def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for name in told:
         if name not in names:
-            raise ConfigError(f"{path} names a setting {name!r} that does not exist", hint=f"use one of {', '.join(names)}")
+            raise ConfigError(
+                f"{path} names a setting {name!r} that does not exist", hint=f"use one of {', '.join(names)}"
+            )
     return str(path), told
 
 

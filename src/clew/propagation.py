@@ -35,7 +35,7 @@ def install(targets: Iterable[str]) -> None:
         ThreadPoolExecutor.submit = _submit_in_context(ThreadPoolExecutor.submit)
     if "threads" in wanted and "threads" not in _originals:
         _originals["threads"] = threading.Thread.start
-        threading.Thread.start = _start_in_context(threading.Thread.start)
+        threading.Thread.start = _start_in_context(threading.Thread.start)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def uninstall() -> None:

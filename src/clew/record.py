@@ -23,7 +23,7 @@ from clew.catalog import METRIC_FIELDS, STAGE_OF
 from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
 
 if TYPE_CHECKING:
-    from collections.abc import Set
+    from collections.abc import Set as AbstractSet
     from types import TracebackType
 
     from clew.context import Context
@@ -211,22 +211,22 @@ def encode_event(
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
 
 
-def _look_over(fields: dict[str, Any], harmless: Set[str]) -> tuple[dict[str, Any], dict[str, Any], bool]:
+def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict[str, Any], dict[str, Any], bool]:
     """Sort *fields* into (context, metrics), and tell whether they can be encoded as they are."""
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     is_safe = True
     for name, value in fields.items():
+        kind: type[object] = type(value)
         if name in METRIC_FIELDS:
             metrics[name] = value
-        elif name == "metrics" and isinstance(value, dict):
+        elif name == "metrics" and kind is dict:
             metrics |= value
-        elif name == "context" and isinstance(value, dict):
+        elif name == "context" and kind is dict:
             plain |= value
         else:
             plain[name] = value
         if is_safe and name in harmless:
-            kind = type(value)
             if (
                 kind is str
                 or (kind is int and MIN_INT <= value <= MAX_INT)
@@ -242,7 +242,7 @@ def _look_over(fields: dict[str, Any], harmless: Set[str]) -> tuple[dict[str, An
     return plain, metrics, is_safe
 
 
-def is_clean(value: Any, harmless: Set[str], depth: int = 0) -> bool:
+def is_clean(value: Any, harmless: AbstractSet[str], depth: int = 0) -> bool:
     """Tell whether a container can be encoded as it is.
 
     Args:
@@ -256,15 +256,14 @@ def is_clean(value: Any, harmless: Set[str], depth: int = 0) -> bool:
     """
     if depth > MAX_DEPTH:
         return False
+    items: Any = value
     if type(value) is dict:
-        for key in value:
+        for key in items:
             if key not in harmless:
                 return False
-        items: Any = value.values()
-    else:
-        items = value
+        items = items.values()
     for item in items:
-        kind = type(item)
+        kind: type[object] = type(item)
         if kind is str or kind is bool or item is None or kind is Raw:
             continue
         if kind is int:
@@ -323,7 +322,7 @@ def encode_error(error: BaseException) -> dict[str, Any]:
     return {"type": type(error).__name__, "message": _text_of(error), "stack": "\n\ncaused\n\n".join(reversed(parts))}
 
 
-def _build(  # noqa: PLR0913 - the parts of an event, assembled in this one place
+def _build(
     head: Head,
     context: Context,
     origin: Origin,
@@ -359,7 +358,7 @@ def _build(  # noqa: PLR0913 - the parts of an event, assembled in this one plac
     )
 
 
-def _encode_unclean(  # noqa: PLR0913 - as _build
+def _encode_unclean(
     head: Head,
     fields: dict[str, Any],
     metrics: dict[str, Any],

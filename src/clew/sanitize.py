@@ -106,7 +106,8 @@ class Sanitizer:
             return self._integer(value)
         if isinstance(value, float):
             return self._float(value)
-        if isinstance(value, (bytes, bytearray, memoryview)):
+        kind: type[object] = type(value)
+        if issubclass(kind, (bytes, bytearray, memoryview)):
             self.flags.add("bytes")
             return f"<{len(value)} bytes>"
         return self._container(value, depth)
@@ -135,9 +136,10 @@ class Sanitizer:
             return "<cycle>"
         self._open.add(id(value))
         try:
-            if isinstance(value, dict):
+            kind: type[object] = type(value)
+            if issubclass(kind, dict):
                 return self._mapping(value, depth + 1)
-            if isinstance(value, (list, tuple, set, frozenset)):
+            if issubclass(kind, (list, tuple, set, frozenset)):
                 return self._sequence(value, depth + 1)
             return self._object(value, depth)
         finally:
@@ -145,7 +147,7 @@ class Sanitizer:
 
     def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
         safe: dict[str, Any] = {}
-        for count, (key, item) in enumerate(list(dict.items(value) if isinstance(value, dict) else value.items())):
+        for count, (key, item) in enumerate(list(value.items())):
             if count == MAX_ITEMS:
                 self.flags.add("wide")
                 break
@@ -230,7 +232,7 @@ def _message_of(error: BaseException) -> str:
 
 def _field_names(value: object) -> list[str] | None:
     """Name the fields of a record type (dataclass, msgspec, attrs, pydantic); None for others."""
-    kind = type(value)
+    kind: type[object] = type(value)
     for marker in ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_fields__"):
         declared = getattr(kind, marker, None)
         if declared is not None:

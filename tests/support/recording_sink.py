@@ -31,7 +31,7 @@ class RecordingSink:
         self._answer = answer
         self._changed = threading.Condition()
 
-    def resume(self, producer: Producer) -> Position | None:  # noqa: ARG002 - the contract's signature
+    def resume(self, producer: Producer) -> Position | None:
         """Keep no cursor of its own."""
         return None
 

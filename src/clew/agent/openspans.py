@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from msgspec import DecodeError, Struct, ValidationError, field, json
+from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.spool.directory import segment_numbers
 from clew.spool.format import MAGIC, RECORD_HEADER_BYTES, Position, checksum, pack_record
@@ -48,7 +48,7 @@ class _State(Struct):
     """What is saved: how far the log was followed, and the spans open there."""
 
     position: int = 0
-    open: dict[str, str] = field(default_factory=dict)
+    open: dict[str, str] = {}
 
 
 _decode_mark = json.Decoder(_Mark).decode
@@ -128,7 +128,9 @@ class OpenSpans:
 
     def _save(self) -> None:
         """Save the state, whole or not at all."""
-        state = _State(self._reader.position, {span: event.decode("utf-8", "replace") for span, event in self._open.items()})
+        state = _State(
+            self._reader.position, {span: event.decode("utf-8", "replace") for span, event in self._open.items()}
+        )
         temporary = self._path.with_suffix(".tmp")
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:

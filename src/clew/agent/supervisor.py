@@ -86,9 +86,7 @@ class Supervisor:
         self._sinks = make_sinks(settings) if sinks is None else sinks
         self._logs: dict[str, ProducerLog] = {}
         self._spans: dict[str, OpenSpans] = {}
-        self._workers = [
-            Worker(sink, logs=self.logs, spool=self._spool, report=self._report) for sink in self._sinks
-        ]
+        self._workers = [Worker(sink, logs=self.logs, spool=self._spool, report=self._report) for sink in self._sinks]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._status_due = 0.0

@@ -178,7 +178,9 @@ class Worker(threading.Thread):
         """Put the refused events into the dead letters; return the batch without them."""
         refused = set(outcome.indexes)
         letters = [
-            DeadLetter(datetime.now(UTC), batch.producer.id, position, outcome.reason, payload.decode("utf-8", "replace"))
+            DeadLetter(
+                datetime.now(UTC), batch.producer.id, position, outcome.reason, payload.decode("utf-8", "replace")
+            )
             for index, (position, payload) in enumerate(batch.events)
             if index in refused
         ]

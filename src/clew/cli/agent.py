@@ -17,7 +17,9 @@ __all__ = ["agent"]
 
 
 def agent(
-    dsn: Annotated[str | None, typer.Option(help="PostgreSQL to ship to; default CLEW_DSN.", show_default=False)] = None,
+    dsn: Annotated[
+        str | None, typer.Option(help="PostgreSQL to ship to; default CLEW_DSN.", show_default=False)
+    ] = None,
     data: Annotated[str | None, typer.Option(help="Data directory; default CLEW_DATA_DIR.", show_default=False)] = None,
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when every producer is gone and everything is shipped.")

@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -25,6 +24,7 @@ from clew.store.migrate import pending
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from clew.config import Settings
 
@@ -91,7 +91,9 @@ def _permissions(directory: Path, check: str) -> Finding:
     if not directory.exists():
         return Finding(check, "ok", f"{directory} is not there yet; it is made at the first use")
     if not os.access(directory, os.R_OK | os.W_OK | os.X_OK):
-        return Finding(check, "failed", f"{directory} may not be written to", "fix its owner or mode, or set CLEW_DATA_DIR")
+        return Finding(
+            check, "failed", f"{directory} may not be written to", "fix its owner or mode, or set CLEW_DATA_DIR"
+        )
     if directory.stat().st_mode & 0o077:
         return Finding(check, "warning", f"{directory} is open to other users", f"chmod 700 {directory}")
     return Finding(check, "ok", str(directory))

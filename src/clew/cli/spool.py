@@ -36,7 +36,12 @@ def status(
     has_agent = agent_is_alive(settings.spool_dir)
     if as_json:
         statuses = read_statuses(settings.spool_dir) if has_agent else []
-        told = {"spool": str(settings.spool_dir), "agent_is_alive": has_agent, "agents": statuses, "producers": accounts}
+        told = {
+            "spool": str(settings.spool_dir),
+            "agent_is_alive": has_agent,
+            "agents": statuses,
+            "producers": accounts,
+        }
         typer.echo(json.encode(told).decode())
         return
     typer.echo(f"spool  {settings.spool_dir}")

@@ -90,10 +90,12 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
         yield Running(f"http://{host}:{port}", settings.dsn, supervisor, settings)
 
 
-def up(  # noqa: PLR0913 - the options of the command
+def up(
     data: Annotated[str | None, typer.Option(help="Data directory; default CLEW_DATA_DIR.", show_default=False)] = None,
     dsn: Annotated[str | None, typer.Option(help="A PostgreSQL to use instead of the embedded one.")] = None,
-    host: Annotated[str | None, typer.Option(help="Address to listen at; default 127.0.0.1.", show_default=False)] = None,
+    host: Annotated[
+        str | None, typer.Option(help="Address to listen at; default 127.0.0.1.", show_default=False)
+    ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen at; default 4319.", show_default=False)] = None,
     demo: Annotated[bool, typer.Option("--demo", help="Run the demo service as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was started as JSON.")] = False,

@@ -115,7 +115,7 @@ def segment_name(number: int) -> str:
 def segment_numbers(directory: Path) -> list[int]:
     """List the numbers of the segments in *directory*, rising; none if it is gone."""
     try:
-        names = os.listdir(directory)
+        names = os.listdir(directory)  # noqa: PTH208 - names are all that is wanted, at every look-round
     except FileNotFoundError:
         return []
     return sorted(int(match[1]) for name in names if (match := _SEGMENT_NAME.fullmatch(name)))

@@ -122,7 +122,16 @@ class SegmentHeader(NamedTuple):
     def pack(self) -> bytes:
         """Write the header as the 64 bytes that open a segment."""
         head = _SEGMENT.pack(
-            _SEGMENT_MAGIC, FORMAT_VERSION, 0, self.salt, self.producer, self.number, self.created_ns, self.size_bytes, 0, 0
+            _SEGMENT_MAGIC,
+            FORMAT_VERSION,
+            0,
+            self.salt,
+            self.producer,
+            self.number,
+            self.created_ns,
+            self.size_bytes,
+            0,
+            0,
         )
         return head[:-4] + crc32(head[:-4]).to_bytes(4, "little")
 

@@ -63,7 +63,7 @@ class Losses:
     def totals(self) -> dict[str, int]:
         """Return the losses by reason, without the reasons that never occurred."""
         # A count tells its next value only through its pickle form.
-        totals = {reason: int(counter.__reduce__()[1][0]) - 1 for reason, counter in self._counters.items()}  # pyright: ignore
+        totals = {reason: int(counter.__reduce__()[1][0]) - 1 for reason, counter in self._counters.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
         return {reason: total for reason, total in totals.items() if total}
 
     def save(self) -> None:

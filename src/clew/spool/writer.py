@@ -16,6 +16,7 @@ Before: ``process`` hands over one encoded event. After: ``reader``, in the agen
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import threading
@@ -24,8 +25,6 @@ from itertools import count
 from typing import TYPE_CHECKING
 from uuid import UUID
 from zlib import crc32
-
-import _thread
 
 from clew.errors import SpoolError, SpoolFullError
 from clew.spool.directory import (
@@ -195,7 +194,9 @@ class Writer:
         length = len(payload)
         while True:
             segment = self._segment
-            crc = crc32(payload, segment.salt ^ length) if length <= CRC_SLICE_BYTES else checksum(payload, segment.salt)
+            crc = (
+                crc32(payload, segment.salt ^ length) if length <= CRC_SLICE_BYTES else checksum(payload, segment.salt)
+            )
             try:
                 segment.store(pack_record(MAGIC, length, crc) + payload)
             except ValueError:

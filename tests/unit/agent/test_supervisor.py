@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -22,10 +21,16 @@ from support.recording_sink import RecordingSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from clew.config import Settings
 
 SMALL = 64 * 1024
+LOOK_FOR_AGENT = """
+import sys, pathlib
+from clew.shipping import agent_is_alive
+sys.exit(not any(agent_is_alive(pathlib.Path(sys.argv[1])) for _ in range(200)))
+"""
 PRODUCER = """
 import os, sys
 import clew
@@ -149,12 +154,12 @@ def test_the_open_spans_of_a_killed_process_are_closed_as_aborted(
     assert ended["inner"]["parent_span_id"] == ended["outer"]["span_id"]
 
 
-def test_a_process_that_ended_well_has_its_spans_closed_too(settings: Settings, supervise: Callable[..., Supervisor]) -> None:
+def test_a_process_that_ended_well_has_its_spans_closed_too(
+    settings: Settings, supervise: Callable[..., Supervisor]
+) -> None:
     """A program that exits inside a span is told apart from one that was killed."""
     sink = RecordingSink()
-    subprocess.run(
-        [sys.executable, "-c", PRODUCER, str(settings.data_dir)], input=b"", capture_output=True, check=True
-    )
+    subprocess.run([sys.executable, "-c", PRODUCER, str(settings.data_dir)], input=b"", capture_output=True, check=True)
 
     supervisor = supervise(sink)
 
@@ -185,7 +190,9 @@ def test_an_agent_that_is_replaced_repeats_nothing(settings: Settings) -> None:
     assert first.is_closed
 
 
-def test_two_agents_share_a_spool_without_shipping_twice(settings: Settings, supervise: Callable[..., Supervisor]) -> None:
+def test_two_agents_share_a_spool_without_shipping_twice(
+    settings: Settings, supervise: Callable[..., Supervisor]
+) -> None:
     """Each log is shipped by the one agent that holds its lock: here, an agent in another process is simulated by its lock."""
     sink, writer = RecordingSink(), open_writer(settings)
     writer.append(b'{"kind":"log"}')
@@ -194,7 +201,9 @@ def test_two_agents_share_a_spool_without_shipping_twice(settings: Settings, sup
         "lock = FileLock(Path(sys.argv[1])); print(lock.acquire(), flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(
-        [sys.executable, "-c", hold, str(writer.directory / "agent.lock")], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+        [sys.executable, "-c", hold, str(writer.directory / "agent.lock")],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
     )
     assert other.stdout is not None
     assert other.stdout.readline() == b"True\n"
@@ -239,8 +248,7 @@ def test_an_agent_is_seen_while_it_runs(settings: Settings, supervise: Callable[
         [
             sys.executable,
             "-c",
-            "import sys, pathlib; from clew.shipping import agent_is_alive; "
-            "sys.exit(not any(agent_is_alive(pathlib.Path(sys.argv[1])) for _ in range(200)))",
+            LOOK_FOR_AGENT,
             str(settings.spool_dir),
         ],
         check=False,

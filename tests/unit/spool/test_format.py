@@ -20,7 +20,9 @@ from clew.spool.format import (
     split_position,
 )
 
-HEADER = SegmentHeader(salt=7, producer=bytes(range(16)), number=3, created_ns=1_700_000_000_000_000_000, size_bytes=4096)
+HEADER = SegmentHeader(
+    salt=7, producer=bytes(range(16)), number=3, created_ns=1_700_000_000_000_000_000, size_bytes=4096
+)
 
 
 def test_a_header_is_read_back_as_it_was_written() -> None:

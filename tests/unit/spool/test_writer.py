@@ -6,7 +6,6 @@ import os
 import signal
 import threading
 from itertools import count
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -20,6 +19,7 @@ from clew.spool.writer import Bounds, Writer, spool_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
 SMALL = 64 * 1024
 
@@ -162,7 +162,7 @@ def test_flush_brings_everything_to_the_disk(open_writer: Callable[..., Writer])
 
     assert writer.flush(5.0)
 
-    assert not writer._segment.sync()  # noqa: SLF001 - there is nothing left to do
+    assert not writer._segment.sync()
 
 
 def test_a_forked_child_leaves_the_log_of_its_parent_alone(open_writer: Callable[..., Writer]) -> None:
