@@ -217,7 +217,7 @@ def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict
     metrics: dict[str, Any] = {}
     is_safe = True
     for name, value in fields.items():
-        kind: type[object] = type(value)
+        kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
         if name in METRIC_FIELDS:
             metrics[name] = value
         elif name == "metrics" and kind is dict:
@@ -263,7 +263,7 @@ def is_clean(value: Any, harmless: AbstractSet[str], depth: int = 0) -> bool:
                 return False
         items = items.values()
     for item in items:
-        kind: type[object] = type(item)
+        kind: type[object] = type(item)  # pyright: ignore[reportUnknownVariableType]
         if kind is str or kind is bool or item is None or kind is Raw:
             continue
         if kind is int:

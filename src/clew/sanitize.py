@@ -106,7 +106,7 @@ class Sanitizer:
             return self._integer(value)
         if isinstance(value, float):
             return self._float(value)
-        kind: type[object] = type(value)
+        kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
         if issubclass(kind, (bytes, bytearray, memoryview)):
             self.flags.add("bytes")
             return f"<{len(value)} bytes>"
@@ -136,7 +136,7 @@ class Sanitizer:
             return "<cycle>"
         self._open.add(id(value))
         try:
-            kind: type[object] = type(value)
+            kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
             if issubclass(kind, dict):
                 return self._mapping(value, depth + 1)
             if issubclass(kind, (list, tuple, set, frozenset)):
@@ -232,7 +232,7 @@ def _message_of(error: BaseException) -> str:
 
 def _field_names(value: object) -> list[str] | None:
     """Name the fields of a record type (dataclass, msgspec, attrs, pydantic); None for others."""
-    kind: type[object] = type(value)
+    kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
     for marker in ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_fields__"):
         declared = getattr(kind, marker, None)
         if declared is not None:
