@@ -16,7 +16,7 @@ from clew.errors import ConfigError, StoreError, StoreNotMigrated, StoreUnreacha
 from clew.store import embedded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     from clew.config import Settings
 
@@ -26,6 +26,7 @@ CONNECT_TIMEOUT_S = 5
 
 _READ_ONLY: Final[LiteralString] = """
 SELECT set_config('default_transaction_read_only', 'on', false), set_config('statement_timeout', '10s', false),
+    set_config('plan_cache_mode', 'force_custom_plan', false),
     (SELECT set_config('role', rolname, false) FROM pg_roles
      WHERE rolname = 'clew_reader' AND pg_has_role(oid, """
 _READ_ONLY_16: Final[LiteralString] = _READ_ONLY + "'SET'))"
@@ -130,7 +131,7 @@ def reader_setup(server_version: int) -> LiteralString:
 
 
 @contextmanager
-def explained(dsn: str) -> Iterator[None]:
+def explained(dsn: str) -> Generator[None]:
     """Turn the errors of psycopg inside the block into ours."""
     try:
         yield

@@ -39,7 +39,7 @@ from clew.errors import StoreError
 from clew.store.binaries import Account, Binaries, account_for, find_binaries, run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
     from types import TracebackType
 
 __all__ = ["DIRECTORY", "EmbeddedPostgres", "running_dsn", "start"]
@@ -242,22 +242,21 @@ def _start_server(directory: Path, socket_directory: Path, binaries: Binaries, a
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
         log.rename(log.with_suffix(".log.1"))
     command = ["pg_ctl", "start", "-D", str(directory), "-l", str(log), "-w", "-t", "60", "-s"]
-    for _ in range(START_ATTEMPTS):
-        for lock in (directory / "postmaster.pid", socket_directory / f".s.PGSQL.{PORT}.lock"):
+    locks = (directory / "postmaster.pid", socket_directory / f".s.PGSQL.{PORT}.lock")
+    for attempt in range(START_ATTEMPTS):
+        for lock in locks:
             _remove_stale_lock(lock, directory)
         begin = log.stat().st_size if log.exists() else 0
         done = run(binaries, account, directory, command)
         if done.returncode == 0:
             return
         told = log.read_text("utf-8", "replace")[begin:] if log.exists() else ""
-        if not any(sign in told for sign in SIGNS_OF_A_KILLED_SERVER):
-            break
+        if attempt + 1 == START_ATTEMPTS or not any(sign in told for sign in SIGNS_OF_A_KILLED_SERVER):
+            fatal = [line.partition("FATAL:")[2].strip() for line in told.splitlines() if "FATAL:" in line]
+            reason = fatal[-1] if fatal else _last_line(done.stderr)
+            raise StoreError(f"PostgreSQL does not start in {directory}: {reason}", hint=f"see {log}")
         # The server was killed, and one of its processes has not noticed yet.
         time.sleep(START_RETRY_S)
-    fatal = [line.partition("FATAL:")[2].strip() for line in told.splitlines() if "FATAL:" in line]
-    raise StoreError(
-        f"PostgreSQL does not start in {directory}: {fatal[-1] if fatal else _last_line(done.stderr)}", hint=f"see {log}"
-    )
 
 
 def _remove_stale_lock(path: Path, directory: Path) -> None:
@@ -317,7 +316,7 @@ def _try_lock(file: int, kind: int) -> bool:
 
 
 @contextmanager
-def _locked(directory: Path) -> Iterator[None]:
+def _locked(directory: Path) -> Generator[None]:
     """Be the only one who starts or stops the server on *directory*."""
     file = _open_lock(directory, "lock")
     try:

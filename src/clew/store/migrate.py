@@ -14,9 +14,9 @@ import psycopg
 from clew.errors import StoreError, StoreNotMigrated
 from clew.store.connect import connect, describe, explained
 from clew.store.load import Migration, migrations, query
+from clew.store.reading import Reading, Statement, read
 
-
-__all__ = ["check_migrated", "migrate", "pending"]
+__all__ = ["check_migrated", "fetch_pending", "migrate", "pending", "refuse_unmigrated"]
 
 OLDEST_SERVER = 150000
 
@@ -46,9 +46,10 @@ def migrate(target: Connection | str, *, phase: Literal["pre", "post"] | None = 
     with explained(target.info.dsn):
         if target.info.server_version < OLDEST_SERVER:
             major = target.info.server_version // 10000
-            raise StoreError(f"{describe(target.info.dsn)} is PostgreSQL {major}", hint="clew needs version 15 or newer")
-        applied = [step.name for step in migrations() if phase in (None, step.phase) and _apply(target, step)]
-    return applied
+            raise StoreError(
+                f"{describe(target.info.dsn)} is PostgreSQL {major}", hint="clew needs version 15 or newer"
+            )
+        return [step.name for step in migrations() if phase in (None, step.phase) and _apply(target, step)]
 
 
 def pending(target: Connection | str) -> list[str]:
@@ -64,7 +65,15 @@ def pending(target: Connection | str) -> list[str]:
         with connect(target) as connection:
             return pending(connection)
     with explained(target.info.dsn):
-        applied = _applied(target)
+        return read(target, fetch_pending())
+
+
+def fetch_pending() -> Reading[list[str]]:
+    """Fetch the names of the migrations that have not run yet, in order."""
+    applied: set[str] = set()
+    [table] = yield Statement(query("migrations_table"), {})
+    if table["name"] is not None:
+        applied = {row["name"] for row in (yield Statement(query("migrations_applied"), {}))}
     return [step.name for step in migrations() if step.name not in applied]
 
 
@@ -75,22 +84,32 @@ def check_migrated(target: Connection | str) -> None:
         StoreNotMigrated: It has not.
         StoreUnreachable: There is no server.
     """
-    missing = [name for name in pending(target) if "_pre_" in name]
+    refuse_unmigrated(pending(target), target if isinstance(target, str) else target.info.dsn)
+
+
+def refuse_unmigrated(names: list[str], dsn: str) -> None:
+    """Raise unless this version of clew can work without the migrations *names*.
+
+    Raises:
+        StoreNotMigrated: It cannot: one of them is to run before the code that needs it.
+    """
+    needed = {step.name for step in migrations() if step.phase == "pre"}
+    missing = [name for name in names if name in needed]
     if missing:
-        where = describe(target if isinstance(target, str) else target.info.dsn)
         raise StoreNotMigrated(
-            f"{where} lacks {len(missing)} of {len(migrations())} migrations", hint="run `clew store migrate`"
+            f"the store at {describe(dsn)} lacks {len(missing)} of {len(migrations())} migrations",
+            hint="run `clew store migrate`",
         )
 
 
 def _apply(connection: Connection, step: Migration) -> bool:
     """Run one migration unless it has run; whether it did now."""
-    if step.name in _applied(connection):
+    if step.name not in read(connection, fetch_pending()):
         return False
     with connection.transaction():
         connection.execute(query("migrations_lock"))
         connection.execute(query("migrations_create"))
-        if step.name in _applied(connection):
+        if step.name not in read(connection, fetch_pending()):
             return False
         try:
             connection.execute(step.sql)
@@ -100,10 +119,3 @@ def _apply(connection: Connection, step: Migration) -> bool:
             raise StoreError(f"migration {step.name} failed: {str(error).strip().splitlines()[0]}") from error
         connection.execute(query("migrations_record"), [step.name])
     return True
-
-
-def _applied(connection: Connection) -> set[str]:
-    row = connection.execute(query("migrations_table")).fetchone()
-    if row is None or row[0] is None:
-        return set()
-    return {name for (name,) in connection.execute(query("migrations_applied"))}

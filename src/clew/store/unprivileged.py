@@ -23,7 +23,10 @@ from __future__ import annotations
 import ctypes
 import os
 import sys
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["CAPABILITIES", "become"]
 
@@ -73,10 +76,10 @@ def become(uid: int, gid: int, capability: str | None = None) -> None:
     _call(libc.prctl, _PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, number, 0, 0)
 
 
-def _call(function: ctypes._NamedFuncPointer, *arguments: object) -> None:
+def _call(function: Callable[..., int], *arguments: object) -> None:
     if function(*arguments) != 0:
         number = ctypes.get_errno()
-        raise OSError(number, f"{function.__name__}: {os.strerror(number)}")
+        raise OSError(number, os.strerror(number))
 
 
 def _main(arguments: list[str]) -> None:

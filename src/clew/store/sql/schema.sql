@@ -60,7 +60,8 @@ BEGIN
     IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
         RETURN;
     END IF;
-    PERFORM pg_advisory_xact_lock(hashtext('clew.ensure_partition'));
+    -- One at a time. A lock on the table, not an advisory one: it also makes this session notice new tables.
+    LOCK TABLE events IN SHARE UPDATE EXCLUSIVE MODE;
     IF to_regclass(quote_ident(partition)) IS NOT NULL THEN
         RETURN;
     END IF;

@@ -1,7 +1,7 @@
 -- name: migrations_table
 -- Whether the migrator has ever run here: a single row, null when not.
 -- Plan: a look into the catalogue.
-SELECT to_regclass('schema_migrations');
+SELECT to_regclass('schema_migrations') AS name;
 
 -- name: migrations_applied
 -- The migrations that have run, in order.

@@ -1,0 +1,1 @@
+"""The query server: the store over HTTP, read-only."""

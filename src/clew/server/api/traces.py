@@ -1,0 +1,54 @@
+"""``/api/traces`` and ``/api/spans``."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Path, Query, Response
+from msgspec import json
+
+from clew.store.events import fetch_span, parse_id
+from clew.store.paging import MAX_LIMIT
+from clew.store.traces import fetch_trace, recent_traces
+
+if TYPE_CHECKING:
+    from clew.server.connections import Connections
+
+__all__ = ["trace_routes"]
+
+_ID = "A UUID, or its 32 hex digits"
+TraceId = Annotated[str, Path(description=_ID, examples=["550e8400-e29b-41d4-a716-446655440000"])]
+SpanId = Annotated[str, Path(description=_ID, examples=["f4dfc083-7f4b-4b1e-9f3c-0d6c7a1b2c3d"])]
+Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many traces at most")]
+Cursor = Annotated[str | None, Query(description="next_cursor of the page before")]
+
+
+def trace_routes(connections: Connections) -> APIRouter:
+    """Make the routes of this module."""
+    router = APIRouter(prefix="/api", tags=["traces"])
+
+    @router.get("/traces", summary="The latest traces, a line each")
+    async def list_traces(limit: Limit = 50, cursor: Cursor = None) -> Response:
+        """List `{"traces": [...], "next_cursor": ...}`, the trace with the newest event first."""
+        page = await connections.ask(lambda: recent_traces(limit=limit, cursor=cursor))
+        return Response(json.encode(page), media_type="application/json")
+
+    @router.get("/traces/{trace_id}", summary="A whole trace")
+    async def get_trace(trace_id: TraceId) -> Response:
+        """Get `{"trace_id", "summary", "spans", "logs"}`: spans nested by parent, each with its logs.
+
+        Spans that have not ended have the status `running`. A span whose parent is not there stands at
+        the top with `is_orphan`.
+        """
+        found = parse_id(trace_id, "trace")
+        trace = await connections.ask(lambda: fetch_trace(found))
+        return Response(json.encode(trace.to_json()), media_type="application/json")
+
+    @router.get("/spans/{span_id}", summary="The event of one span")
+    async def get_span(span_id: SpanId) -> Response:
+        """Get the span's event in the public format; its status is `running` until it ends."""
+        found = parse_id(span_id, "span")
+        event = await connections.ask(lambda: fetch_span(found))
+        return Response(json.encode(event), media_type="application/json")
+
+    return router

@@ -1,0 +1,74 @@
+"""The server as an ASGI application.
+
+Everything is read-only: its connections can neither write nor run for long. The parts are a route
+module a topic (``api/``), the way to the store (``connections``), who may ask (``auth``), and how
+errors look (``errors``).
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI
+
+from clew.server import errors
+from clew.server.api.logs import log_routes
+from clew.server.api.traces import trace_routes
+from clew.server.auth import Gate
+from clew.server.connections import Connections
+from clew.server.docs import docs_routes
+from clew.server.health import Counted, RequestCounts, health_routes
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from clew.config import Settings
+
+__all__ = ["create_app"]
+
+DESCRIPTION = "Every request of a RAG system as one thread: its traces, spans and logs."
+
+
+def create_app(settings: Settings, *, more_metrics: Callable[[], str] | None = None) -> FastAPI:
+    """Make the server's application.
+
+    Args:
+        settings: Which store to read (``dsn``, else the embedded one of ``data_dir``), and the
+            ``token`` to ask for.
+        more_metrics: Renders what ``/metrics`` tells beside the server's own, in Prometheus' text
+            format.
+
+    Returns:
+        The application; it connects to the store when it is first asked for something.
+    """
+    connections = Connections(settings)
+    counts = RequestCounts()
+
+    @asynccontextmanager
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
+        yield
+        await connections.close()
+
+    app = FastAPI(
+        title="clew", version=_version(), description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan
+    )
+    errors.install(app)
+    for router in (
+        trace_routes(connections),
+        log_routes(connections),
+        health_routes(connections, counts, more_metrics),
+        docs_routes(app),
+    ):
+        app.include_router(router)
+    app.add_middleware(Gate, token=settings.token)
+    app.add_middleware(Counted, counts=counts)
+    return app
+
+
+def _version() -> str:
+    try:
+        return version("clew")
+    except PackageNotFoundError:
+        return "0"

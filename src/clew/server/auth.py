@@ -1,0 +1,90 @@
+"""Who may ask: anybody on this machine, or whoever has the token.
+
+Without a token the server listens on loopback only, and answers only to names of this machine: a web
+page elsewhere could otherwise point a name of its own at 127.0.0.1 and read the answers (DNS
+rebinding). With a token every route under ``/api`` asks for it, wherever the server listens.
+"""
+
+from __future__ import annotations
+
+import hmac
+from typing import TYPE_CHECKING, Final
+
+from clew.errors import ConfigError
+from clew.server.errors import error_response
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+__all__ = ["Gate", "check_address", "is_loopback"]
+
+PROTECTED: Final = "/api"
+LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
+
+
+def is_loopback(host: str) -> bool:
+    """Whether only this machine can reach what listens at *host*.
+
+    Example:
+        >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
+        (True, False)
+    """
+    return host.strip("[]").lower() in LOOPBACK
+
+
+def check_address(host: str, token: str | None) -> None:
+    """Refuse to listen where others can reach us and nobody would be asked for a token.
+
+    Raises:
+        ConfigError: *host* is not loopback, and there is no token.
+    """
+    if token is None and not is_loopback(host):
+        raise ConfigError(
+            f"{host} can be reached from other machines",
+            hint="set CLEW_TOKEN, which clients then have to send, or listen at 127.0.0.1",
+        )
+
+
+class Gate:
+    """ASGI middleware that turns away who may not ask.
+
+    Args:
+        app: What is behind the gate.
+        token: The token to ask for; None for none.
+    """
+
+    def __init__(self, app: ASGIApp, token: str | None) -> None:
+        self._app = app
+        self._token = token
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass the request on, or answer 401 or 403."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        headers = dict(scope["headers"])
+        if self._token is None:
+            host = headers.get(b"host", b"").decode("latin-1")
+            if not is_loopback(_without_port(host)):
+                hint = "ask for 127.0.0.1 or localhost; to serve other names set CLEW_TOKEN"
+                await error_response(403, f"this server does not answer to the name {host!r}", hint)(
+                    scope, receive, send
+                )
+                return
+        elif scope["path"].startswith(PROTECTED) and not self._knows(headers.get(b"authorization", b"")):
+            hint = "send the header `Authorization: Bearer …` with the token of CLEW_TOKEN"
+            response = error_response(401, "the token is missing or wrong", hint)
+            response.headers["www-authenticate"] = "Bearer"
+            await response(scope, receive, send)
+            return
+        await self._app(scope, receive, send)
+
+    def _knows(self, header: bytes) -> bool:
+        kind, _, told = header.partition(b" ")
+        expected = (self._token or "").encode()
+        return kind.lower() == b"bearer" and hmac.compare_digest(told.strip(), expected)
+
+
+def _without_port(host: str) -> str:
+    """Cut the port off a Host header; IPv6 addresses stand in brackets there."""
+    return host.partition("]")[0] if host.startswith("[") else host.partition(":")[0]

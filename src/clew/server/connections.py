@@ -1,0 +1,117 @@
+"""The server's connections to the store.
+
+A handful of connections is kept and handed out. Unlike the pool of ``psycopg_pool``, which connects
+in the background and answers a store that is down with a timeout, this one connects in the
+request that needs it: the answer is immediate, and says what is wrong. A connection that died
+while it was idle (the store was restarted) costs a second attempt and nothing else, which is
+sound because everything here only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import psycopg
+
+from clew.errors import ClewError
+from clew.store.connect import CONNECT_TIMEOUT_S, explain, find_dsn, reader_setup
+from clew.store.reading import Reading, read_async
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clew.config import Settings
+
+__all__ = ["Connections"]
+
+T = TypeVar("T")
+
+MAX_CONNECTIONS = 8
+
+_Connection = psycopg.AsyncConnection[tuple[Any, ...]]
+
+
+class Connections:
+    """Ask the store, over connections that are kept.
+
+    Args:
+        settings: Which store: its DSN, else the embedded one of the data directory.
+
+    Threads:
+        Belongs to one event loop.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._idle: list[_Connection] = []
+
+    async def ask(self, question: Callable[[], Reading[T]]) -> T:
+        """Put a question to the store.
+
+        Args:
+            question: Begins the reading; called again when it has to be repeated.
+
+        Raises:
+            StoreUnreachable: No server lets us in.
+            StoreNotMigrated: Our tables are not there.
+            StoreError: The question takes too long.
+            ClewError: What the reading itself raises.
+        """
+        dsn = await self.dsn()
+        async with self._slots:
+            try:
+                return await self._ask(question, dsn)
+            except psycopg.Error as error:
+                raise explain(error, dsn) from error
+
+    async def dsn(self) -> str:
+        """Return the store that is asked.
+
+        Raises:
+            ConfigError: The DSN is malformed.
+            StoreUnreachable: No DSN is set, and no embedded server runs.
+        """
+        if self._settings.dsn is not None:
+            return self._settings.dsn
+        # Looking for the embedded server reads a file and connects: not in the event loop.
+        return await asyncio.to_thread(find_dsn, self._settings)
+
+    async def close(self) -> None:
+        """Close what is idle."""
+        while self._idle:
+            await self._idle.pop().close()
+
+    async def _ask(self, question: Callable[[], Reading[T]], dsn: str) -> T:
+        while self._idle:
+            connection = self._idle.pop()
+            try:
+                return await self._run(connection, question)
+            except (psycopg.OperationalError, psycopg.InterfaceError):
+                if not connection.closed:
+                    raise
+        return await self._run(await _connect(dsn), question)
+
+    async def _run(self, connection: _Connection, question: Callable[[], Reading[T]]) -> T:
+        is_sound = False
+        try:
+            answer = await read_async(connection, question())
+            is_sound = True
+        except (ClewError, psycopg.errors.QueryCanceled):
+            is_sound = True
+            raise
+        finally:
+            if is_sound and not connection.closed:
+                self._idle.append(connection)
+            else:
+                await connection.close()
+        return answer
+
+
+async def _connect(dsn: str) -> _Connection:
+    connection = await psycopg.AsyncConnection.connect(
+        dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="clew-server"
+    )
+    await connection.execute(reader_setup(connection.info.server_version))
+    return connection

@@ -1,0 +1,80 @@
+"""Errors over HTTP: one shape, one line of what was wrong, one of what to do.
+
+``{"error": {"message": "…", "hint": "…"}}``
+
+====  ==========================================================================
+400   the request cannot be meant: a malformed id, moment, level or cursor
+401   the token is missing or wrong
+404   nothing is known about the id, or there is no such route
+422   a parameter is of the wrong type
+500   a fault of ours; the server's log has the traceback
+503   the store is down, not migrated, or took too long
+====  ==========================================================================
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING
+
+from fastapi.exceptions import RequestValidationError
+from msgspec import json
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
+
+from clew.errors import ClewError, ConfigError, NotFoundError, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.requests import Request
+
+__all__ = ["error_response", "install"]
+
+_STATUS: tuple[tuple[type[ClewError], int], ...] = (
+    (UsageError, 400),
+    (NotFoundError, 404),
+    (StoreError, 503),
+    (ConfigError, 503),
+)
+_log = logging.getLogger(__name__)
+
+
+def error_response(status: int, message: str, hint: str = "") -> Response:
+    """Build an answer in the one shape."""
+    body = json.encode({"error": {"message": message, "hint": hint}})
+    return Response(body, status, media_type="application/json")
+
+
+def install(app: FastAPI) -> None:
+    """Have *app* answer every error in the one shape."""
+    app.add_exception_handler(ClewError, _clew_error)
+    app.add_exception_handler(RequestValidationError, _malformed)
+    app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(Exception, _fault)
+
+
+async def _clew_error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, ClewError)
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+    return error_response(status, error.message, error.hint)
+
+
+async def _malformed(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    told = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
+    return error_response(422, "; ".join(told), "the parameters are described at /docs")
+
+
+async def _http_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    what = error.detail or HTTPStatus(error.status_code).phrase
+    hint = "the routes are described at /docs" if error.status_code in (404, 405) else ""
+    response = error_response(error.status_code, f"{request.method} {request.url.path}: {what}", hint)
+    response.headers.update(error.headers or {})
+    return response
+
+
+async def _fault(request: Request, error: Exception) -> Response:
+    _log.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return error_response(500, f"a fault in the server: {type(error).__name__}", "the server's log has the traceback")

@@ -1,0 +1,109 @@
+"""One event out of the store, in the public format."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from clew.errors import NotFoundError, UsageError
+from clew.ids import parse_uuid
+from clew.record import LEVELS, Event
+from clew.store.load import query
+from clew.store.reading import Reading, Row, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["PublicEvent", "fetch_span", "format_timestamp", "parse_id", "to_public"]
+
+PublicEvent = dict[str, Any]
+"""An event in the public format: what ``json.loads`` makes of it."""
+
+LEVEL_NAMES: Final[Mapping[int, str]] = {number: name for name, number in LEVELS.items()}
+NULLABLE: Final = frozenset({"trace_id", "span_id", "user_id"})
+"""Keys that are there even when they are not known."""
+
+_KEYS: Final = ("timestamp", "event_id", *Event.__struct_fields__[1:])
+_UUIDS: Final = frozenset({"event_id", "trace_id", "span_id", "parent_span_id"})
+
+
+def to_public(row: Row) -> PublicEvent:
+    """Bring a row of ``events`` into the public format.
+
+    Args:
+        row: Values by column name, all columns or some.
+
+    Returns:
+        The event; keys that are not known are left out.
+
+    Example:
+        >>> to_public({"level": 20, "message": "chunks_created", "user_id": None, "error": None})
+        {'level': 'INFO', 'message': 'chunks_created', 'user_id': None}
+    """
+    event: PublicEvent = {}
+    for key in _KEYS:
+        value = row.get(key)
+        if value is None:
+            if key in NULLABLE and key in row:
+                event[key] = None
+        elif key == "timestamp":
+            event[key] = format_timestamp(value)
+        elif key == "level":
+            event[key] = LEVEL_NAMES[value]
+        else:
+            event[key] = str(value) if key in _UUIDS else value
+    return event
+
+
+def format_timestamp(moment: datetime) -> str:
+    """Write a moment as the public format does: RFC 3339, UTC, microseconds.
+
+    Example:
+        >>> format_timestamp(datetime(2026, 11, 23, 10, 15, 30, tzinfo=UTC))
+        '2026-11-23T10:15:30.000000Z'
+    """
+    return moment.astimezone(UTC).replace(tzinfo=None).isoformat(timespec="microseconds") + "Z"
+
+
+def parse_id(text: str, what: str) -> str:
+    """Read an id that a person gave.
+
+    Args:
+        text: A UUID, or its 32 hex digits.
+        what: What it names, such as ``"trace"``.
+
+    Raises:
+        UsageError: It is neither.
+
+    Example:
+        >>> parse_id("550E8400E29B41D4A716446655440000", "trace")
+        '550e8400-e29b-41d4-a716-446655440000'
+    """
+    found = parse_uuid(text.strip())
+    if found is None:
+        shown = text if len(text) <= 80 else f"{text[:77]}…"
+        raise UsageError(
+            f"{shown!r} is not a {what} id",
+            hint="a right one looks like 550e8400-e29b-41d4-a716-446655440000, or is its 32 hex digits",
+        )
+    return found
+
+
+def fetch_span(span_id: str) -> Reading[PublicEvent]:
+    """Fetch the event of one span, ended or still running.
+
+    Raises:
+        NotFoundError: There is none.
+    """
+    parameters = {"span_id": span_id}
+    # The open ones first: a span that ends between the two questions is then found by the second.
+    running = yield Statement(query("span_open"), parameters)
+    ended = yield Statement(query("span_event"), parameters)
+    if ended:
+        return to_public(ended[0])
+    if running:
+        return running[0]["event"]
+    raise NotFoundError(
+        f"there is no span {span_id}",
+        hint="it may not have arrived yet (`clew spool status`), or be past its retention",
+    )

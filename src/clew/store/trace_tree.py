@@ -1,0 +1,311 @@
+"""One trace out of its events: spans nested by parent, logs at their span, the whole summed up.
+
+Events come from many processes and may be incomplete: a parent that never arrived, a span that is
+still running, ids that name each other in a circle. Every event has a place in the tree whatever
+is missing; a span whose parent is not there hangs at the top and says so.
+
+Costs and tokens are told in two ways that must not be added up: a step tells what it took, and the
+step around it tells the sum. What counts, from the inside out:
+
+* a span that tells an amount itself is believed, whatever is inside it;
+* else, for each stage, the larger of what its inner spans come to and what its own logs come to;
+* of its own logs of one stage, those of the message that comes to most (``token_usage_recorded``
+  and ``generation_complete`` tell the same tokens).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, structs
+
+from clew.record import LEVELS
+from clew.store.events import PublicEvent, format_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["AMOUNTS", "SpanNode", "Summary", "Trace", "assemble", "walk"]
+
+AMOUNTS: Final = ("cost_usd", "tokens_in", "tokens_out")
+"""Metrics that are summed up over a trace."""
+
+MAX_DEPTH = 100
+"""Spans nested deeper hang at this depth, so that no reader of the tree has to be afraid of it."""
+
+_ERROR: Final = LEVELS["ERROR"]
+_MICROSECOND = timedelta(microseconds=1)
+_UNHAPPY: Final = ("error", "aborted", "cancelled")
+
+
+class SpanNode(Struct):
+    """A span with what is inside it.
+
+    Attributes:
+        event: The span's event, in the public format; ``status`` is ``"running"`` when it has not ended.
+        offset_ms: Milliseconds from the beginning of the trace to that of the span.
+        is_orphan: Whether it names a parent that is not there.
+        logs: The logs of this very span, the oldest first.
+        children: The spans inside it, the oldest first.
+    """
+
+    event: PublicEvent
+    offset_ms: float = 0.0
+    is_orphan: bool = False
+    logs: list[PublicEvent] = []
+    children: list[SpanNode] = []
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the event with ``offset_ms``, ``is_orphan``, ``logs`` and ``children`` beside its own keys."""
+        told: dict[str, Any] = {**self.event, "offset_ms": self.offset_ms, "is_orphan": self.is_orphan}
+        return {**told, "logs": self.logs, "children": [child.to_json() for child in self.children]}
+
+
+class Summary(Struct, frozen=True):
+    """A trace in a line.
+
+    Attributes:
+        trace_id: The trace.
+        name: Name of its first span, else its first message.
+        status: ``"running"`` while any span is, else that of its first span, else ``"error"`` when
+            any event is one.
+        start: When it began, RFC 3339.
+        duration_ms: From its first moment to its last one known.
+        cost_usd: What it cost; None when nobody said.
+        tokens_in: Tokens that models read; None when nobody said.
+        tokens_out: Tokens that models wrote; None when nobody said.
+        event_count: Its events: logs, spans, and spans still running.
+        error_count: Those of level ERROR and graver.
+        user_id: On whose behalf.
+        session_id: The conversation.
+        request_id: The request.
+        services: Names of the services it went through, sorted.
+        is_truncated: Whether it has more events than were read; the counts and sums are then too small.
+    """
+
+    trace_id: str
+    name: str
+    status: str
+    start: str
+    duration_ms: float
+    cost_usd: float | None
+    tokens_in: int | None
+    tokens_out: int | None
+    event_count: int
+    error_count: int
+    user_id: str | None
+    session_id: str | None
+    request_id: str | None
+    services: list[str]
+    is_truncated: bool
+
+
+class Trace(Struct, frozen=True):
+    """A whole trace.
+
+    Attributes:
+        summary: The trace in a line.
+        spans: The spans at the top, the oldest first.
+        logs: Logs that belong to no span that is there, the oldest first.
+    """
+
+    summary: Summary
+    spans: list[SpanNode]
+    logs: list[PublicEvent]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return ``trace_id``, ``summary``, ``spans`` (nested) and ``logs``."""
+        return {
+            "trace_id": self.summary.trace_id,
+            "summary": structs.asdict(self.summary),
+            "spans": [node.to_json() for node in self.spans],
+            "logs": self.logs,
+        }
+
+
+def assemble(events: Iterable[PublicEvent], *, is_truncated: bool = False) -> Trace:
+    """Put the events of one trace together.
+
+    Args:
+        events: Its events, at least one, in any order; a span may appear as running and as ended.
+        is_truncated: Whether there are more.
+
+    Returns:
+        The trace; no event is left out.
+    """
+    logs: list[PublicEvent] = []
+    nodes: dict[str, SpanNode] = {}
+    for event in sorted(events, key=lambda event: _moment(event["timestamp"])):
+        span_id = event.get("span_id")
+        if event["kind"] == "log" or span_id is None:
+            logs.append(event)
+        elif span_id not in nodes or nodes[span_id].event.get("status") == "running":
+            nodes[span_id] = SpanNode(event, logs=[], children=[])
+    top = _nest(nodes)
+    loose = _attach(logs, nodes)
+    everything = sorted(
+        [*logs, *(node.event for node in nodes.values())], key=lambda event: _moment(event["timestamp"])
+    )
+    begin = _moment(everything[0]["timestamp"])
+    for node in nodes.values():
+        node.offset_ms = (_moment(node.event["timestamp"]) - begin) / _MICROSECOND / 1000
+    return Trace(_summarise(everything, top, loose, is_truncated), top, loose)
+
+
+def walk(nodes: Iterable[SpanNode]) -> Iterable[tuple[int, SpanNode]]:
+    """Go through a tree from top to bottom.
+
+    Returns:
+        (depth, node) with the parent before its children; depth counts from 0.
+    """
+    stack = [(0, node) for node in reversed(list(nodes))]
+    while stack:
+        depth, node = stack.pop()
+        yield depth, node
+        stack += [(depth + 1, child) for child in reversed(node.children)]
+
+
+def _nest(nodes: Mapping[str, SpanNode]) -> list[SpanNode]:
+    """Hang each node under its parent; return those at the top."""
+    inside: defaultdict[str, list[str]] = defaultdict(list)
+    entries: list[str] = []
+    for span_id, node in nodes.items():
+        parent = node.event.get("parent_span_id")
+        if parent is not None and parent in nodes and parent != span_id:
+            inside[parent].append(span_id)
+        else:
+            entries.append(span_id)
+    top: list[SpanNode] = []
+    placed: set[str] = set()
+    # What the entries do not lead to turns in a circle: it is cut open at its oldest span.
+    for span_id in (*entries, *nodes):
+        if span_id not in placed:
+            nodes[span_id].is_orphan = nodes[span_id].event.get("parent_span_id") is not None
+            top.append(nodes[span_id])
+            _place(span_id, nodes, inside, placed)
+    return top
+
+
+def _place(entry: str, nodes: Mapping[str, SpanNode], inside: Mapping[str, list[str]], placed: set[str]) -> None:
+    """Hang everything inside *entry* where it belongs, at most ``MAX_DEPTH`` deep."""
+    placed.add(entry)
+    stack = [(entry, nodes[entry], 0)]
+    while stack:
+        span_id, host, depth = stack.pop()
+        for child in inside.get(span_id, ()):
+            if child not in placed:
+                placed.add(child)
+                host.children.append(nodes[child])
+                stack.append((child, nodes[child] if depth + 1 < MAX_DEPTH else host, depth + 1))
+
+
+def _attach(logs: Iterable[PublicEvent], nodes: Mapping[str, SpanNode]) -> list[PublicEvent]:
+    """Give each log to its span; return those whose span is not there."""
+    loose: list[PublicEvent] = []
+    for log in logs:
+        node = nodes.get(log.get("span_id") or "")
+        (loose if node is None else node.logs).append(log)
+    return loose
+
+
+def _summarise(events: list[PublicEvent], top: list[SpanNode], loose: list[PublicEvent], is_truncated: bool) -> Summary:
+    """Sum up a trace from its *events*, the oldest first, and its tree."""
+    begin = _moment(events[0]["timestamp"])
+    end = max(_end(event) for event in events)
+    sums = _sum_amounts(top, loose)
+    error_count = sum(LEVELS.get(event["level"], 0) >= _ERROR for event in events)
+    first = top[0].event if top else events[0]
+    return Summary(
+        trace_id=events[0]["trace_id"],
+        name=first["message"],
+        status=_status(events, top, error_count),
+        start=format_timestamp(begin),
+        duration_ms=(end - begin) / _MICROSECOND / 1000,
+        cost_usd=sums.get("cost_usd"),
+        tokens_in=_whole(sums.get("tokens_in")),
+        tokens_out=_whole(sums.get("tokens_out")),
+        event_count=len(events),
+        error_count=error_count,
+        user_id=_first(events, "user_id"),
+        session_id=_first(events, "session_id"),
+        request_id=_first(events, "request_id"),
+        services=sorted({event["service"] for event in events if event.get("service")}),
+        is_truncated=is_truncated,
+    )
+
+
+def _status(events: list[PublicEvent], top: list[SpanNode], error_count: int) -> str:
+    if any(event.get("status") == "running" for event in events):
+        return "running"
+    if top:
+        found = [node.event.get("status") or "ok" for node in top]
+        return next((status for status in found if status in _UNHAPPY), found[0])
+    return "error" if error_count else "ok"
+
+
+def _sum_amounts(top: list[SpanNode], loose: list[PublicEvent]) -> dict[str, float]:
+    """Add up what the trace took, by name of amount; the rule is this module's docstring."""
+    accounts: dict[int, _Account] = {}
+    for _, node in reversed(list(walk(top))):
+        inner = [accounts.pop(id(child)) for child in node.children]
+        stage = node.event.get("stage") or "other"
+        account = _combine(inner, node.logs)
+        for amount in AMOUNTS:
+            told = _number(node.event, amount)
+            if told is not None:
+                account[amount] = {stage: told}
+        accounts[id(node)] = account
+    whole = _combine(list(accounts.values()), loose)
+    return {amount: sum(by_stage.values()) for amount, by_stage in whole.items() if by_stage}
+
+
+_Account = dict[str, dict[str, float]]
+"""Amounts by name and stage."""
+
+
+def _combine(inner: list[_Account], logs: list[PublicEvent]) -> _Account:
+    """Say what some spans and the logs around them come to."""
+    account: _Account = {}
+    for amount in AMOUNTS:
+        spans: defaultdict[str, float] = defaultdict(float)
+        for part in inner:
+            for stage, value in part.get(amount, {}).items():
+                spans[stage] += value
+        by_message: defaultdict[tuple[str, str], float] = defaultdict(float)
+        for log in logs:
+            value = _number(log, amount)
+            if value is not None:
+                by_message[log.get("stage") or "other", log["message"]] += value
+        told: dict[str, float] = dict(spans)
+        for (stage, _), value in by_message.items():
+            told[stage] = max(told.get(stage, 0.0), value)
+        account[amount] = told
+    return account
+
+
+def _number(event: PublicEvent, name: str) -> float | None:
+    value = event.get("metrics", {}).get(name)
+    return value if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else round(value)
+
+
+def _first(events: list[PublicEvent], key: str) -> str | None:
+    return next((event[key] for event in events if event.get(key)), None)
+
+
+def _moment(text: str) -> datetime:
+    return datetime.fromisoformat(text)
+
+
+def _end(event: PublicEvent) -> datetime:
+    """Return when an event was over, as far as that is known."""
+    duration_ms = _number(event, "duration_ms") if event["kind"] == "span" else None
+    try:
+        return _moment(event["timestamp"]) + timedelta(milliseconds=duration_ms or 0.0)
+    except (OverflowError, ValueError):
+        return _moment(event["timestamp"])

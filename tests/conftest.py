@@ -1,0 +1,5 @@
+"""What every test may use: the fixtures of ``support``, one plugin a topic."""
+
+from __future__ import annotations
+
+pytest_plugins = ["support.fix_postgres"]
