@@ -13,7 +13,8 @@ Before: the application. After: ``record`` (with ``context``) and ``process``.
 
 from __future__ import annotations
 
-from functools import wraps
+from collections.abc import Mapping
+from functools import partial, wraps
 from types import AsyncGeneratorType, GeneratorType, TracebackType
 from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
 from weakref import finalize
@@ -22,11 +23,12 @@ from msgspec import UNSET
 
 from clew import clock, process
 from clew.context import Context, activate, current, restore
+from clew.errors import ConfigError
 from clew.ids import uuid7
 from clew.record import Head, encode_value
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 
     Process = Callable[[Any], Any]
 
@@ -158,7 +160,7 @@ class Span:
         """Close the span: failed if *error* is given or ``fail`` was called, else ok. Once only."""
         if self.status != "running" or self._context is None or self._outer is None:
             return
-        error = error or self._error
+        error = self._error if error is None else error
         self.status = _status_of(error)
         restore(self._context, self._outer)
         self._fields["duration_ms"] = self._elapsed_ms()
@@ -185,7 +187,7 @@ class Span:
         process.emit(head, fields, error, self._context)
 
     def _set_value(self, name: str, value: Any) -> None:
-        if process.settings().capture:
+        if _is_capturing():
             self._fields[name] = encode_value(value, process.limits())
         elif name == "inputs":
             self._has_inputs = False
@@ -285,12 +287,12 @@ def traceable(function: Any = "chain", /, **options: Any) -> Any:
         >>> len(search("why"))
         5
     """
-    if callable(function):
-        return _trace(function, _Plan(function, options))
+    if callable(function) or isinstance(function, classmethod):
+        return _trace(function, options)
     run_type = options.pop("run_type", function)
 
     def decorate(decorated: Callable[..., Any]) -> Callable[..., Any]:
-        return _trace(decorated, _Plan(decorated, {**options, "run_type": run_type}))
+        return _trace(decorated, {**options, "run_type": run_type})
 
     return decorate
 
@@ -299,7 +301,8 @@ class _Plan:
     """What is known of a traced function before it is called."""
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
-        self.name: str = options.get("name") or getattr(function, "__name__", None) or type(function).__name__
+        named: Any = getattr(function, "func", function) if _is_partial(function) else function
+        self.name: str = options.get("name") or getattr(named, "__name__", None) or type(named).__name__
         self.run_type: str = options.get("run_type") or "chain"
         self.stage: str | None = options.get("stage")
         self.is_enabled = options.get("enabled") is not False
@@ -315,10 +318,10 @@ class _Plan:
         fields, name = self._labels, self.name
         if isinstance(extra, dict):
             told = cast("dict[str, Any]", extra)
-            name = told.get("name") or name
+            name = str(told.get("name") or name)
             fields = _with_labels(dict(fields), told.get("tags"), told.get("metadata"))
         inputs = None
-        if process.settings().capture:
+        if _is_capturing():
             inputs = _processed(self.process_inputs, self._signature.bind(args, kwargs))
         return Span(name, run_type=self.run_type, stage=self.stage, inputs=inputs, fields=fields)
 
@@ -365,13 +368,20 @@ class _Signature:
         return bound
 
 
-def _trace(function: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
+def _trace(function: Any, options: dict[str, Any]) -> Any:
+    """Wrap *function*; a method that the decorator meets from above stays the kind of method it is."""
+    if type(function) in {classmethod, staticmethod}:
+        return type(function)(_trace(function.__func__, options))
+    plan = _Plan(function, options)
+    return _wrap(function, plan) if plan.is_enabled else function
+
+
+def _wrap(function: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
     """Choose the wrapper for the kind of *function*."""
     import inspect
 
-    if not plan.is_enabled:
-        return function
-    target = function if inspect.isroutine(function) else getattr(function, "__call__", function)  # noqa: B004
+    has_own_kind = inspect.isroutine(function) or _is_partial(function)
+    target = function if has_own_kind else getattr(function, "__call__", function)  # noqa: B004
     if inspect.isasyncgenfunction(target):
         return _trace_async_generator(function, plan)
     if inspect.isgeneratorfunction(target):
@@ -416,7 +426,7 @@ def _trace_generator(function: Callable[..., Any], plan: _Plan) -> Callable[...,
     def traced(*args: Any, **kwargs: Any) -> Any:
         # The parent is whoever calls, not whoever consumes: the span remembers it until the first item.
         span, parent = plan.open(args, kwargs), current()
-        return _drive(plan, span, function(*args, **kwargs), parent)
+        return _drive(plan, span, function(*args, **kwargs), parent, _Items())
 
     return traced
 
@@ -425,31 +435,37 @@ def _trace_async_generator(function: Callable[..., Any], plan: _Plan) -> Callabl
     @wraps(function)
     def traced(*args: Any, **kwargs: Any) -> Any:
         span, parent = plan.open(args, kwargs), current()
-        return _drive_async(plan, span, function(*args, **kwargs), parent)
+        return _drive_async(plan, span, function(*args, **kwargs), parent, _Items())
 
     return traced
 
 
 def _finish_or_follow(plan: _Plan, span: Span, result: Any) -> Any:
     """End the span now, or at the last item if the function returned a generator."""
+    items = _Items()
     if isinstance(result, GeneratorType):
-        driven: Any = _drive(plan, span, cast("Generator[Any, Any, Any]", result), None)
+        driven: Any = _drive(plan, span, cast("Generator[Any, Any, Any]", result), None, items)
     elif isinstance(result, AsyncGeneratorType):
-        driven = _drive_async(plan, span, cast("AsyncGenerator[Any, Any]", result), None)
+        driven = _drive_async(plan, span, cast("AsyncGenerator[Any, Any]", result), None, items)
     else:
         plan.finish(span, result)
         return result
     span.suspend()
-    # A generator that nobody ever starts runs no code of its own at its end.
-    finalize(driven, span.end, GeneratorExit()).atexit = False
+    finalize(driven, _end_unless_started, span, items).atexit = False
     return driven
 
 
+def _end_unless_started(span: Span, items: _Items) -> None:
+    """End the span of a generator that nobody ever started: it runs no code of its own at its end."""
+    if not items.are_wanted:
+        span.end(GeneratorExit())
+
+
 def _drive(
-    plan: _Plan, span: Span, source: Generator[Any, Any, Any], parent: Context | None
+    plan: _Plan, span: Span, source: Generator[Any, Any, Any], parent: Context | None, items: _Items
 ) -> Generator[Any, Any, Any]:
     """Hand on what *source* gives, running its body inside the span and the consumer outside."""
-    items = _Items()
+    items.are_wanted = True
     inside = _open_for_items(span, parent)
     sent: Any = None
     thrown: BaseException | None = None
@@ -465,7 +481,11 @@ def _drive(
             try:
                 sent = yield item
             except GeneratorExit:
-                source.close()
+                span.resume(inside)
+                try:
+                    source.close()
+                finally:
+                    span.suspend()
                 raise
             except BaseException as error:  # noqa: BLE001 - handed on to the body it was thrown at
                 thrown = error
@@ -478,10 +498,10 @@ def _drive(
 
 
 async def _drive_async(
-    plan: _Plan, span: Span, source: AsyncGenerator[Any, Any], parent: Context | None
+    plan: _Plan, span: Span, source: AsyncGenerator[Any, Any], parent: Context | None, items: _Items
 ) -> AsyncGenerator[Any, Any]:
     """Do what ``_drive`` does, for an async generator."""
-    items = _Items()
+    items.are_wanted = True
     inside = _open_for_items(span, parent)
     sent: Any = None
     thrown: BaseException | None = None
@@ -497,7 +517,11 @@ async def _drive_async(
             try:
                 sent = yield item
             except GeneratorExit:
-                await source.aclose()
+                span.resume(inside)
+                try:
+                    await source.aclose()
+                finally:
+                    span.suspend()
                 raise
             except BaseException as error:  # noqa: BLE001 - handed on to the body it was thrown at
                 thrown = error
@@ -509,9 +533,15 @@ async def _drive_async(
 
 
 class _Items:
-    """What a generator gave so far, as much of it as is kept."""
+    """What a generator gave so far, as much of it as is kept.
+
+    Attributes:
+        kept: The items.
+        are_wanted: Whether anybody has begun to consume the generator.
+    """
 
     def __init__(self) -> None:
+        self.are_wanted = False
         self.kept: list[Any] = []
         self._count = 0
 
@@ -520,7 +550,7 @@ class _Items:
         self._count += 1
         if self._count == 1:
             span.mark_first_item()
-        if self._count <= MAX_KEPT_ITEMS and process.settings().capture:
+        if self._count <= MAX_KEPT_ITEMS and _is_capturing():
             self.kept.append(item)
 
 
@@ -533,6 +563,18 @@ def _open_for_items(span: Span, parent: Context | None) -> Context:
     return span.suspend()
 
 
+def _is_partial(function: Any) -> bool:
+    return isinstance(function, partial)
+
+
+def _is_capturing() -> bool:
+    """Whether inputs and outputs are to be recorded; not with settings that are wrong, as ``emit`` reports."""
+    try:
+        return process.settings().capture
+    except ConfigError:
+        return False
+
+
 def _status_of(error: BaseException | None) -> str:
     if error is None:
         return "ok"
@@ -541,13 +583,12 @@ def _status_of(error: BaseException | None) -> str:
     return "error" if isinstance(error, Exception) else "cancelled"
 
 
-def _with_labels(
-    fields: dict[str, Any], tags: Sequence[str] | None, metadata: Mapping[str, Any] | None
-) -> dict[str, Any]:
-    if tags:
-        fields["tags"] = [*fields.get("tags", []), *tags]
-    if metadata:
-        fields["metadata"] = {**fields.get("metadata", {}), **metadata}
+def _with_labels(fields: dict[str, Any], tags: Any, metadata: Any) -> dict[str, Any]:
+    """Add what is well-formed of *tags* and *metadata*: a caller's slip is no reason to fail its call."""
+    if tags and isinstance(tags, (list, tuple, set, frozenset)):
+        fields["tags"] = [*fields.get("tags", []), *cast("Sequence[str]", tags)]
+    if metadata and isinstance(metadata, Mapping):
+        fields["metadata"] = {**fields.get("metadata", {}), **cast("Mapping[str, Any]", metadata)}
     return fields
 
 
