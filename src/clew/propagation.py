@@ -28,8 +28,14 @@ _originals: dict[str, Callable[..., Any]] = {}
 
 
 def install(targets: Iterable[str]) -> None:
-    """Patch the *targets* that are not patched yet; names outside ``TARGETS`` are ignored."""
+    """Patch the *targets* that are not patched yet; ``"threads"`` brings ``"executors"`` along.
+
+    Names outside ``TARGETS`` are ignored.
+    """
     wanted = set(targets)
+    if "threads" in wanted:
+        # A pool's threads outlive the work that started them; without this they would keep its trace.
+        wanted.add("executors")
     if "executors" in wanted and "executors" not in _originals:
         _originals["executors"] = ThreadPoolExecutor.submit
         ThreadPoolExecutor.submit = _submit_in_context(ThreadPoolExecutor.submit)
@@ -57,8 +63,13 @@ def _submit_in_context(submit: Callable[..., Any]) -> Callable[..., Any]:
 def _start_in_context(start: Callable[[threading.Thread], None]) -> Callable[[threading.Thread], None]:
     @wraps(start)
     def start_in_context(self: threading.Thread) -> None:
-        context, run = copy_context(), self.run
-        self.run = lambda: context.run(run)
+        context = copy_context()
+
+        def run_in_context() -> None:
+            del self.run  # else the thread would hold itself, and what it was given, until the next collection
+            context.run(self.run)
+
+        self.run = run_in_context
         start(self)
 
     return start_in_context
