@@ -1,0 +1,59 @@
+"""What a test has emitted, read back from the real spool.
+
+Fixtures:
+    ``emitted``: clew is set up with a spool of its own; calling it returns the events so far.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from clew import process, propagation
+from clew.spool.format import Position
+from clew.spool.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+SEGMENT_BYTES = 1024 * 1024
+
+
+class Emitted:
+    """The events of one test, in the order of their emission."""
+
+    def __call__(self, kind: str | None = None, message: str | None = None) -> list[dict[str, Any]]:
+        """Read the events, all or those of a *kind* or with a *message*."""
+        writer = process._process.writer
+        if writer is None:
+            return []
+        reader, events = Reader(writer.directory, Position(0)), list[dict[str, Any]]()
+        while found := reader.read().events:
+            events += [json.loads(payload) for _, payload in found]
+        reader.close()
+        return [e for e in events if kind in {None, e["kind"]} and message in {None, e["message"]}]
+
+    def span(self, name: str) -> dict[str, Any]:
+        """Return the one finished span of this name."""
+        spans = self("span", name)
+        assert len(spans) == 1, f"{len(spans)} spans are named {name}"
+        return spans[0]
+
+    def log(self, message: str) -> dict[str, Any]:
+        """Return the one log with this message."""
+        logs = self("log", message)
+        assert len(logs) == 1, f"{len(logs)} logs are named {message}"
+        return logs[0]
+
+
+@pytest.fixture
+def emitted(tmp_path: Path) -> Iterator[Emitted]:
+    """Set clew up with a spool of its own; return what reads it."""
+    process.configure(service="test", data_dir=tmp_path / "clew", agent="external", segment_bytes=SEGMENT_BYTES)
+    yield Emitted()
+    process.shutdown()
+    process._process.settings = None
+    propagation.uninstall()
