@@ -52,6 +52,8 @@ ON CONFLICT (span_id) DO NOTHING
 """
 _CLOSE_SPANS: LiteralString = "DELETE FROM open_spans WHERE span_id = ANY(%s)"
 
+_OPENING_BRACE = ord("{")
+
 _MISCONFIGURED = ("28", "3D", "42", "0A")  # SQLSTATE classes: authorisation, no such database, no such table or right
 _DATA = ("22", "23")  # SQLSTATE classes: the data itself is refused
 
@@ -230,6 +232,8 @@ def _sort(batch: Batch, committed: Position) -> _Parts:
             row = _decode_row(payload)
             numbers = _decode_numbers(row.metrics)
             level = LEVELS[row.level]
+            if memoryview(row.context)[0] != _OPENING_BRACE:
+                raise ValidationError("context is not an object")  # noqa: TRY301 - judged with the other faults of an event
         except (DecodeError, ValidationError, KeyError) as error:
             refused.append(index)
             reason = f"{type(error).__name__}: {error}"

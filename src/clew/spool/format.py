@@ -57,6 +57,7 @@ __all__ = [
     "SegmentHeader",
     "checksum",
     "event_id",
+    "is_sound_header",
     "pack_record",
     "position_of",
     "split_position",
@@ -146,17 +147,34 @@ class SegmentHeader(NamedTuple):
             SpoolFormatError: These bytes are not a header, are damaged, or are of a version
                 that is not ours; the file is then left alone.
         """
-        if len(head) < HEADER_BYTES or head[:8] != _SEGMENT_MAGIC:
-            message = "not a spool segment (its first bytes are wrong)"
+        if not is_sound_header(head):
+            message = "not the header of a spool segment, or a damaged one"
             raise SpoolFormatError(message)
-        _, version, _, salt, producer, number, created_ns, size, _, crc = _SEGMENT.unpack_from(head)
+        _, version, _, salt, producer, number, created_ns, size, _, _ = _SEGMENT.unpack_from(head)
         if version != FORMAT_VERSION:
             message = f"segment format {version} is not known to this version of clew, which reads {FORMAT_VERSION}"
             raise SpoolFormatError(message, hint="run the agent of the clew that wrote it")
-        if crc32(head[: HEADER_BYTES - 4]) != crc:
-            message = "the header of this segment is damaged"
-            raise SpoolFormatError(message)
         return cls(salt, producer, number, created_ns, size)
+
+    @classmethod
+    def salvage(cls, head: bytes, *, number: int, size_bytes: int) -> SegmentHeader:
+        """Take from a damaged header what may still be true: with the right salt, all records can be read.
+
+        Args:
+            head: The first 64 bytes of the file.
+            number: The segment's number, by its name.
+            size_bytes: The size of the file.
+        """
+        return cls(_SEGMENT.unpack_from(head)[3], b"", number, 0, size_bytes)
+
+
+def is_sound_header(head: bytes) -> bool:
+    """Whether *head* begins with the header of a segment, of whatever version, undamaged.
+
+    Magic and checksum keep their places in every version of the format.
+    """
+    magic, crc = head[:8], int.from_bytes(head[HEADER_BYTES - 4 : HEADER_BYTES], "little")
+    return len(head) >= HEADER_BYTES and magic == _SEGMENT_MAGIC and crc32(head[: HEADER_BYTES - 4]) == crc
 
 
 def position_of(number: int, offset: int) -> Position:

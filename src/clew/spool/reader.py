@@ -27,6 +27,7 @@ from clew.spool.format import (
     Position,
     SegmentHeader,
     checksum,
+    is_sound_header,
     position_of,
     split_position,
     unpack_record,
@@ -103,7 +104,7 @@ class Reader:
             SpoolFormatError: A segment is of a format that is not ours; it is left alone.
         """
         damaged = 0
-        while self._open():
+        while self._open(is_writer_dead=is_writer_dead):
             events, is_complete = self._run(max_events, max_bytes), False
             if not events:
                 is_complete = is_writer_dead or self._has_successor()
@@ -123,7 +124,7 @@ class Reader:
             self._fd = -1
             self._header = None
 
-    def _open(self) -> bool:
+    def _open(self, *, is_writer_dead: bool) -> bool:
         """Have the segment at the position open, or the oldest after it; false if there is none."""
         if self._fd >= 0:
             return True
@@ -131,27 +132,38 @@ class Reader:
             if number < self._number:
                 continue
             try:
-                fd = os.open(self._directory / segment_name(number), os.O_RDONLY | os.O_CLOEXEC)
+                self._fd = os.open(self._directory / segment_name(number), os.O_RDONLY | os.O_CLOEXEC)
             except FileNotFoundError:
                 continue
-            self._fd = fd
             if number > self._number:
                 self._number, self._offset = number, HEADER_BYTES
             self._offset = max(self._offset, HEADER_BYTES)
-            return self._read_header()
+            if self._read_header():
+                return True
+            self.close()
+            # A segment without a header is being made, unless nobody is there to make it or its successor is in use.
+            if not is_writer_dead and not self._has_successor():
+                return False
         return False
 
     def _read_header(self) -> bool:
-        """Read the open segment's header; false while its writer has not stored it yet."""
+        """Read the open segment's header; false if none has been stored.
+
+        Raises:
+            SpoolFormatError: It is of a version that is not ours.
+        """
         head = os.pread(self._fd, HEADER_BYTES, 0)
-        if not head.strip(b"\0"):
-            self.close()
+        if len(head) < HEADER_BYTES or not head.strip(b"\0"):
             return False
-        try:
-            self._header = SegmentHeader.unpack(head)
-        except SpoolFormatError:
-            self.close()
-            raise
+        if is_sound_header(head):
+            try:
+                self._header = SegmentHeader.unpack(head)
+            except SpoolFormatError:
+                self.close()
+                raise
+        else:
+            size = os.fstat(self._fd).st_size
+            self._header = SegmentHeader.salvage(head, number=self._number, size_bytes=size)
         return True
 
     def _has_successor(self) -> bool:

@@ -170,15 +170,12 @@ class Writer:
         self._segment_bytes = segment_bytes
         self._bounds = bounds
         self._numbers = count(1)
-        self._lock = FileLock(self.directory / LOCK_FILE)
-        if not self._lock.acquire():
-            message = f"{self.directory} belongs to another process"
-            raise SpoolError(message)
         (self.directory / PRODUCER_FILE).write_bytes(identity)
         self.losses = Losses(self.directory)
         self._segment = self._first = self._new_segment()
         self._is_open = True
         own_producers.add(self.producer)
+        self._lock = _take_lock(self.directory)
         self._flusher = _Flusher(self, interval_s=flush_interval_s)
         self._flusher.start()
 
@@ -315,6 +312,15 @@ class Writer:
         for segment, until in ((current, used + POPULATE_AHEAD_BYTES), (current.next, self._segment_bytes)):
             while segment is not None and segment.populate(until) and self._is_open:
                 time.sleep(POPULATE_PAUSE_S)
+
+
+def _take_lock(directory: Path) -> FileLock:
+    """Lock a new producer's directory. The lock appears under its name when it is held: no agent sees it free."""
+    unseen = directory / f"{LOCK_FILE}.new"
+    lock = FileLock(unseen)
+    lock.acquire()
+    unseen.rename(directory / LOCK_FILE)
+    return lock
 
 
 class _Flusher:

@@ -53,6 +53,7 @@ def test_a_header_of_a_later_version_says_which_versions_are_known() -> None:
     """A file of another format is refused by name, never guessed at."""
     raw = bytearray(HEADER.pack())
     raw[8] = 9
+    raw[60:] = crc32(raw[:60]).to_bytes(4, "little")
 
     with pytest.raises(SpoolFormatError, match="format 9 is not known"):
         SegmentHeader.unpack(bytes(raw))

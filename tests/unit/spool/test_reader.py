@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -184,9 +185,58 @@ def test_a_segment_that_is_gone_is_passed_over(tmp_path: Path) -> None:
     assert damaged == 0
 
 
+def test_a_segment_without_a_header_does_not_hide_what_follows(tmp_path: Path) -> None:
+    """A writer killed while it made a segment leaves an empty file; records behind it are read."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
+    for i in range(1500):
+        writer.append(b"%06d" % i + b"x" * 94)
+    writer.close()
+    numbers = segment_numbers(writer.directory)
+    (writer.directory / segment_name(numbers[-1])).rename(writer.directory / segment_name(numbers[-1] + 1))
+    (writer.directory / segment_name(numbers[-1])).write_bytes(bytes(SMALL))
+
+    found, damaged = read_all(writer.directory)
+
+    assert [int(payload[:6]) for payload in found] == list(range(1500))
+    assert damaged == 0
+
+
+def test_a_segment_being_made_is_waited_for(tmp_path: Path) -> None:
+    """As long as the writer lives, a segment without a header is not passed over."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
+    writer.append(b"first")
+    reader = Reader(writer.directory, Position(0))
+    reader.read()
+    (writer.directory / segment_name(9)).write_bytes(bytes(SMALL))
+
+    assert reader.read().events == []
+    writer.append(b"second")
+
+    assert [payload for _, payload in reader.read().events] == [b"second"]
+    writer.close()
+
+
+@given(byte=st.integers(0, HEADER_BYTES - 1).filter(lambda at: not 12 <= at < 16))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30, deadline=None)
+def test_a_damaged_header_does_not_cost_the_records(log: Path, byte: int) -> None:
+    """As long as the salt is whole, every record of a segment with a damaged header is read."""
+    original = (log / segment_name(1)).read_bytes()
+    change(log, lambda raw: raw.__setitem__(byte, raw[byte] ^ 0xFF))
+
+    found, _ = read_all(log)
+
+    (log / segment_name(1)).write_bytes(original)
+    assert found == PAYLOADS
+
+
 def test_a_foreign_format_is_refused_and_left_alone(log: Path) -> None:
-    """A segment of another version raises, and its file stays as it is."""
-    change(log, lambda raw: raw.__setitem__(8, 200))
+    """A sound segment of another version raises, and its file stays as it is."""
+
+    def make_foreign(raw: bytearray) -> None:
+        raw[8] = 200
+        raw[HEADER_BYTES - 4 : HEADER_BYTES] = crc32(raw[: HEADER_BYTES - 4]).to_bytes(4, "little")
+
+    change(log, make_foreign)
     before = (log / segment_name(1)).read_bytes()
 
     with pytest.raises(SpoolFormatError):

@@ -1,0 +1,236 @@
+"""The PostgreSQL sink against a real server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import psycopg
+import pytest
+from msgspec import json
+
+from clew.ids import uuid7
+from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
+from clew.sinks.postgres import PostgresSink
+from clew.spool.directory import new_producer_id
+from clew.spool.format import Position, event_id, position_of
+from clew.store.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+PRODUCER = Producer(new_producer_id(1_700_000_000_000_000_000), "rag-api")
+
+
+@pytest.fixture
+def sink(postgres: str) -> Iterator[PostgresSink]:
+    """Give a sink on a fresh, migrated database."""
+    sink = PostgresSink(postgres)
+    yield sink
+    sink.close()
+
+
+def event(**values: Any) -> bytes:
+    """Encode an event with the required keys filled in."""
+    told: dict[str, Any] = {
+        "timestamp": datetime.now(UTC).isoformat().replace("+00:00", "Z"),
+        "kind": "log",
+        "level": "INFO",
+        "message": "chunks_created",
+        "trace_id": None,
+        "span_id": None,
+        "user_id": None,
+        "service": "rag-api",
+        "stage": "ingestion",
+        "context": {},
+        "metrics": {},
+    }
+    return json.encode({**told, **values})
+
+
+def batch(*payloads: bytes, start: int = 64) -> Batch:
+    """Make a batch of *payloads* a hundred bytes apart."""
+    events = [(position_of(1, start + 100 * index), payload) for index, payload in enumerate(payloads)]
+    return Batch(PRODUCER, events, position_of(1, start), position_of(1, start + 100 * len(payloads)))
+
+
+def rows(dsn: str, query: str = "SELECT * FROM logs ORDER BY event_id") -> list[dict[str, Any]]:
+    """Return what a query finds."""
+    with psycopg.connect(dsn, row_factory=psycopg.rows.dict_row) as connection:
+        return connection.execute(query).fetchall()  # type: ignore[arg-type]
+
+
+def test_an_event_keeps_every_field(sink: PostgresSink, postgres: str) -> None:
+    """All columns and both objects come back as they were emitted, with the id that its place gives."""
+    trace, span = uuid7(1_700_000_000_000_000_000), uuid7(1_700_000_000_001_000_000)
+    payload = event(
+        trace_id=trace,
+        span_id=span,
+        parent_span_id=trace,
+        user_id="user-123",
+        request_id="r",
+        session_id="s",
+        environment="prod",
+        version="1.4.2",
+        logger="rag",
+        kind="span",
+        run_type="tool",
+        status="error",
+        level="ERROR",
+        context={"text": 'naïve "quotes"\n\t\\ and more'},
+        metrics={"duration_ms": 1250, "cost_usd": 0.012},
+        error={"type": "E", "message": "m", "stack": "s"},
+        sanitized=["nul"],
+    )
+
+    assert sink.deliver(batch(payload)) == Delivered()
+
+    (row,) = rows(postgres)
+    assert row["event_id"] == UUID(int=event_id(UUID(PRODUCER.id).int, position_of(1, 64)))
+    assert (row["trace_id"], row["span_id"], row["parent_span_id"]) == (UUID(trace), UUID(span), UUID(trace))
+    assert (row["user_id"], row["request_id"], row["session_id"]) == ("user-123", "r", "s")
+    assert (row["environment"], row["version"], row["logger"]) == ("prod", "1.4.2", "rag")
+    assert (row["kind"], row["run_type"], row["status"], row["level"]) == ("span", "tool", "error", "ERROR")
+    assert row["context"] == {"text": 'naïve "quotes"\n\t\\ and more'}
+    assert (row["duration_ms"], row["cost_usd"]) == (1250.0, 0.012)
+    assert row["error"] == {"type": "E", "message": "m", "stack": "s"}
+    assert row["sanitized"] == ["nul"]
+
+
+def test_a_batch_delivered_twice_is_stored_once(sink: PostgresSink, postgres: str) -> None:
+    """A replay after a lost answer adds nothing, also through a new connection."""
+    same = batch(event(), event())
+    sink.deliver(same)
+
+    again = PostgresSink(postgres)
+    outcomes = [sink.deliver(same), again.deliver(same)]
+    again.close()
+
+    assert outcomes == [Delivered(), Delivered()]
+    assert len(rows(postgres)) == 2
+
+
+def test_a_larger_batch_over_a_committed_start_stores_only_the_rest(sink: PostgresSink, postgres: str) -> None:
+    """If more events joined the batch before the replay, the committed ones are left out."""
+    payloads = [event(message=f"m{i}") for i in range(5)]
+    sink.deliver(batch(*payloads[:2]))
+
+    sink.deliver(batch(*payloads))
+
+    assert sorted(row["message"] for row in rows(postgres)) == ["m0", "m1", "m2", "m3", "m4"]
+    assert rows(postgres, "SELECT delivered FROM cursors") == [{"delivered": 5}]
+
+
+def test_the_cursor_is_the_one_committed_with_the_data(sink: PostgresSink) -> None:
+    """A sink tells where its data ends; for a producer it never saw, it knows nothing."""
+    assert sink.resume(PRODUCER) is None
+
+    sink.deliver(batch(event()))
+
+    assert sink.resume(PRODUCER) == position_of(1, 164)
+
+
+def test_a_running_span_stands_apart_until_it_ends(sink: PostgresSink, postgres: str) -> None:
+    """A started span is in open_spans, and moves to events when it ends."""
+    span = uuid7(1_700_000_000_000_000_000)
+    sink.deliver(batch(event(kind="span_start", status="running", span_id=span, trace_id=span)))
+    while_running = rows(postgres, "SELECT span_id FROM open_spans")
+
+    sink.deliver(batch(event(kind="span", status="ok", span_id=span, trace_id=span), start=164))
+
+    assert while_running == [{"span_id": UUID(span)}]
+    assert rows(postgres, "SELECT span_id FROM open_spans") == []
+    assert [row["kind"] for row in rows(postgres)] == ["span"]
+
+
+def test_a_span_within_one_batch_never_touches_open_spans(sink: PostgresSink, postgres: str) -> None:
+    """Begin and end in one batch leave one row."""
+    span = uuid7(1_700_000_000_000_000_000)
+
+    sink.deliver(batch(event(kind="span_start", span_id=span), event(kind="span", span_id=span, status="ok")))
+
+    assert rows(postgres, "SELECT * FROM open_spans") == []
+    assert len(rows(postgres)) == 1
+
+
+def test_events_of_any_time_are_taken(sink: PostgresSink, postgres: str) -> None:
+    """Yesterday, tomorrow and what a broken clock says all find a partition."""
+    now = datetime.now(UTC)
+    times = [
+        now,
+        now - timedelta(days=1),
+        now + timedelta(days=1),
+        datetime(1970, 1, 1, tzinfo=UTC),
+        datetime(9000, 1, 1, tzinfo=UTC),
+    ]
+
+    outcome = sink.deliver(batch(*(event(timestamp=time.isoformat()) for time in times)))
+
+    assert outcome == Delivered()
+    assert {row["timestamp"] for row in rows(postgres)} == set(times)
+
+
+@pytest.mark.parametrize(
+    "poison", [b"no json", b'{"kind":"log"}', event(trace_id="abc"), event(level="LOUD"), event(context=[1])]
+)
+def test_what_is_no_event_is_named_and_the_rest_may_follow(sink: PostgresSink, postgres: str, poison: bytes) -> None:
+    """A malformed payload is rejected by its index; without it the batch is taken."""
+    outcome = sink.deliver(batch(event(), poison, event()))
+
+    assert isinstance(outcome, Rejected)
+    assert outcome.indexes == (1,)
+    assert rows(postgres) == []
+
+
+def test_a_server_that_is_away_means_try_again() -> None:
+    """Nobody listens there: the events are kept."""
+    outcome = PostgresSink("postgresql://nobody@127.0.0.1:9/none").deliver(batch(event()))
+
+    assert isinstance(outcome, Retry)
+    assert not outcome.is_misconfigured
+
+
+def test_missing_tables_are_a_matter_for_people(empty_postgres: str) -> None:
+    """An unmigrated database holds the data and says so."""
+    sink = PostgresSink(empty_postgres)
+
+    outcome = sink.deliver(batch(event()))
+    sink.close()
+
+    assert isinstance(outcome, Retry)
+    assert outcome.is_misconfigured
+    assert "cursors" in outcome.reason
+
+
+def test_the_sink_prepares_the_store_before_it_is_used(empty_postgres: str) -> None:
+    """Given the migrator, an empty database is enough."""
+    sink = PostgresSink(empty_postgres, prepare=migrate)
+
+    assert sink.deliver(batch(event())) == Delivered()
+
+    sink.close()
+    assert len(rows(empty_postgres)) == 1
+
+
+def test_a_connection_that_breaks_is_made_anew(sink: PostgresSink, postgres: str) -> None:
+    """After the server has cut the connection, the next attempt delivers."""
+    sink.deliver(batch(event()))
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE application_name = 'clew-agent' "
+            "AND datname = current_database()"
+        )
+
+    outcomes = [sink.deliver(batch(event(), start=164)), sink.deliver(batch(event(), start=164))]
+
+    assert outcomes[-1] == Delivered()
+    assert len(rows(postgres)) == 2
+
+
+def test_a_position_is_never_lost_to_a_type(sink: PostgresSink) -> None:
+    """The largest position that can be is stored and read back whole."""
+    end = Position(2**48 - 1)
+    sink.deliver(Batch(PRODUCER, [(Position(2**48 - 100), event())], Position(2**48 - 100), end))
+
+    assert sink.resume(PRODUCER) == end
