@@ -14,7 +14,7 @@ from clew.store.reading import Reading, Row, Statement
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PublicEvent", "fetch_span", "format_timestamp", "parse_id", "to_public"]
+__all__ = ["PublicEvent", "fetch_span", "format_timestamp", "open_to_public", "parse_id", "to_public"]
 
 PublicEvent = dict[str, Any]
 """An event in the public format: what ``json.loads`` makes of it."""
@@ -53,6 +53,19 @@ def to_public(row: Row) -> PublicEvent:
         else:
             event[key] = str(value) if key in _UUIDS else value
     return event
+
+
+def open_to_public(event: PublicEvent) -> PublicEvent:
+    """Bring what ``open_spans`` holds of a span into the form of all other events.
+
+    Args:
+        event: The span's ``span_start`` event.
+
+    Returns:
+        The same keys, in the order and with the timestamp of ``to_public``.
+    """
+    told = {key: event[key] for key in _KEYS if key in event}
+    return {**told, "timestamp": format_timestamp(datetime.fromisoformat(event["timestamp"]))}
 
 
 def format_timestamp(moment: datetime) -> str:
@@ -102,7 +115,7 @@ def fetch_span(span_id: str) -> Reading[PublicEvent]:
     if ended:
         return to_public(ended[0])
     if running:
-        return running[0]["event"]
+        return open_to_public(running[0]["event"])
     raise NotFoundError(
         f"there is no span {span_id}",
         hint="it may not have arrived yet (`clew spool status`), or be past its retention",

@@ -49,6 +49,7 @@ class SpanNode(Struct):
         is_orphan: Whether it names a parent that is not there.
         logs: The logs of this very span, the oldest first.
         children: The spans inside it, the oldest first.
+        amounts: What it and everything inside took, by name of ``AMOUNTS``; those that nobody told are left out.
     """
 
     event: PublicEvent
@@ -56,11 +57,13 @@ class SpanNode(Struct):
     is_orphan: bool = False
     logs: list[PublicEvent] = []
     children: list[SpanNode] = []
+    amounts: dict[str, float] = {}
 
     def to_json(self) -> dict[str, Any]:
-        """Return the event with ``offset_ms``, ``is_orphan``, ``logs`` and ``children`` beside its own keys."""
-        told: dict[str, Any] = {**self.event, "offset_ms": self.offset_ms, "is_orphan": self.is_orphan}
-        return {**told, "logs": self.logs, "children": [child.to_json() for child in self.children]}
+        """Return the event with the other attributes beside its own keys."""
+        children = [child.to_json() for child in self.children]
+        told: dict[str, Any] = {"offset_ms": self.offset_ms, "is_orphan": self.is_orphan, "amounts": self.amounts}
+        return {**self.event, **told, "logs": self.logs, "children": children}
 
 
 class Summary(Struct, frozen=True):
@@ -257,8 +260,12 @@ def _sum_amounts(top: list[SpanNode], loose: list[PublicEvent]) -> dict[str, flo
             if told is not None:
                 account[amount] = {stage: told}
         accounts[id(node)] = account
-    whole = _combine(list(accounts.values()), loose)
-    return {amount: sum(by_stage.values()) for amount, by_stage in whole.items() if by_stage}
+        node.amounts = _totals(account)
+    return _totals(_combine(list(accounts.values()), loose))
+
+
+def _totals(account: _Account) -> dict[str, float]:
+    return {amount: sum(by_stage.values()) for amount, by_stage in account.items() if by_stage}
 
 
 _Account = dict[str, dict[str, float]]
@@ -269,18 +276,18 @@ def _combine(inner: list[_Account], logs: list[PublicEvent]) -> _Account:
     """Say what some spans and the logs around them come to."""
     account: _Account = {}
     for amount in AMOUNTS:
-        spans: defaultdict[str, float] = defaultdict(float)
+        spans: defaultdict[str, float] = defaultdict(int)
         for part in inner:
             for stage, value in part.get(amount, {}).items():
                 spans[stage] += value
-        by_message: defaultdict[tuple[str, str], float] = defaultdict(float)
+        by_message: defaultdict[tuple[str, str], float] = defaultdict(int)
         for log in logs:
             value = _number(log, amount)
             if value is not None:
                 by_message[log.get("stage") or "other", log["message"]] += value
         told: dict[str, float] = dict(spans)
         for (stage, _), value in by_message.items():
-            told[stage] = max(told.get(stage, 0.0), value)
+            told[stage] = max(told.get(stage, 0), value)
         account[amount] = told
     return account
 

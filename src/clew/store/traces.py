@@ -9,7 +9,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from clew.errors import NotFoundError
-from clew.store.events import PublicEvent, to_public
+from clew.store.events import PublicEvent, open_to_public, to_public
 from clew.store.load import query
 from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
 from clew.store.reading import Reading, Statement
@@ -57,7 +57,7 @@ def fetch_trace(trace_id: str) -> Reading[Trace]:
     # The open ones first: a span that ends between the two questions is in both answers, not in none.
     running = yield Statement(query("trace_open"), parameters)
     rows = yield Statement(query("trace_events"), parameters)
-    events = [row["event"] for row in running] + [to_public(row) for row in rows[:MAX_EVENTS]]
+    events = [open_to_public(row["event"]) for row in running] + [to_public(row) for row in rows[:MAX_EVENTS]]
     if not events:
         raise NotFoundError(
             f"there is no trace {trace_id}",
@@ -117,7 +117,7 @@ def _outlines(trace_ids: list[UUID]) -> Reading[list[Summary]]:
     rows = yield Statement(query("traces_outlines"), {"trace_ids": trace_ids, "limit": MAX_OUTLINE_EVENTS})
     events: defaultdict[str, list[PublicEvent]] = defaultdict(list)
     for row in running:
-        events[row["event"]["trace_id"]].append(row["event"])
+        events[row["event"]["trace_id"]].append(open_to_public(row["event"]))
     for row in rows:
         events[str(row["trace_id"])].append(to_public(row))
     return [

@@ -1,0 +1,121 @@
+"""How values look on a terminal.
+
+Events hold what users and models wrote. Printed as it is, such text could move the cursor, recolour
+the screen or rename the window; ``clean`` takes that power away.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import json
+from rich.console import Console
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["LEVEL_STYLES", "STATUS_STYLES", "clean", "console", "cost", "duration", "fields", "print_json", "size"]
+
+LEVEL_STYLES: Final = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
+STATUS_STYLES: Final = {"ok": "green", "running": "cyan", "error": "red", "aborted": "magenta", "cancelled": "yellow"}
+PIPED_WIDTH = 160
+
+# C0 and C1 controls, and the characters that turn the direction of writing around.
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+_CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+
+def clean(value: object, *, is_multiline: bool = False) -> str:
+    r"""Take out of a text whatever a terminal would obey.
+
+    Args:
+        value: Anything; its ``str`` is taken.
+        is_multiline: Keep line ends and tabs.
+
+    Example:
+        >>> clean("a\x1b[31mb\nc")
+        'a [31mb c'
+    """
+    return (_CONTROL_IN_LINES if is_multiline else _CONTROL).sub(" ", str(value))
+
+
+def console() -> Console:
+    """Return a console on stdout: coloured on a terminal, plain and wide elsewhere."""
+    is_terminal = sys.stdout.isatty()
+    return Console(
+        highlight=False,
+        markup=False,
+        emoji=False,
+        soft_wrap=not is_terminal,
+        width=None if is_terminal else PIPED_WIDTH,
+    )
+
+
+def print_json(value: Any) -> None:
+    """Print a value as one line of JSON."""
+    sys.stdout.write(json.encode(value).decode() + "\n")
+    sys.stdout.flush()
+
+
+def duration(milliseconds: float | None) -> str:
+    """Write a duration with three digits that mean something.
+
+    Example:
+        >>> [duration(ms) for ms in (0.0421, 12.34, 1250, 75_000, None)]
+        ['0.042 ms', '12.3 ms', '1.25 s', '1 min 15 s', '']
+    """
+    if milliseconds is None:
+        return ""
+    if milliseconds < 1000:
+        return f"{milliseconds:.3g} ms" if milliseconds >= 1 else f"{milliseconds:.3f} ms"
+    if milliseconds < 60_000:
+        return f"{milliseconds / 1000:.3g} s"
+    minutes, seconds = divmod(round(milliseconds / 1000), 60)
+    return f"{minutes} min {seconds} s"
+
+
+def cost(dollars: float | None) -> str:
+    """Write an amount of money; cents are too coarse for most requests.
+
+    Example:
+        >>> [cost(dollars) for dollars in (0.012, 3.5, 0, None)]
+        ['$0.0120', '$3.50', '$0', '']
+    """
+    if dollars is None:
+        return ""
+    if dollars == 0:
+        return "$0"
+    return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.4f}"
+
+
+def size(number: float) -> str:
+    """Write a number of bytes.
+
+    Example:
+        >>> [size(number) for number in (512, 2048, 3145728)]
+        ['512 B', '2.0 KiB', '3.0 MiB']
+    """
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if number < 1024:
+            return f"{number} {unit}" if unit == "B" else f"{number:.1f} {unit}"
+        number /= 1024
+    return f"{number:.1f} TiB"
+
+
+def fields(*mappings: Mapping[str, Any], longest: int = 60) -> str:
+    """Write fields as ``name=value``, each value cut to *longest* characters.
+
+    Example:
+        >>> fields({"chunk_count": 42}, {"duration_ms": 1250})
+        'chunk_count=42 duration_ms=1250'
+    """
+    parts: list[str] = []
+    for mapping in mappings:
+        for name, value in mapping.items():
+            text = value if isinstance(value, str) else json.encode(value).decode()
+            told = clean(text)
+            told = told if len(told) <= longest else f"{told[: longest - 1]}…"
+            parts.append(f"{clean(name)}={json.encode(told).decode() if ' ' in told or not told else told}")
+    return " ".join(parts)

@@ -1,0 +1,203 @@
+"""``clew trace``: one trace as a tree and a waterfall, its logs, and what went wrong."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, NamedTuple
+
+import typer
+from rich.console import Group, RenderableType
+from rich.padding import Padding
+from rich.table import Table
+from rich.text import Text
+
+from clew import config
+from clew.cli.asking import Data, Dsn, Json, ask
+from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, cost, duration, fields, print_json
+from clew.store.events import parse_id
+from clew.store.trace_tree import walk
+from clew.store.traces import fetch_trace
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clew.store.events import PublicEvent
+    from clew.store.trace_tree import SpanNode, Summary, Trace
+
+__all__ = ["render", "trace"]
+
+NAME_WIDTH = 44
+BAR_WIDTH = 32
+MARKS = {"running": "▶ running", "error": "✗ error", "aborted": "☠ aborted", "cancelled": "◌ cancelled"}
+STAGE_STYLES = {"ingestion": "blue", "retrieval": "cyan", "generation": "magenta", "evaluation": "green"}
+
+
+class _Failure(NamedTuple):
+    """One error, and the spans it went through."""
+
+    error: dict[str, str]
+    places: list[str]
+
+
+def trace(
+    trace_id: Annotated[str, typer.Argument(help="The trace: a UUID, or its 32 hex digits.", show_default=False)],
+    data: Data = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Show one trace: its spans as a tree and a waterfall, its logs, its errors.
+
+    Example: clew trace 550e8400-e29b-41d4-a716-446655440000
+    """
+    wanted = parse_id(trace_id, "trace")
+    found = ask(config.load(data_dir=data, dsn=dsn), fetch_trace(wanted))
+    if as_json:
+        print_json(found.to_json())
+        return
+    console().print(render(found))
+
+
+def render(found: Trace) -> Group:
+    """Lay a trace out for a terminal."""
+    parts: list[RenderableType] = [_headline(found.summary), Text("")]
+    if found.spans:
+        parts.append(_waterfall(found))
+    logs = [(node.event["message"], log) for _, node in walk(found.spans) for log in node.logs]
+    logs += [("", log) for log in found.logs]
+    if logs:
+        logs.sort(key=lambda pair: pair[1]["timestamp"])
+        parts += [Text(""), Text("logs", "bold"), _log_table(logs)]
+    failures = _failures(found)
+    if failures:
+        parts += [Text(""), Text("errors", "bold"), *(_describe_failure(failure) for failure in failures)]
+    return Group(*parts)
+
+
+def _headline(summary: Summary) -> Text:
+    tokens = _tokens({"tokens_in": summary.tokens_in, "tokens_out": summary.tokens_out})
+    facts = [
+        duration(summary.duration_ms),
+        cost(summary.cost_usd),
+        f"{tokens} tokens" if tokens else "",
+        f"{summary.event_count} events",
+        f"{summary.error_count} errors" if summary.error_count else "",
+    ]
+    about = {"user": summary.user_id, "session": summary.session_id, "request": summary.request_id}
+    ids = [f"{name} {clean(told)}" for name, told in about.items() if told]
+    services = ", ".join(clean(service) for service in summary.services)
+    line = Text.assemble(
+        (clean(summary.name), "bold"), "  ", (summary.status, STATUS_STYLES.get(summary.status, "")), "  "
+    )
+    line.append("  ".join(fact for fact in facts if fact))
+    line.append("\n" + "  ".join([f"trace {summary.trace_id}", *ids, f"services {services}", summary.start]), "dim")
+    if summary.is_truncated:
+        line.append("\nnot all of its events are shown: there are too many", "yellow")
+    return line
+
+
+def _waterfall(found: Trace) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False)
+    table.add_column("span", no_wrap=True, overflow="ellipsis", max_width=NAME_WIDTH)
+    table.add_column("stage")
+    table.add_column("duration", justify="right", no_wrap=True)
+    table.add_column(f"0 … {duration(found.summary.duration_ms)}", no_wrap=True, width=BAR_WIDTH)
+    table.add_column("cost", justify="right", no_wrap=True)
+    table.add_column("tokens", justify="right", no_wrap=True)
+    table.add_column("", no_wrap=True)
+    for guide, node in _guided(found.spans):
+        event = node.event
+        stage = clean(event.get("stage", ""))
+        table.add_row(
+            Text.assemble((guide, "dim"), (clean(event["message"]), "bold" if not guide else "")),
+            Text(stage, STAGE_STYLES.get(stage, "dim")),
+            duration(event["metrics"].get("duration_ms")),
+            _bar(node, found.summary.duration_ms),
+            cost(node.amounts.get("cost_usd")),
+            _tokens(node.amounts),
+            _marks(node),
+        )
+    return table
+
+
+def _guided(nodes: list[SpanNode]) -> Iterator[tuple[str, SpanNode]]:
+    """Go through a tree from top to bottom, with the lines that show it as one."""
+    stack = [("", "", node) for node in reversed(nodes)]
+    while stack:
+        guide, margin, node = stack.pop()
+        yield guide, node
+        last = len(node.children) - 1
+        for index in range(last, -1, -1):
+            branch, further = ("└─ ", "   ") if index == last else ("├─ ", "│  ")
+            stack.append((margin + branch, margin + further, node.children[index]))
+
+
+def _bar(node: SpanNode, whole_ms: float) -> Text:
+    status = node.event.get("status", "ok")
+    scale = BAR_WIDTH / whole_ms if whole_ms > 0 else 0.0
+    begin = min(int(node.offset_ms * scale), BAR_WIDTH - 1)
+    length_ms = node.event["metrics"].get("duration_ms")
+    length = BAR_WIDTH - begin if length_ms is None else round(length_ms * scale)
+    length = max(1, min(length, BAR_WIDTH - begin))
+    piece = "░" if length_ms is None else "█"
+    return Text(" " * begin + piece * length, STATUS_STYLES.get(status, "") if status != "ok" else "blue")
+
+
+def _tokens(amounts: dict[str, float] | dict[str, int | None]) -> str:
+    told = [amounts.get(name) for name in ("tokens_in", "tokens_out")]
+    return "" if told == [None, None] else " → ".join("?" if number is None else f"{number:,.0f}" for number in told)
+
+
+def _marks(node: SpanNode) -> Text:
+    status = node.event.get("status", "ok")
+    marks = Text(MARKS.get(status, ""), STATUS_STYLES.get(status, ""))
+    if node.is_orphan:
+        marks.append(" parent is not here" if marks else "parent is not here", "dim")
+    return marks
+
+
+def _log_table(logs: list[tuple[str, PublicEvent]]) -> Table:
+    table = Table(box=None, padding=(0, 1, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True, overflow="ellipsis", max_width=24)
+    table.add_column(overflow="fold")
+    for span, log in logs:
+        style = LEVEL_STYLES.get(log["level"], "")
+        told = Text(fields(log["context"], log["metrics"]), "dim")
+        when = log["timestamp"][11:23]
+        table.add_row(
+            Text(when, "dim"),
+            Text(log["level"], style),
+            Text(clean(log["message"]), style or "bold"),
+            Text(clean(span), "dim"),
+            told,
+        )
+    return table
+
+
+def _failures(found: Trace) -> list[_Failure]:
+    """List the errors of a trace, each once: an exception is told by every span it leaves."""
+    failures: dict[tuple[str, str], _Failure] = {}
+    events = [event for _, node in walk(found.spans) for event in (node.event, *node.logs)]
+    for event in [*events, *found.logs]:
+        error = event.get("error")
+        if not error:
+            continue
+        key = error.get("type", ""), error.get("message", "")
+        known = failures.setdefault(key, _Failure(error, []))
+        known.places.append(event["message"])
+        if len(error.get("stack", "")) > len(known.error.get("stack", "")):
+            failures[key] = known._replace(error=error)
+    return list(failures.values())
+
+
+def _describe_failure(failure: _Failure) -> Group:
+    error = failure.error
+    line = Text.assemble(
+        (clean(error.get("type", "error")), "bold red"),
+        ": ",
+        (clean(error.get("message", "")), "red"),
+        (f"  in {clean(' ← '.join(reversed(failure.places)))}", "dim"),
+    )
+    stack = Text(clean(error.get("stack", ""), is_multiline=True), "dim")
+    return Group(line, Padding(stack, (0, 0, 0, 2)))
