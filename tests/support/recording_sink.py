@@ -25,6 +25,9 @@ class RecordingSink:
 
     def __init__(self, name: str = "recording", answer: Callable[[Batch], Outcome] | None = None) -> None:
         self.name = name
+        self.max_events = 1000
+        self.max_bytes = 1024 * 1024
+        self.linger_s = 0.0
         self.taken: list[tuple[str, Position, bytes]] = []
         self.attempts = 0
         self.is_closed = False

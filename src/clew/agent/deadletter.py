@@ -7,18 +7,19 @@ past its event.
 
 from __future__ import annotations
 
+import contextlib
 import os
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from msgspec import Struct, json
+from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.spool.directory import make_private_directory
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["DEAD_DIRECTORY", "DeadLetter", "DeadLetters"]
+__all__ = ["DEAD_DIRECTORY", "DeadLetter", "DeadLetters", "dead_sinks"]
 
 DEAD_DIRECTORY = ".dead"
 
@@ -29,13 +30,15 @@ class DeadLetter(Struct, frozen=True):
     Attributes:
         at: When it was given up.
         producer: Whose it was.
-        position: Where it stands in the producer's log.
+        service: The service it belongs to.
+        position: Where it stood in the producer's log.
         reason: Why the sink refused it.
         event: The event as it was on the spool; bytes that are no UTF-8 are replaced.
     """
 
     at: datetime
     producer: str
+    service: str
     position: int
     reason: str
     event: str
@@ -51,19 +54,58 @@ class DeadLetters:
 
     def __init__(self, spool: Path, sink: str) -> None:
         self._path = spool / DEAD_DIRECTORY / f"{sink}.jsonl"
+        self._known = {(letter.producer, letter.position) for letter in self.read()}
 
     def add(self, letters: list[DeadLetter]) -> None:
-        """Append *letters*, durably.
+        """Append *letters*, durably; those that are there already, from before a crash, are left out.
 
         Raises:
             OSError: The disk refused; the caller must not move past the events.
         """
+        new = [letter for letter in letters if (letter.producer, letter.position) not in self._known]
+        if not new:
+            return
         make_private_directory(self._path.parent)
-        fd = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
         try:
-            lines = b"".join(json.encode(letter) + b"\n" for letter in letters)
+            _end_torn_line(fd)
+            lines = b"".join(json.encode(letter) + b"\n" for letter in new)
             while lines:
                 lines = lines[os.write(fd, lines) :]
             os.fdatasync(fd)
         finally:
             os.close(fd)
+        self._known |= {(letter.producer, letter.position) for letter in new}
+
+    def read(self) -> list[DeadLetter]:
+        """Return every letter, oldest first; a line that a crash has torn is left out."""
+        try:
+            lines = self._path.read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        letters: list[DeadLetter] = []
+        for line in lines:
+            with contextlib.suppress(DecodeError, ValidationError):
+                letters.append(json.decode(line, type=DeadLetter))
+        return letters
+
+    def replace(self, letters: list[DeadLetter]) -> None:
+        """Keep exactly *letters*, whole or not at all. Only while no agent runs on this spool."""
+        temporary = self._path.with_suffix(".tmp")
+        make_private_directory(self._path.parent)
+        temporary.write_bytes(b"".join(json.encode(letter) + b"\n" for letter in letters))
+        temporary.chmod(0o600)
+        temporary.replace(self._path)
+        self._known = {(letter.producer, letter.position) for letter in letters}
+
+
+def dead_sinks(spool: Path) -> list[str]:
+    """Name the sinks that have dead letters on *spool*."""
+    return sorted(path.stem for path in (spool / DEAD_DIRECTORY).glob("*.jsonl") if path.stat().st_size)
+
+
+def _end_torn_line(fd: int) -> None:
+    """Write the newline that a crash kept from the end of the file."""
+    size = os.fstat(fd).st_size
+    if size and os.pread(fd, 1, size - 1) != b"\n":
+        os.write(fd, b"\n")

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, assert_never
 
 from msgspec import Struct
 
+from clew.agent.breaker import Breaker
 from clew.agent.deadletter import DeadLetter, DeadLetters
 from clew.agent.retry import backoff
 from clew.errors import SpoolFormatError
@@ -34,9 +35,10 @@ if TYPE_CHECKING:
 
 __all__ = ["SinkHealth", "Worker"]
 
-MAX_BATCH_EVENTS = 1000
-MAX_BATCH_BYTES = 1024 * 1024
 POLL_S = 0.03  # idle look-round; a tenth of the budget from emit to queryable
+HALF_OPEN_EVENTS = 50  # what a sink gets to show that it works again
+BACKOFF_CAP_S = 5.0  # beyond five failures the breaker paces the attempts
+LONGEST_RETRY_AFTER_S = 900.0
 
 
 class SinkHealth(Struct):
@@ -48,6 +50,8 @@ class SinkHealth(Struct):
         quarantined: Events it refused.
         damaged_bytes: Bytes of its logs that could not be read.
         failures: Attempts that failed in a row.
+        retries: Attempts that failed since the agent started.
+        breaker: ``"closed"``, ``"open"`` or ``"half-open"``.
         trouble: Why the last attempt failed; empty when it did not.
         is_misconfigured: Only a person can put it right.
         last_delivery: When it last took something, seconds since the epoch.
@@ -58,6 +62,8 @@ class SinkHealth(Struct):
     quarantined: int = 0
     damaged_bytes: int = 0
     failures: int = 0
+    retries: int = 0
+    breaker: str = "closed"
     trouble: str = ""
     is_misconfigured: bool = False
     last_delivery: float = 0.0
@@ -90,6 +96,7 @@ class Worker(threading.Thread):
         self._dead = DeadLetters(spool, sink.name)
         self._report = report
         self._rng = Random(seed)
+        self._breaker = Breaker()
         self._readers: dict[str, Reader] = {}
         self._stopping = threading.Event()
 
@@ -99,13 +106,12 @@ class Worker(threading.Thread):
             try:
                 has_moved = self._ship_round()
             except Exception as error:  # noqa: BLE001 - the worker loop: one of the three places that may
-                self._note_failure(Retry(f"{type(error).__name__}: {error}"))
                 has_moved = False
-                self._stopping.wait(backoff(self.health.failures, rng=self._rng))
+                self._forget_readers()  # what was read and not delivered is read again, from the cursor
+                self._stopping.wait(self._note_failure(Retry(f"{type(error).__name__}: {error}")))
             if not has_moved:
                 self._stopping.wait(POLL_S)
-        for reader in self._readers.values():
-            reader.close()
+        self._forget_readers()
         self._sink.close()
 
     def stop(self) -> None:
@@ -124,25 +130,23 @@ class Worker(threading.Thread):
         return has_moved
 
     def _ship(self, log: ProducerLog) -> bool:
-        """Ship one batch of *log*; true if it moved the cursor."""
+        """Ship what is new in *log*, one batch of it; true if the cursor moved."""
         reader = self._reader(log)
         start = reader.position
         is_settled = log.is_settled  # asked before reading: what is appended until then is seen
         try:
             slice_ = reader.read(
-                max_events=MAX_BATCH_EVENTS, max_bytes=MAX_BATCH_BYTES, is_writer_dead=log.is_writer_dead and is_settled
+                max_events=self._sink.max_events,
+                max_bytes=self._sink.max_bytes,
+                is_writer_dead=log.is_writer_dead and is_settled,
             )
         except SpoolFormatError as error:
             self._note_failure(Retry(f"{log.directory}: {error}", is_misconfigured=True))
             return False
         self.health.damaged_bytes += slice_.damaged_bytes
-        batch = Batch(log.producer, slice_.events, start, slice_.end)
-        if batch.end == batch.start:
+        if slice_.end == start:
             return False
-        if batch.events and not self._deliver(batch):
-            return False
-        log.cursor(self._sink.name).advance(batch.end, delivered=len(batch.events))
-        return True
+        return self._deliver(log, Batch(log.producer, slice_.events, start, slice_.end))
 
     def _reader(self, log: ProducerLog) -> Reader:
         """Return the reader of *log*, placed at the cursor: the sink's own or the local one, whichever is ahead."""
@@ -152,54 +156,89 @@ class Worker(threading.Thread):
             reader = self._readers[log.producer.id] = Reader(log.directory, position)
         return reader
 
-    def _deliver(self, batch: Batch) -> bool:
-        """Deliver *batch*, however many attempts it takes; false only when asked to stop."""
-        attempt = 0
-        while not self._stopping.is_set():
-            outcome = self._sink.deliver(batch)
-            if isinstance(outcome, Delivered):
-                self._note_success(len(batch.events))
-                return True
-            if isinstance(outcome, Rejected):
-                batch = self._quarantine(batch, outcome)
-                if not batch.events:
-                    return True
-                continue
-            if isinstance(outcome, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
-                self._note_failure(outcome)
-                wait = backoff(attempt, rng=self._rng) if outcome.after_s is None else outcome.after_s
-                attempt += 1
-                self._stopping.wait(wait)
-                continue
-            assert_never(outcome)
-        return False
+    def _forget_readers(self) -> None:
+        for reader in self._readers.values():
+            reader.close()
+        self._readers.clear()
 
-    def _quarantine(self, batch: Batch, outcome: Rejected) -> Batch:
-        """Put the refused events into the dead letters; return the batch without them."""
+    def _deliver(self, log: ProducerLog, batch: Batch) -> bool:
+        """Deliver *batch*, however many attempts it takes, and move the cursor; false only when asked to stop."""
+        parts = [batch]
+        while parts and not self._stopping.is_set():
+            part = parts.pop()
+            if not part.events:
+                log.cursor(self._sink.name).advance(part.end, delivered=0)
+                continue
+            if self._breaker.state(time.monotonic()) == "half-open" and len(part.events) > HALF_OPEN_EVENTS:
+                parts += _split(part, HALF_OPEN_EVENTS)
+                continue
+            outcome = self._sink.deliver(part)
+            if isinstance(outcome, Delivered):
+                log.cursor(self._sink.name).advance(part.end, delivered=len(part.events))
+                self._note_success(len(part.events))
+            elif isinstance(outcome, Rejected):
+                parts += self._after_rejection(log, part, outcome)
+            elif isinstance(outcome, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
+                parts.append(part)
+                self._stopping.wait(self._note_failure(outcome))
+            else:
+                assert_never(outcome)
+        return not self._stopping.is_set()
+
+    def _after_rejection(self, log: ProducerLog, part: Batch, outcome: Rejected) -> list[Batch]:
+        """Quarantine what was refused, or halve the batch if the sink cannot tell; return what is left, last first."""
+        if len(part.events) > 1 and len(outcome.indexes) == len(part.events):
+            return _split(part, len(part.events) // 2)
         refused = set(outcome.indexes)
+        now = datetime.now(UTC)
         letters = [
-            DeadLetter(
-                datetime.now(UTC), batch.producer.id, position, outcome.reason, payload.decode("utf-8", "replace")
-            )
-            for index, (position, payload) in enumerate(batch.events)
+            DeadLetter(now, part.producer.id, part.producer.service, position, outcome.reason, _text(payload))
+            for index, (position, payload) in enumerate(part.events)
             if index in refused
         ]
         self._dead.add(letters)
+        kept = [event for index, event in enumerate(part.events) if index not in refused]
+        # The count moves now and the position later, with the rest; the letters know their positions.
+        log.cursor(self._sink.name).advance(part.start if kept else part.end, delivered=0, quarantined=len(letters))
         self.health.quarantined += len(letters)
         self._report(f"{self._sink.name} refused {len(letters)} events, now dead letters: {outcome.reason}")
-        return batch._replace(events=[event for index, event in enumerate(batch.events) if index not in refused])
+        return [part._replace(events=kept)] if kept else []
 
     def _note_success(self, events: int) -> None:
         if self.health.trouble:
             self._report(f"{self._sink.name} delivers again")
+        self._breaker.succeed()
         self.health.failures, self.health.trouble, self.health.is_misconfigured = 0, "", False
+        self.health.breaker = "closed"
         self.health.delivered += events
         self.health.last_delivery = time.time()
 
-    def _note_failure(self, outcome: Retry) -> None:
+    def _note_failure(self, outcome: Retry) -> float:
+        """Note a failed attempt; return how long to wait before the next one, in seconds."""
         if outcome.reason != self.health.trouble:
             held = "; its events are held until this is put right" if outcome.is_misconfigured else "; trying again"
             self._report(f"{self._sink.name} does not deliver: {outcome.reason}{held}")
+        now = time.monotonic()
+        self._breaker.fail(now)
+        wait_s = backoff(self.health.failures, rng=self._rng, cap_s=BACKOFF_CAP_S)
         self.health.failures += 1
+        self.health.retries += 1
         self.health.trouble = outcome.reason
         self.health.is_misconfigured = outcome.is_misconfigured
+        self.health.breaker = self._breaker.state(now)
+        if outcome.after_s is not None:
+            return min(outcome.after_s, LONGEST_RETRY_AFTER_S)
+        return max(wait_s, self._breaker.wait_s(now))
+
+
+def _split(batch: Batch, at: int) -> list[Batch]:
+    """Cut *batch* before event *at*; the second part first, since parts are taken from the end."""
+    border = batch.events[at][0]
+    return [
+        Batch(batch.producer, batch.events[at:], border, batch.end),
+        Batch(batch.producer, batch.events[:at], batch.start, border),
+    ]
+
+
+def _text(payload: bytes) -> str:
+    return payload.decode("utf-8", "replace")

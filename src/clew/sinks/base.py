@@ -73,7 +73,8 @@ class Rejected(NamedTuple):
     """Some events will never be taken.
 
     Attributes:
-        indexes: Which ones, as indexes into ``Batch.events``, rising.
+        indexes: Which ones, as indexes into ``Batch.events``, rising. All of them, if the system does
+            not tell which: the worker then halves the batch until it knows.
         reason: Why, for people.
     """
 
@@ -89,12 +90,18 @@ class Sink(Protocol):
 
     Attributes:
         name: Its name in cursors, dead letters and metrics.
+        max_events: Most events it takes in one batch.
+        max_bytes: Most bytes it takes in one batch; one larger event still comes alone.
+        linger_s: How long a batch may wait to fill up, in seconds.
 
     Threads:
         A sink belongs to one worker, which is one thread.
     """
 
     name: str
+    max_events: int
+    max_bytes: int
+    linger_s: float
 
     def resume(self, producer: Producer) -> Position | None:
         """Tell how far the sink's own record says it has come; None when it keeps none.

@@ -130,6 +130,9 @@ class PostgresSink:
     """
 
     name = "postgres"
+    max_events = 1000
+    max_bytes = 1024 * 1024
+    linger_s = 0.0
 
     def __init__(self, dsn: str, *, prepare: Callable[[str], object] | None = None) -> None:
         self._dsn = dsn

@@ -7,10 +7,11 @@ works on a full disk.
 
 Layout of a slot (little-endian), the second at byte 512 so that the two never share a sector::
 
-    0          8          16          24       32     36
-    ┌──────────┬──────────┬───────────┬────────┬──────┐
-    │ CLEWCUR1 │ turn u64 │ pos. u64  │ count  │ crc  │
-    └──────────┴──────────┴───────────┴────────┴──────┘
+    0          8          16         24          32            40     44
+    ┌──────────┬──────────┬──────────┬───────────┬─────────────┬──────┐
+    │ CLEWCUR1 │ turn     │ position │ delivered │ quarantined │ crc  │
+    │ 8        │ u64      │ u64      │ u64       │ u64         │ u32  │
+    └──────────┴──────────┴──────────┴───────────┴─────────────┴──────┘
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["Cursor", "cursor_path"]
 
 _MAGIC = b"CLEWCUR1"
-_SLOT = struct.Struct("<8sQQQI")
+_SLOT = struct.Struct("<8sQQQQI")
 _SLOT_OFFSETS = (0, 512)
 
 
@@ -46,20 +47,22 @@ class Cursor:
     Attributes:
         position: Where the sink reads next; everything before it is accounted for.
         delivered: How many events the sink has taken so far.
+        quarantined: How many it refused, which are dead letters now.
     """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         slots = (_read_slot(os.pread(self._fd, _SLOT.size, offset)) for offset in _SLOT_OFFSETS)
-        self._turn, position, self.delivered = max(slots)
+        self._turn, position, self.delivered, self.quarantined = max(slots)
         self.position = Position(position)
 
-    def advance(self, position: Position, *, delivered: int) -> None:
-        """Move to *position* after *delivered* more events, durably."""
+    def advance(self, position: Position, *, delivered: int, quarantined: int = 0) -> None:
+        """Move to *position* after so many more events delivered and quarantined, durably."""
         self.position = position
         self.delivered += delivered
+        self.quarantined += quarantined
         self._turn += 1
-        head = _SLOT.pack(_MAGIC, self._turn, position, self.delivered, 0)[:-4]
+        head = _SLOT.pack(_MAGIC, self._turn, position, self.delivered, self.quarantined, 0)[:-4]
         os.pwrite(self._fd, head + crc32(head).to_bytes(4, "little"), _SLOT_OFFSETS[self._turn % 2])
         os.fdatasync(self._fd)
 
@@ -70,11 +73,11 @@ class Cursor:
             self._fd = -1
 
 
-def _read_slot(raw: bytes) -> tuple[int, int, int]:
-    """Read (turn, position, delivered) of a slot; zeros if it is empty or spoilt."""
+def _read_slot(raw: bytes) -> tuple[int, int, int, int]:
+    """Read (turn, position, delivered, quarantined) of a slot; zeros if it is empty or spoilt."""
     if len(raw) < _SLOT.size:
-        return 0, 0, 0
-    magic, turn, position, delivered, crc = _SLOT.unpack(raw)
+        return 0, 0, 0, 0
+    magic, turn, position, delivered, quarantined, crc = _SLOT.unpack(raw)
     if magic != _MAGIC or crc32(raw[:-4]) != crc:
-        return 0, 0, 0
-    return turn, position, delivered
+        return 0, 0, 0, 0
+    return turn, position, delivered, quarantined
