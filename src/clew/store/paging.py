@@ -11,7 +11,7 @@ Layout::
 from __future__ import annotations
 
 import binascii
-from base64 import urlsafe_b64decode, urlsafe_b64encode
+from base64 import b64decode, urlsafe_b64encode
 from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
@@ -57,7 +57,7 @@ def parse_cursor(text: str) -> Place:
         UsageError: The text is none that ``format_cursor`` wrote.
     """
     try:
-        data = urlsafe_b64decode(text.encode("ascii"))
+        data = b64decode(text, altchars=b"-_", validate=True)
         micros = int.from_bytes(data[:8], "big", signed=True)
         return Place(_EPOCH + micros * _MICROSECOND, UUID(bytes=data[8:]))
     except (ValueError, OverflowError, binascii.Error):
