@@ -14,25 +14,26 @@ import os
 import sys
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from msgspec import UNSET, json
+from msgspec import UNSET
 
-from clew import clock, config
+from clew import clock, config, identity
+from clew.context import Context
 from clew.errors import ClewError
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
 from clew.spool.writer import Bounds, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Generator
 
     from clew.config import Settings
-    from clew.context import Context
 
-    Append = Callable[[bytes], bool]
+    Append = Callable[[bytes, int], bool]
 
-__all__ = ["configure", "emit", "flush", "limits", "settings", "shutdown", "threshold"]
+__all__ = ["configure", "emit", "flush", "isolated", "limits", "settings", "shutdown", "threshold"]
 
 
 class _Process:
@@ -44,6 +45,7 @@ class _Process:
 
     def reset(self) -> None:
         self.pid = -1
+        self.pinned: dict[str, Any] = {}
         self.settings: Settings | None = None
         self.writer: Writer | None = None
         self.append: Append | None = None
@@ -55,12 +57,18 @@ class _Process:
         self.next_attempt = 0.0
         self.has_hooks = False
         self.is_opening = False
+        self.next_watch = 0.0
 
 
 _process = _Process()
 
 RETRY_OPEN_S = 5.0
 """How long to wait before a spool that could not be opened is tried again, in seconds."""
+
+WATCH_SHIPPING_S = 5.0
+"""How often a process looks whether its agent lives, in seconds."""
+
+_LOG_PRIORITIES = {"DEBUG": 3, "INFO": 2, "WARNING": 0, "ERROR": 0, "CRITICAL": 0}
 
 
 def configure(**told: Any) -> Settings:
@@ -85,7 +93,7 @@ def configure(**told: Any) -> Settings:
         >>> configure(service="rag-api", data_dir=tempfile.mkdtemp(), agent="external").service
         'rag-api'
     """
-    resolved = config.load(**told)
+    resolved = config.load(**told | _process.pinned)
     with _process.lock:
         _adopt(resolved)
         _open()
@@ -97,7 +105,7 @@ def settings() -> Settings:
     if _process.settings is None:
         with _process.lock:
             if _process.settings is None:
-                _adopt(config.load())
+                _adopt(config.load(**_process.pinned))
     assert _process.settings is not None
     return _process.settings
 
@@ -128,7 +136,8 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | None, contex
     try:
         if process.pid != os.getpid() and not (_enter_process() and _is_wanted(head)):
             return
-        process.append(encode_event(head, fields, error, context, process.origin, process.limits))  # pyright: ignore[reportOptionalCall]
+        payload = encode_event(head, fields, error, context, process.origin, process.limits)
+        process.append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
     except Exception as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
         _count_failure(failure)
 
@@ -156,6 +165,43 @@ def shutdown() -> None:
         _process.writer, _process.append, _process.pid = None, None, -1
     if writer is not None and is_ours:
         writer.close()
+
+
+@contextmanager
+def isolated(**pinned: Any) -> Generator[None]:
+    """Give a block a state of its own, as if clew had not been used before; for tests.
+
+    What the block opened is closed at its end. What was open before stays so throughout, and is in
+    force again afterwards.
+
+    Args:
+        pinned: Settings that hold in the block whatever ``configure`` is told there, so that an
+            application under test can set itself up and still emits where the test reads.
+
+    Example:
+        >>> with isolated(level="ERROR"):
+        ...     settings().level
+        'ERROR'
+    """
+    global _process
+    outer, _process = _process, _Process()
+    _process.pinned, _process.has_hooks = pinned, outer.has_hooks
+    try:
+        yield
+    finally:
+        shutdown()
+        inner, _process = _process, outer
+        outer.has_hooks = inner.has_hooks
+        _restore_propagation(outer.settings, inner.settings)
+
+
+def _restore_propagation(outer: Settings | None, inner: Settings | None) -> None:
+    wanted, installed = (() if told is None else told.propagate for told in (outer, inner))
+    if set(installed) - set(wanted):
+        from clew import propagation
+
+        propagation.uninstall()
+        propagation.install(wanted)
 
 
 def _adopt(resolved: Settings) -> None:
@@ -199,10 +245,12 @@ def _open() -> None:
     writer = Writer(
         resolved.spool_dir,
         service=resolved.service,
-        identity=_identity(resolved),
+        identity=identity.describe(resolved),
         segment_bytes=resolved.segment_bytes,
         bounds=bounds,
         flush_interval_s=resolved.flush_interval_s,
+        describe_losses=_describe_losses,
+        heartbeat=_watch_shipping if resolved.agent == "auto" else None,
     )
     _process.writer, _process.append = writer, writer.append
     _process.pid = os.getpid()
@@ -263,29 +311,30 @@ def _after_fork() -> None:
     _process.next_attempt = 0.0
 
 
-def _identity(resolved: Settings) -> bytes:
-    """Say who writes to this spool directory, for the agent and for people."""
-    return json.encode(
-        {
-            "service": resolved.service,
-            "environment": resolved.environment,
-            "version": resolved.version,
-            "pid": os.getpid(),
-            "host": os.uname().nodename,
-            "boot_id": _boot_id(),
-            "started_at": clock.now(),
-            "python": sys.version.split()[0],
-            "argv0": sys.argv[0] if sys.argv else "",
-        }
-    )
+def _watch_shipping() -> None:
+    """See to it, now and then, that an agent lives: one that was killed is replaced while we do."""
+    now = time.monotonic()
+    resolved = _process.settings
+    if resolved is None or now < _process.next_watch:
+        return
+    _process.next_watch = now + WATCH_SHIPPING_S
+    from clew import shipping
+
+    shipping.ensure(resolved)
 
 
-def _boot_id() -> str | None:
-    try:
-        with open("/proc/sys/kernel/random/boot_id", encoding="ascii") as file:  # noqa: PTH123 - before pathlib is needed
-            return file.read().strip()
-    except OSError:
-        return None
+def _describe_losses(dropped: dict[str, int]) -> bytes:
+    """Encode the event that tells what had to be dropped: a loss is itself an event."""
+    fields = {"dropped": dropped, "dropped_count": sum(dropped.values())}
+    head = Head(clock.now(), "log", "ERROR", "events_dropped", "clew")
+    return encode_event(head, fields, None, Context(), _process.origin, _process.limits)
+
+
+def _priority(head: Head, context: Context) -> int:
+    """Tell how important an event is when the spool fills up (see ``spool.writer``)."""
+    if head.kind == "log":
+        return _LOG_PRIORITIES[head.level]
+    return 1 if context.parent_span_id is None or context.stage == "evaluation" else 2
 
 
 def _count_failure(failure: Exception) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from clew.agent.log import read_identity
+from clew import identity
 from clew.errors import SpoolFormatError
 from clew.spool.cursor import Cursor
 from clew.spool.directory import LOCK_FILE, is_locked, producer_directories, segment_name, segment_numbers
@@ -72,7 +72,7 @@ def read_accounts(spool: Path) -> list[LogAccount]:
 
 
 def _account(directory: Path) -> LogAccount:
-    identity = read_identity(directory)
+    who = identity.read(directory)
     positions = _positions(directory)
     sinks: list[SinkAccount] = []
     for path in sorted(directory.glob(f"{CURSOR_PREFIX}*")):
@@ -83,8 +83,8 @@ def _account(directory: Path) -> LogAccount:
     size = sum((directory / segment_name(number)).stat().st_size for number in segment_numbers(directory))
     return LogAccount(
         producer=directory.name,
-        service=identity.service,
-        pid=identity.pid,
+        service=who.service,
+        pid=who.pid,
         is_alive=is_locked(directory / LOCK_FILE),
         on_disk=len(positions),
         bytes=size,

@@ -11,15 +11,13 @@ import shutil
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from msgspec import DecodeError, Struct, ValidationError, json
-
+from clew import identity
 from clew.sinks.base import Producer
 from clew.spool.cursor import Cursor, cursor_path
 from clew.spool.directory import (
     AGENT_LOCK_FILE,
     CLOSED_FILE,
     LOCK_FILE,
-    PRODUCER_FILE,
     FileLock,
     segment_name,
     segment_numbers,
@@ -30,27 +28,7 @@ from clew.spool.writer import own_producers
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Identity", "ProducerLog", "read_identity"]
-
-
-class Identity(Struct):
-    """What ``producer.json`` tells; every field may be missing in a damaged directory."""
-
-    service: str = "unknown"
-    environment: str | None = None
-    version: str | None = None
-    pid: int | None = None
-    host: str | None = None
-    boot_id: str | None = None
-    started_at: str | None = None
-
-
-def read_identity(directory: Path) -> Identity:
-    """Read who writes, or wrote, in a producer's *directory*."""
-    try:
-        return json.decode((directory / PRODUCER_FILE).read_bytes(), type=Identity)
-    except (OSError, DecodeError, ValidationError):
-        return Identity(service=directory.parent.name)
+__all__ = ["ProducerLog"]
 
 
 class ProducerLog:
@@ -61,7 +39,7 @@ class ProducerLog:
 
     Attributes:
         producer: Whose it is.
-        identity: Who writes, or wrote, there.
+        identity: Who writes, or wrote, there; see ``clew.identity``.
         is_writer_dead: Nobody but this agent writes there any more.
         is_settled: The last words of a dead writer have been written: its log will not grow.
 
@@ -71,7 +49,7 @@ class ProducerLog:
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory
-        self.identity = read_identity(directory)
+        self.identity = identity.read(directory)
         self.producer = Producer(directory.name, self.identity.service)
         self.is_writer_dead = False
         self.is_settled = False
@@ -111,6 +89,10 @@ class ProducerLog:
     def ended_well(self) -> bool:
         """The writer closed its log in good order."""
         return (self.directory / CLOSED_FILE).exists()
+
+    def is_for(self, sink: str) -> bool:
+        """Whether *sink* is to take these events; a log of retried dead letters is for one sink alone."""
+        return self.identity.only_sink in {None, sink}
 
     def cursor(self, sink: str) -> Cursor:
         """Return the cursor of *sink*, opened at the first call."""

@@ -20,6 +20,7 @@ from uuid import uuid4
 from msgspec import Struct, json
 
 from clew import process
+from clew.agent.lastwords import append_last_words
 from clew.agent.log import ProducerLog
 from clew.agent.openspans import OpenSpans
 from clew.agent.worker import SinkHealth, Worker
@@ -171,15 +172,16 @@ class Supervisor:
             is_alive = log.check_writer()
             spans.follow()
             if not is_alive and not log.is_settled:
-                closed = spans.close_all()
-                spans.follow()
+                said = append_last_words(log, spans.starts())
+                spans.follow(save=True)
                 log.is_settled = True
-                if closed:
-                    self._report(f"closed {closed} spans that {log.identity.service} ({log.identity.pid}) left open")
+                if said:
+                    who = f"{log.identity.service} (process {log.identity.pid})"
+                    self._report(f"{who} died with spans open or losses untold: {said} events written in its place")
         except (OSError, SpoolError) as error:
             self._report(f"{log.directory}: {error}")
             return
-        cursors = [log.cursor(sink.name).position for sink in self._sinks]
+        cursors = [log.cursor(sink.name).position for sink in self._sinks if log.is_for(sink.name)]
         if log.is_settled and all(position >= spans.reached for position in cursors):
             self._remove(log)
         else:

@@ -124,7 +124,8 @@ class Worker(threading.Thread):
         for log in logs:
             if self._stopping.is_set():
                 break
-            has_moved |= self._ship(log)
+            if log.is_for(self._sink.name):
+                has_moved |= self._ship(log)
         for gone in self._readers.keys() - {log.producer.id for log in logs}:
             self._readers.pop(gone).close()
         return has_moved

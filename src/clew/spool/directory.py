@@ -21,6 +21,7 @@ of its own producer a second time.
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 import re
@@ -88,7 +89,10 @@ def make_private_directory(directory: Path) -> None:
         SpoolError: It cannot be made, or is not writable.
     """
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        for missing in reversed([level for level in (directory, *directory.parents) if not level.exists()]):
+            missing.mkdir(mode=0o700, exist_ok=True)  # `parents=True` would open the levels between to everybody
+        if not directory.is_dir():
+            raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     except OSError as error:
         message = f"cannot create {directory}: {error.strerror or error}"
         raise SpoolError(message, hint="set CLEW_SPOOL_DIR or CLEW_DATA_DIR to a directory you may write to") from error

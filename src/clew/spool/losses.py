@@ -5,10 +5,12 @@ known. The reader of the file is the agent.
 
 Layout of ``losses`` (little-endian)::
 
-    0           8        16       24
-    ┌───────────┬────────┬────────┬──── … one u64 for each reason, in the order of ``REASONS``
-    │ CLEWLOSS  │ u64    │ u64    │
-    └───────────┴────────┴────────┴────
+    0           8        16             520      528
+    ┌───────────┬────────┬────────┬─ … ─┬────────┬────────┬─ …
+    │ CLEWLOSS  │ u64    │ u64    │     │ u64    │ u64    │
+    └───────────┴────────┴────────┴─ … ─┴────────┴────────┴─ …
+                 losses by reason, in    what of them an event has
+                 the order of REASONS    told of, in the same order
 """
 
 from __future__ import annotations
@@ -22,14 +24,16 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOSSES_FILE", "REASONS", "Losses", "read_losses"]
+__all__ = ["LOSSES_FILE", "REASONS", "Losses", "read_losses", "read_reported"]
 
 LOSSES_FILE = "losses"
-REASONS: Final = ("spool_full", "disk_full", "disk_error", "oversize", "unencodable", "closed")
+REASONS: Final = ("spool_full", "disk_full", "disk_error", "oversize", "unencodable", "closed", "low_priority")
 """Why an event can be lost before it is on the spool; the order is part of the format, append only."""
 
 _MAGIC = b"CLEWLOSS"
 _SLOT = struct.Struct("<Q")
+_LOST = 8
+_REPORTED = 520
 
 
 class Losses:
@@ -57,7 +61,7 @@ class Losses:
     def add(self, reason: str) -> int:
         """Count one loss; return how many there are now for this *reason*."""
         total = next(self._counters[reason])
-        _SLOT.pack_into(self._map, 8 + 8 * REASONS.index(reason), total)
+        _SLOT.pack_into(self._map, _LOST + 8 * REASONS.index(reason), total)
         return total
 
     def totals(self) -> dict[str, int]:
@@ -66,19 +70,33 @@ class Losses:
         totals = {reason: int(counter.__reduce__()[1][0]) - 1 for reason, counter in self._counters.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
         return {reason: total for reason, total in totals.items() if total}
 
+    def note_reported(self, totals: dict[str, int]) -> None:
+        """Remember that an event has told of losses up to *totals*."""
+        for reason, total in totals.items():
+            _SLOT.pack_into(self._map, _REPORTED + 8 * REASONS.index(reason), total)
+
     def save(self) -> None:
         """Store every count again, which heals a store that came out of order."""
         for reason, total in self.totals().items():
-            _SLOT.pack_into(self._map, 8 + 8 * REASONS.index(reason), total)
+            _SLOT.pack_into(self._map, _LOST + 8 * REASONS.index(reason), total)
 
 
 def read_losses(directory: Path) -> dict[str, int]:
     """Read a producer's losses by reason; empty when it has none or never began to count."""
+    return _read(directory, _LOST)
+
+
+def read_reported(directory: Path) -> dict[str, int]:
+    """Read which of a producer's losses an event has told of, by reason."""
+    return _read(directory, _REPORTED)
+
+
+def _read(directory: Path, start: int) -> dict[str, int]:
     try:
         raw = (directory / LOSSES_FILE).read_bytes()
     except FileNotFoundError:
         return {}
-    if raw[:8] != _MAGIC:
+    if raw[:8] != _MAGIC or len(raw) < _REPORTED + 8 * len(REASONS):
         return {}
-    totals = {reason: _SLOT.unpack_from(raw, 8 + 8 * index)[0] for index, reason in enumerate(REASONS)}
+    totals = {reason: _SLOT.unpack_from(raw, start + 8 * index)[0] for index, reason in enumerate(REASONS)}
     return {reason: total for reason, total in totals.items() if total}

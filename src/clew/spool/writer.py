@@ -9,7 +9,19 @@ When a burst outruns the flusher, the caller makes the next segment itself. Two 
 one each; linking decides, and the loser's is removed unused.
 
 At a declared bound nothing is overwritten: the newest event is dropped, counted by reason, and the
-caller goes on at once.
+caller goes on at once. Which events go first is declared by their *priority*, as the spool fills up:
+
+======== ============================================ ===========================================
+priority what                                         dropped
+======== ============================================ ===========================================
+0        errors, warnings, losses, markers            only when nothing more can be written
+1        requests (root spans), evaluation            only when nothing more can be written
+2        other spans and logs                         from 95 % of the bound on
+3        debug                                        from 80 % of the bound on
+======== ============================================ ===========================================
+
+What was dropped is told by an event of its own as soon as there is room for it, by the agent if the
+process did not live to see that.
 
 Before: ``process`` hands over one encoded event. After: ``reader``, in the agent.
 """
@@ -47,8 +59,10 @@ from clew.spool.format import (
 )
 from clew.spool.losses import Losses
 from clew.spool.segment import Segment
+from clew.spool.vitals import Vitals
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["Bounds", "Writer", "own_producers", "spool_bytes"]
@@ -57,11 +71,17 @@ MIN_SEGMENT_BYTES = 64 * 1024
 PREPARE_AT = 0.25  # share of the current segment that is used when the next one is made ready
 POPULATE_AHEAD_BYTES = 1024 * 1024
 REFUSAL_HOLDS_S = 1.0
+BEAT_S = 1.0
+LOWEST_PRIORITY = 3
 POPULATE_PAUSE_S = 0.0005  # between steps, so that the application's threads get the interpreter
 
 
 own_producers: set[str] = set()
 """Ids of the producers that this process writes for; an agent in the same process must not touch their locks."""
+
+
+FILL_LEVELS = ((0.95, 1), (0.80, 2), (0.0, 3))
+"""(share of the bound that is used, last priority that is still accepted), fullest first."""
 
 
 class Bounds:
@@ -95,6 +115,11 @@ class Bounds:
         if self._refusal is not None:
             self._refused_until = now + REFUSAL_HOLDS_S
             raise self._refusal
+
+    def lowest_priority(self) -> int:
+        """Tell the last priority to accept, given how full the spool is."""
+        used = spool_bytes(self._spool) / self._max_bytes
+        return next(priority for level, priority in FILL_LEVELS if used >= level)
 
     def _refuse(self, wanted_bytes: int) -> SpoolFullError | None:
         disk = os.statvfs(self._spool)
@@ -131,6 +156,8 @@ class Writer:
         segment_bytes: Size of a segment.
         bounds: What the spool may take; None for no bound (tests).
         flush_interval_s: How often what was stored is brought to the disk itself, in seconds.
+        describe_losses: Makes the event that tells of losses, given by reason.
+        heartbeat: Called about once a second from the flusher; must not raise.
 
     Attributes:
         producer: The producer's id.
@@ -152,7 +179,7 @@ class Writer:
         >>> writer.close()
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all but the place are optional
         self,
         spool: Path,
         *,
@@ -161,6 +188,8 @@ class Writer:
         segment_bytes: int = 4 * 1024 * 1024,
         bounds: Bounds | None = None,
         flush_interval_s: float = 0.1,
+        describe_losses: Callable[[dict[str, int]], bytes] | None = None,
+        heartbeat: Callable[[], None] | None = None,
     ) -> None:
         if not MIN_SEGMENT_BYTES <= segment_bytes <= MAX_SEGMENT_BYTES:
             message = f"segment_bytes is {segment_bytes}, not between {MIN_SEGMENT_BYTES} and {MAX_SEGMENT_BYTES}"
@@ -172,6 +201,12 @@ class Writer:
         self._numbers = count(1)
         (self.directory / PRODUCER_FILE).write_bytes(identity)
         self.losses = Losses(self.directory)
+        self._vitals = Vitals(self.directory)
+        self._describe_losses = describe_losses
+        self._heartbeat = heartbeat
+        self._reported: dict[str, int] = {}
+        self._lowest_priority = LOWEST_PRIORITY
+        self._beat_due = 0.0
         self._segment = self._first = self._new_segment()
         self._is_open = True
         own_producers.add(self.producer)
@@ -179,15 +214,19 @@ class Writer:
         self._flusher = _Flusher(self, interval_s=flush_interval_s)
         self._flusher.start()
 
-    def append(self, payload: bytes) -> bool:
+    def append(self, payload: bytes, priority: int = 0) -> bool:
         """Store one event; when this returns True it is durable against the death of the process.
 
         Args:
             payload: One encoded event, UTF-8.
+            priority: 0 to 3, the least important last (see the table above).
 
         Returns:
             False when it was dropped; the loss has then been counted in ``losses``.
         """
+        if priority > self._lowest_priority:
+            self.losses.add("low_priority")
+            return False
         length = len(payload)
         while True:
             segment = self._segment
@@ -220,6 +259,7 @@ class Writer:
             return
         self._is_open = False
         self._flusher.stop()
+        self._report_losses()
         self._segment.seal()
         for segment in self._chain():
             with contextlib.suppress(OSError):
@@ -302,6 +342,32 @@ class Writer:
         current.sync()
         if make_ready:
             self._make_ready(current)
+        now = time.monotonic()
+        if now >= self._beat_due:
+            self._beat_due = now + BEAT_S
+            self._beat()
+
+    def _beat(self) -> None:
+        """Do what is done once a second."""
+        self._vitals.sample()
+        if self._bounds is not None:
+            self._lowest_priority = self._bounds.lowest_priority()
+        self._report_losses()
+        if self._heartbeat is not None:
+            self._heartbeat()
+
+    def _report_losses(self) -> None:
+        """Tell of losses that no event has told of yet, if there is room for that; else try again later."""
+        totals = self.losses.totals()
+        new = {reason: total - self._reported.get(reason, 0) for reason, total in totals.items()}
+        new = {reason: number for reason, number in new.items() if number}
+        if not new or self._describe_losses is None:
+            return
+        payload, segment = self._describe_losses(new), self._segment
+        with contextlib.suppress(ValueError):  # no room: this attempt is not a loss of its own
+            segment.store(pack_record(MAGIC, len(payload), checksum(payload, segment.salt)) + payload)
+            self.losses.note_reported(totals)
+            self._reported = totals
 
     def _make_ready(self, current: Segment) -> None:
         used = current.used_bytes

@@ -166,7 +166,7 @@ def test_a_process_that_ended_well_has_its_spans_closed_too(
     assert supervisor.drain(20.0)
     ended = [json.decode(payload) for payload in sink.payloads() if b'"kind":"span"' in payload]
     assert {event["status"] for event in ended} == {"aborted"}
-    assert all("exited" in event["error"]["message"] for event in ended)
+    assert all("ended in good order" in event["error"]["message"] for event in ended)
 
 
 def test_an_agent_that_is_replaced_repeats_nothing(settings: Settings) -> None:
