@@ -29,8 +29,8 @@ from typing import TYPE_CHECKING, Self
 from msgspec import Struct
 from msgspec.structs import replace
 
-from clew import clock
-from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id, uuid7
+from clew import clock, ids
+from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -99,7 +99,7 @@ def restore(context: Context, outer: Context) -> None:
 
 def mint_id() -> str:
     """Mint a UUIDv7 for something that begins now."""
-    return uuid7(int(clock.now().timestamp() * 1e9))
+    return ids.mint(int(clock.now().timestamp() * 1e9))
 
 
 class trace_context:  # noqa: N801 - reads as the function it is used like

@@ -12,8 +12,12 @@ from __future__ import annotations
 
 import re
 from os import urandom
+from typing import TYPE_CHECKING
 
-__all__ = ["from_otel_span_id", "parse_uuid", "to_otel_span_id", "to_w3c_trace_id", "uuid7"]
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["from_otel_span_id", "mint", "parse_uuid", "to_otel_span_id", "to_w3c_trace_id", "uuid7"]
 
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
@@ -42,6 +46,14 @@ def uuid7(time_ns: int) -> str:
     value = (time_ns // 1_000_000 << 80) | _VERSION_7 | (random & _RANDOM_A) | _VARIANT | (random & _RANDOM_B)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+mint: Callable[[int], str] = uuid7
+"""Mint the id of a trace, a span or a request, from the nanoseconds at which it began.
+
+Looked up at each call, as an attribute of this module, which is how ``clew.testing.SequentialIds``
+takes its place. Producers of the spool call ``uuid7`` itself: theirs must differ whatever a test does.
+"""
 
 
 def parse_uuid(text: str) -> str | None:

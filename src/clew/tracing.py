@@ -21,10 +21,9 @@ from weakref import finalize
 
 from msgspec import UNSET
 
-from clew import clock, process
+from clew import clock, ids, process
 from clew.context import Context, activate, current, restore
 from clew.errors import ConfigError
-from clew.ids import uuid7
 from clew.record import Head, encode_value
 
 if TYPE_CHECKING:
@@ -140,7 +139,7 @@ class Span:
         above = current() if parent is None else parent
         self._started_at = clock.now()
         self._started_ns = clock.monotonic_ns()
-        span_id = uuid7(int(self._started_at.timestamp() * 1e9))
+        span_id = ids.mint(int(self._started_at.timestamp() * 1e9))
         self._context = Context(
             trace_id=above.trace_id or span_id,
             span_id=span_id,
