@@ -6,34 +6,25 @@ Fixtures:
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew import process, propagation
-from clew.spool.format import Position
-from clew.spool.reader import Reader
+from clew.testing import CapturedEvents
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
-
-SEGMENT_BYTES = 1024 * 1024
 
 
 class Emitted:
     """The events of one test, in the order of their emission."""
 
+    def __init__(self, captured: CapturedEvents) -> None:
+        self._captured = captured
+
     def __call__(self, kind: str | None = None, message: str | None = None) -> list[dict[str, Any]]:
         """Read the events, all or those of a *kind* or with a *message*."""
-        writer = process._process.writer
-        if writer is None:
-            return []
-        reader, events = Reader(writer.directory, Position(0)), list[dict[str, Any]]()
-        while found := reader.read().events:
-            events += [json.loads(payload) for _, payload in found]
-        reader.close()
+        events = self._captured.events
         return [e for e in events if kind in {None, e["kind"]} and message in {None, e["message"]}]
 
     def span(self, name: str) -> dict[str, Any]:
@@ -50,10 +41,7 @@ class Emitted:
 
 
 @pytest.fixture
-def emitted(tmp_path: Path) -> Iterator[Emitted]:
+def emitted() -> Iterator[Emitted]:
     """Set clew up with a spool of its own; return what reads it."""
-    process.configure(service="test", data_dir=tmp_path / "clew", agent="external", segment_bytes=SEGMENT_BYTES)
-    yield Emitted()
-    process.shutdown()
-    process._process.settings = None
-    propagation.uninstall()
+    with CapturedEvents() as captured:
+        yield Emitted(captured)
