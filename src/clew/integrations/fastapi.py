@@ -40,7 +40,7 @@ from clew.logger import Logger
 from clew.tracing import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterable
 
 __all__ = ["ClewMiddleware"]
 
@@ -399,7 +399,7 @@ def _route_of(scope: Scope, root_path: str) -> str | None:
     mounted, which is what the root path has grown by. A FastAPI route of an included router
     knows only its own part; the whole is in FastAPI's own entry.
     """
-    route = scope.get("route")
+    route = scope.get("route") or _find_route(getattr(scope.get("router"), "routes", ()), scope)
     if hasattr(route, "routes"):
         return None  # a mount, in which no route has been found
     template = getattr(route, "path", None)
@@ -411,3 +411,18 @@ def _route_of(scope: Scope, root_path: str) -> str | None:
         return None
     grown = str(scope.get("root_path") or "")
     return (grown[len(root_path) :] if grown.startswith(root_path) else "") + template
+
+
+def _find_route(routes: Iterable[Any], scope: Scope) -> Any:
+    """Look for the route of the endpoint that was called: Starlette before 1.9 does not say which it was."""
+    endpoint, names = scope.get("endpoint"), set(scope.get("path_params") or ())
+    if endpoint is None:
+        return None
+    for route in routes:
+        # A mount adds its own parameters to those of the route in it.
+        if getattr(route, "endpoint", None) is endpoint and names.issuperset(getattr(route, "param_convertors", ())):
+            return route
+        found = _find_route(getattr(route, "routes", None) or (), scope)
+        if found is not None:
+            return found
+    return None
