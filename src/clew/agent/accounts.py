@@ -1,8 +1,14 @@
-"""What became of the events of every producer, as far as the spool on this host tells.
+"""What became of every event, as far as the spool on this host tells.
 
-For each log and each sink: how many events were delivered, and how many are still pending; for each
-log: what it could not accept, by reason. Read from the disk alone, so that it works while no agent
-runs and without any backend.
+The identity that has to hold, for each sink, at any moment::
+
+    emitted = delivered + quarantined + dropped + pending
+
+*Emitted* is counted by the agent's own reader of each log (and what lies behind it), *delivered* and
+*quarantined* by the sink's cursor, *pending* by reading on from the cursor, *dropped* by the producer. Logs
+that were shipped whole and removed are in the ledger.
+
+All is read from the disk, so that it works while no agent runs and without any backend.
 """
 
 from __future__ import annotations
@@ -12,19 +18,22 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from clew import identity
+from clew.agent.ledger import Ledger, Share
+from clew.agent.openspans import read_progress
 from clew.errors import SpoolFormatError
 from clew.spool.cursor import Cursor
 from clew.spool.directory import LOCK_FILE, is_locked, producer_directories, segment_name, segment_numbers
-from clew.spool.format import Position
+from clew.spool.format import Position, split_position
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LogAccount", "SinkAccount", "read_accounts"]
+__all__ = ["LogAccount", "SinkAccount", "SinkTotals", "SpoolAccount", "read_account"]
 
 CURSOR_PREFIX = "cursor-"
+ATTEMPTS = 5
 
 
 class SinkAccount(Struct):
@@ -33,11 +42,13 @@ class SinkAccount(Struct):
     Attributes:
         sink: The sink.
         delivered: Events it has taken.
+        quarantined: Events it refused.
         pending: Events behind its cursor.
     """
 
     sink: str
     delivered: int
+    quarantined: int
     pending: int
 
 
@@ -49,7 +60,8 @@ class LogAccount(Struct):
         service: The service.
         pid: The process that writes, or wrote.
         is_alive: The writer lives.
-        on_disk: Events on the disk.
+        only_sink: The one sink that these events are for; None for all.
+        accepted: Events that stand, or stood, in it.
         bytes: Size of its segments.
         dropped: Events that were not accepted, by reason.
         sinks: What each sink that ever read here has taken; empty before the first one came.
@@ -59,41 +71,134 @@ class LogAccount(Struct):
     service: str
     pid: int | None
     is_alive: bool
-    on_disk: int
+    only_sink: str | None
+    accepted: int
     bytes: int
     dropped: dict[str, int]
     sinks: list[SinkAccount]
 
 
-def read_accounts(spool: Path) -> list[LogAccount]:
-    """Account for every log on *spool*, oldest producer first."""
+class SinkTotals(Struct):
+    """One sink's share of everything.
+
+    Attributes:
+        emitted: Events for which emit was called.
+        delivered: Events the sink has taken.
+        quarantined: Events it refused, now dead letters.
+        dropped: Events that could not be accepted.
+        pending: Events that wait.
+    """
+
+    emitted: int = 0
+    delivered: int = 0
+    quarantined: int = 0
+    dropped: int = 0
+    pending: int = 0
+
+    @property
+    def is_balanced(self) -> bool:
+        """Whether every event is accounted for."""
+        return self.emitted == self.delivered + self.quarantined + self.dropped + self.pending
+
+
+class SpoolAccount(Struct):
+    """Everything on one spool, and everything that was.
+
+    Attributes:
+        logs: The logs that are there, oldest producer first.
+        sinks: The sums by sink.
+        dropped: Events that could not be accepted, by reason.
+    """
+
+    logs: list[LogAccount]
+    sinks: dict[str, SinkTotals]
+    dropped: dict[str, int]
+
+
+def read_account(spool: Path) -> SpoolAccount:
+    """Account for every event of *spool*."""
     directories = sorted(producer_directories(spool), key=lambda directory: directory.name)
-    return [_account(directory) for directory in directories if (directory / LOCK_FILE).exists()]
+    past = Ledger(spool).read()
+    logs = [
+        _read_log(directory)
+        for directory in directories
+        if (directory / LOCK_FILE).exists() and directory.name not in past.producers
+    ]
+    dropped = dict(past.dropped)
+    for log in logs:
+        for reason, number in log.dropped.items():
+            dropped[reason] = dropped.get(reason, 0) + number
+    names = {*past.sinks, *(share.sink for log in logs for share in log.sinks)}
+    sinks = {name: _sum_up(name, logs, past.sinks.get(name, Share())) for name in sorted(names)}
+    return SpoolAccount(logs, sinks, dropped)
 
 
-def _account(directory: Path) -> LogAccount:
+def _sum_up(name: str, logs: list[LogAccount], past: Share) -> SinkTotals:
+    """Add up one sink's share; a log that it has not come to yet is pending whole."""
+    totals = SinkTotals(past.accepted + past.dropped, past.delivered, past.quarantined, past.dropped)
+    for log in logs:
+        if log.only_sink not in {None, name}:
+            continue
+        share = next((share for share in log.sinks if share.sink == name), SinkAccount(name, 0, 0, log.accepted))
+        dropped = sum(log.dropped.values())
+        totals.emitted += log.accepted + dropped
+        totals.delivered += share.delivered
+        totals.quarantined += share.quarantined
+        totals.pending += share.pending
+        totals.dropped += dropped
+    return totals
+
+
+def _read_log(directory: Path) -> LogAccount:
+    """Account for one log; again if segments were removed between looking at cursors and events."""
+    account, is_whole = _read_log_once(directory)
+    for _ in range(ATTEMPTS):
+        if is_whole:
+            break
+        account, is_whole = _read_log_once(directory)
+    return account
+
+
+def _read_log_once(directory: Path) -> tuple[LogAccount, bool]:
     who = identity.read(directory)
-    positions = _positions(directory)
-    sinks: list[SinkAccount] = []
+    progress = read_progress(directory)
+    cursors: list[tuple[str, Position, int, int]] = []
     for path in sorted(directory.glob(f"{CURSOR_PREFIX}*")):
         cursor = Cursor(path)
-        pending = sum(position >= cursor.position for position in positions)
-        sinks.append(SinkAccount(path.name.removeprefix(CURSOR_PREFIX), cursor.delivered, pending))
+        name = path.name.removeprefix(CURSOR_PREFIX)
+        cursors.append((name, cursor.position, cursor.delivered, cursor.quarantined))
         cursor.close()
-    size = sum((directory / segment_name(number)).stat().st_size for number in segment_numbers(directory))
-    return LogAccount(
+    positions = _positions(directory)
+    oldest_needed = min([progress.position, *(position for _, position, _, _ in cursors)])
+    numbers = segment_numbers(directory)
+    is_whole = not numbers or numbers[0] <= max(1, split_position(Position(oldest_needed))[0])
+    size = sum(_size(directory / segment_name(number)) for number in numbers)
+    account = LogAccount(
         producer=directory.name,
         service=who.service,
         pid=who.pid,
         is_alive=is_locked(directory / LOCK_FILE),
-        on_disk=len(positions),
+        only_sink=who.only_sink,
+        accepted=progress.seen + sum(position >= progress.position for position in positions),
         bytes=size,
         dropped=read_losses(directory),
-        sinks=sinks,
+        sinks=[
+            SinkAccount(name, delivered, quarantined, sum(place >= position for place in positions))
+            for name, position, delivered, quarantined in cursors
+        ],
     )
+    return account, is_whole
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 def _positions(directory: Path) -> list[Position]:
+    """Find where each event stands that is on the disk."""
     reader, positions = Reader(directory, Position(0)), list[Position]()
     try:
         while slice_ := reader.read(max_events=10_000, is_writer_dead=True):

@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import contextlib
 import os
+from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.spool.directory import make_private_directory
+from clew.spool.directory import FileLock, make_private_directory
 
 if TYPE_CHECKING:
+    from collections.abc import Generator
     from pathlib import Path
 
 __all__ = ["DEAD_DIRECTORY", "DeadLetter", "DeadLetters", "dead_sinks"]
@@ -65,16 +67,16 @@ class DeadLetters:
         new = [letter for letter in letters if (letter.producer, letter.position) not in self._known]
         if not new:
             return
-        make_private_directory(self._path.parent)
-        fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
-        try:
-            _end_torn_line(fd)
-            lines = b"".join(json.encode(letter) + b"\n" for letter in new)
-            while lines:
-                lines = lines[os.write(fd, lines) :]
-            os.fdatasync(fd)
-        finally:
-            os.close(fd)
+        with self._locked():
+            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            try:
+                _end_torn_line(fd)
+                lines = b"".join(json.encode(letter) + b"\n" for letter in new)
+                while lines:
+                    lines = lines[os.write(fd, lines) :]
+                os.fdatasync(fd)
+            finally:
+                os.close(fd)
         self._known |= {(letter.producer, letter.position) for letter in new}
 
     def read(self) -> list[DeadLetter]:
@@ -89,14 +91,24 @@ class DeadLetters:
                 letters.append(json.decode(line, type=DeadLetter))
         return letters
 
-    def replace(self, letters: list[DeadLetter]) -> None:
-        """Keep exactly *letters*, whole or not at all. Only while no agent runs on this spool."""
-        temporary = self._path.with_suffix(".tmp")
+    @contextmanager
+    def taken(self) -> Generator[list[DeadLetter]]:
+        """Take every letter out for the length of a block; they are gone if it ends well, and stay if it fails."""
+        with self._locked():
+            yield self.read()
+            self._path.unlink(missing_ok=True)
+            self._known.clear()
+
+    @contextmanager
+    def _locked(self) -> Generator[None]:
+        """Keep the agent and the command line out of each other's way."""
         make_private_directory(self._path.parent)
-        temporary.write_bytes(b"".join(json.encode(letter) + b"\n" for letter in letters))
-        temporary.chmod(0o600)
-        temporary.replace(self._path)
-        self._known = {(letter.producer, letter.position) for letter in letters}
+        lock = FileLock(self._path.with_suffix(".lock"))
+        try:
+            lock.wait()
+            yield
+        finally:
+            lock.release()
 
 
 def dead_sinks(spool: Path) -> list[str]:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from clew.agent.log import ProducerLog
 
-__all__ = ["OpenSpans"]
+__all__ = ["OpenSpans", "Progress", "read_progress"]
 
 STATE_FILE = "open-spans.json"
 SAVE_INTERVAL_S = 1.0
@@ -41,8 +41,14 @@ class _Mark(Struct):
     span_id: str | None = None
 
 
-class _State(Struct):
-    """What is saved: how far the log was followed, how many events stood there, and the spans open."""
+class Progress(Struct):
+    """What is saved: how far the log was followed, how many events stood there, and the spans open.
+
+    Attributes:
+        position: Where the reader of the agent goes on.
+        seen: How many events stand before it.
+        open: The ``span_start`` event of each open span, by the span's id.
+    """
 
     position: int = 0
     seen: int = 0
@@ -65,7 +71,7 @@ class OpenSpans:
     def __init__(self, log: ProducerLog) -> None:
         self._log = log
         self._path = log.directory / STATE_FILE
-        state = _load(self._path)
+        state = read_progress(log.directory)
         self.seen = state.seen
         self._open: dict[str, bytes] = {span: event.encode() for span, event in state.open.items()}
         self._reader = Reader(log.directory, Position(state.position))
@@ -123,7 +129,7 @@ class OpenSpans:
 
     def _save(self) -> None:
         """Save the state, whole or not at all."""
-        state = _State(
+        state = Progress(
             self._reader.position,
             self.seen,
             {span: event.decode("utf-8", "replace") for span, event in self._open.items()},
@@ -139,8 +145,9 @@ class OpenSpans:
         self._saved = state.position
 
 
-def _load(path: Path) -> _State:
+def read_progress(directory: Path) -> Progress:
+    """Read how far the agent has followed the log in *directory*."""
     try:
-        return json.decode(path.read_bytes(), type=_State)
+        return json.decode((directory / STATE_FILE).read_bytes(), type=Progress)
     except (OSError, DecodeError, ValidationError):
-        return _State()
+        return Progress()

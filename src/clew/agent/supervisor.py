@@ -21,11 +21,13 @@ from msgspec import Struct, json
 
 from clew import process
 from clew.agent.lastwords import append_last_words
+from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.openspans import OpenSpans
 from clew.agent.worker import SinkHealth, Worker
 from clew.errors import AgentError, ConfigError, SpoolError
 from clew.spool.directory import AGENTS_DIRECTORY, FileLock, make_private_directory, producer_directories
+from clew.spool.losses import read_losses
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -90,8 +92,10 @@ class Supervisor:
         self._workers = [Worker(sink, logs=self.logs, spool=self._spool, report=self._report) for sink in self._sinks]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._ledger = Ledger(self._spool)
         self._status_due = 0.0
         self._rounds_done = 0
+        self._told: dict[str, str] = {}
 
     def logs(self) -> list[ProducerLog]:
         """Return the logs that this agent ships now."""
@@ -162,6 +166,9 @@ class Supervisor:
                 continue
             log = ProducerLog(directory)
             if log.take():
+                if directory.name in self._ledger.read().producers:
+                    log.remove()  # an agent died after it had entered this log and before it could remove it
+                    continue
                 self._spans[directory.name] = OpenSpans(log)
                 self._logs[directory.name] = log
 
@@ -179,15 +186,33 @@ class Supervisor:
                     who = f"{log.identity.service} (process {log.identity.pid})"
                     self._report(f"{who} died with spans open or losses untold: {said} events written in its place")
         except (OSError, SpoolError) as error:
-            self._report(f"{log.directory}: {error}")
+            self._tell(log, error)
             return
         cursors = [log.cursor(sink.name).position for sink in self._sinks if log.is_for(sink.name)]
-        if log.is_settled and all(position >= spans.reached for position in cursors):
-            self._remove(log)
-        else:
-            log.prune(min([spans.position, *cursors]))
+        try:
+            if log.is_settled and all(position >= spans.reached for position in cursors):
+                self._remove(log)
+            else:
+                log.prune(min([spans.position, *cursors]))
+        except OSError as error:
+            self._tell(log, error)
+
+    def _tell(self, log: ProducerLog, error: Exception) -> None:
+        """Report trouble with one log; the others go on, and this one is tried again."""
+        line = f"{log.directory}: {error}"
+        if line != self._told.get(log.producer.id):
+            self._told[log.producer.id] = line
+            self._report(line)
 
     def _remove(self, log: ProducerLog) -> None:
+        """Enter the log into the ledger, then remove it. In that order: an agent that dies between enters it once."""
+        sinks = {sink.name: log.cursor(sink.name) for sink in self._sinks if log.is_for(sink.name)}
+        accepted, dropped = self._spans[log.producer.id].seen, read_losses(log.directory)
+        shares = {
+            name: Share(accepted, cursor.delivered, cursor.quarantined, sum(dropped.values()))
+            for name, cursor in sinks.items()
+        }
+        self._ledger.add(log.producer.id, dropped=dropped, sinks=shares)
         del self._logs[log.producer.id]
         self._spans.pop(log.producer.id).end()
         log.remove()

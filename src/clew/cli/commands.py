@@ -26,6 +26,7 @@ COMMANDS: Final = {
     "server": ("clew.cli.server", "server"),
     "store": ("clew.cli.store", "app"),
     "spool": ("clew.cli.spool", "app"),
+    "dead": ("clew.cli.dead", "app"),
     "doctor": ("clew.cli.doctor", "doctor"),
 }
 """Each command, in the order of the help: its module, and the function or group in it."""

@@ -15,7 +15,7 @@ import typer
 from msgspec import Struct, json
 
 from clew import config
-from clew.agent.accounts import read_accounts
+from clew.agent.accounts import read_account
 from clew.agent.supervisor import read_statuses
 from clew.errors import ClewError
 from clew.shipping import agent_is_alive
@@ -124,10 +124,7 @@ def _agent(settings: Settings) -> Finding:
 
 
 def _losses(settings: Settings) -> Finding:
-    dropped: dict[str, int] = {}
-    for account in read_accounts(settings.spool_dir):
-        for reason, number in account.dropped.items():
-            dropped[reason] = dropped.get(reason, 0) + number
+    dropped = read_account(settings.spool_dir).dropped
     if dropped:
         told = ", ".join(f"{number} ({reason})" for reason, number in sorted(dropped.items()))
         return Finding("losses", "warning", f"events were dropped: {told}", "see `clew spool status`")

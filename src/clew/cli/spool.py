@@ -8,7 +8,7 @@ import typer
 from msgspec import json
 
 from clew import config
-from clew.agent.accounts import LogAccount, read_accounts
+from clew.agent.accounts import LogAccount, SinkTotals, read_account
 from clew.agent.supervisor import read_statuses
 from clew.shipping import agent_is_alive
 
@@ -32,7 +32,7 @@ def status(
     Example: clew spool status --json
     """
     settings = config.load(data_dir=data)
-    accounts = read_accounts(settings.spool_dir)
+    account = read_account(settings.spool_dir)
     has_agent = agent_is_alive(settings.spool_dir)
     if as_json:
         statuses = read_statuses(settings.spool_dir) if has_agent else []
@@ -40,22 +40,35 @@ def status(
             "spool": str(settings.spool_dir),
             "agent_is_alive": has_agent,
             "agents": statuses,
-            "producers": accounts,
+            "sinks": account.sinks,
+            "dropped": account.dropped,
+            "producers": account.logs,
         }
         typer.echo(json.encode(told).decode())
         return
     typer.echo(f"spool  {settings.spool_dir}")
     typer.echo(f"agent  {'runs' if has_agent else 'none; `clew up` or `clew agent` ships what waits here'}")
-    if not accounts:
+    for name, totals in account.sinks.items():
+        typer.echo(f"sink   {name}: {_sums(totals)}")
+    if not account.logs:
         typer.echo("nothing waits")
-    for account in accounts:
-        typer.echo(_describe(account))
+    for log in account.logs:
+        typer.echo(_describe(log))
 
 
-def _describe(account: LogAccount) -> str:
+def _sums(totals: SinkTotals) -> str:
+    """Write the identity: emitted = delivered + quarantined + dropped + pending."""
+    sign = "=" if totals.is_balanced else "≠"
+    return (
+        f"{totals.emitted} emitted {sign} {totals.delivered} delivered + {totals.quarantined} quarantined "
+        f"+ {totals.dropped} dropped + {totals.pending} pending"
+    )
+
+
+def _describe(log: LogAccount) -> str:
     """Write one line about a log."""
-    state = "alive" if account.is_alive else "ended"
-    shares = [f"{share.sink}: {share.delivered} delivered, {share.pending} pending" for share in account.sinks]
-    losses = [f"dropped {number} ({reason})" for reason, number in account.dropped.items()]
-    told = "; ".join([*(shares or [f"{account.on_disk} pending"]), *losses])
-    return f"{account.service}  {account.producer}  pid {account.pid} {state}  {account.bytes // 1024} KiB  {told}"
+    state = "alive" if log.is_alive else "ended"
+    shares = [f"{share.sink}: {share.delivered} delivered, {share.pending} pending" for share in log.sinks]
+    losses = [f"dropped {number} ({reason})" for reason, number in log.dropped.items()]
+    told = "; ".join([*(shares or [f"{log.accepted} pending"]), *losses])
+    return f"{log.service}  {log.producer}  pid {log.pid} {state}  {log.bytes // 1024} KiB  {told}"

@@ -25,7 +25,7 @@ from clew.store import embedded
 from clew.store.migrate import migrate
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
     from types import FrameType
 
     from clew.config import Settings
@@ -55,7 +55,7 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def running(settings: Settings, *, report: Callable[[str], None] | None = None) -> Iterator[Running]:
+def running(settings: Settings, *, report: Callable[[str], None] | None = None) -> Generator[Running]:
     """Run store, agent and server for the length of a block.
 
     Args:

@@ -150,6 +150,10 @@ class FileLock:
             return False
         return True
 
+    def wait(self) -> None:
+        """Wait until the lock is free, and take it; for locks that are held for a moment."""
+        fcntl.lockf(self._fd, fcntl.LOCK_EX)
+
     def release(self) -> None:
         """Give the lock up and close the file; a second call does nothing."""
         if self._fd >= 0:
