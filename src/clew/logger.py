@@ -34,7 +34,7 @@ class Logger:
     __slots__ = ("_bound", "_name")
 
     def __init__(self, name: str | None = None, bound: dict[str, Any] | None = None) -> None:
-        self._name: Any = UNSET if name is None else name
+        self._name: Any = UNSET if name is None else str(name)
         self._bound = bound
 
     def bind(self, **fields: Any) -> Logger:

@@ -17,16 +17,16 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, Raw, Struct, UnsetType, json
-from msgspec.structs import replace
+from msgspec.structs import asdict
 
 from clew.catalog import METRIC_FIELDS, STAGE_OF
-from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
+from clew.context import Context
+from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer, message_of
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
     from types import TracebackType
 
-    from clew.context import Context
     from clew.redact import Redactor
 
 __all__ = [
@@ -76,6 +76,8 @@ COLUMNS: Final = (
 
 MAX_CAUSES = 5
 MAX_FRAMES = 50
+MAX_NAME_CHARS = 200
+FLAGS_BYTES = 32  # what the flag "truncated" adds to an event at most
 
 
 class Event(Struct, frozen=True):
@@ -200,13 +202,13 @@ def encode_event(
     """
     told = UNSET if error is None else encode_error(error)
     plain, metrics, is_safe = _look_over(fields, limits.redactor.harmless)
-    if is_safe:
+    if is_safe and type(head.message) is str:
         event = _build(head, context, origin, plain, metrics, told, UNSET)
         try:
             payload = _encode(event)
         except (TypeError, ValueError, OverflowError, RecursionError):
-            return _encode_unclean(head, plain, metrics, told, context, origin, limits)
-        if len(payload) <= limits.max_field_bytes and not (b"\\" in payload and b"\\u0000" in payload):
+            payload = b""
+        if payload and len(payload) <= limits.max_field_bytes and not (b"\\" in payload and b"\\u0000" in payload):
             return payload
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
 
@@ -242,18 +244,25 @@ def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict
     return plain, metrics, is_safe
 
 
-def is_clean(value: Any, harmless: AbstractSet[str], depth: int = 0) -> bool:
+def is_clean(value: Any, harmless: AbstractSet[str]) -> bool:
     """Tell whether a container can be encoded as it is.
 
     Args:
         value: A dict, list or tuple.
         harmless: Field names that are known not to hold secrets.
-        depth: How deep *value* is nested.
 
     Returns:
         False at the first thing that needs a closer look: a type that JSON does not know, a
-        number that JSON does not know, a name not yet judged, or too deep a nesting.
+        number that JSON does not know, a name not yet judged, or too deep a nesting. False also
+        when another thread changes a container meanwhile.
     """
+    try:
+        return _is_clean(value, harmless, 0)
+    except RuntimeError:
+        return False
+
+
+def _is_clean(value: Any, harmless: AbstractSet[str], depth: int) -> bool:
     if depth > MAX_DEPTH:
         return False
     items: Any = value
@@ -274,7 +283,7 @@ def is_clean(value: Any, harmless: AbstractSet[str], depth: int = 0) -> bool:
             if item - item == 0.0:  # not so for NaN and the infinities
                 continue
             return False
-        if (kind is dict or kind is list or kind is tuple) and is_clean(item, harmless, depth + 1):
+        if (kind is dict or kind is list or kind is tuple) and _is_clean(item, harmless, depth + 1):
             continue
         return False
     return True
@@ -286,9 +295,7 @@ def encode_value(value: Any, limits: Limits) -> Raw:
     Returns:
         JSON text, safe for every store; at most ``max_field_bytes`` long, else a note of its size.
     """
-    wrapped = {"value": value}
-    limits.redactor.harmless.add("value")
-    if is_clean(wrapped, limits.redactor.harmless):
+    if is_clean([value], limits.redactor.harmless):
         try:
             payload = _encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError):
@@ -317,9 +324,9 @@ def encode_error(error: BaseException) -> dict[str, Any]:
     link: BaseException | None = error
     while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
         seen.add(id(link))
-        parts.append("\n".join([*_frames(link.__traceback__), f"{_qualified_name(type(link))}: {_text_of(link)}"]))
+        parts.append("\n".join([*_frames(link.__traceback__), f"{_qualified_name(type(link))}: {message_of(link)}"]))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return {"type": type(error).__name__, "message": _text_of(error), "stack": "\n\ncaused\n\n".join(reversed(parts))}
+    return {"type": type(error).__name__, "message": message_of(error), "stack": "\n\ncaused\n\n".join(reversed(parts))}
 
 
 def _build(
@@ -369,20 +376,51 @@ def _encode_unclean(
 ) -> bytes:
     """Rebuild every part of the event, then encode it; shrink what is still too large."""
     sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
-    told = UNSET if error is UNSET else sanitizer.fields(error)  # pyright: ignore[reportArgumentType]
     safe_fields, safe_metrics = sanitizer.fields(fields), sanitizer.fields(metrics)
-    names = {name: getattr(context, name) for name in ("user_id", "request_id", "session_id")}
-    safe_context = replace(context, **{name: sanitizer.text(text) for name, text in names.items() if text is not None})
-    safe_head = head._replace(message=sanitizer.text(str(head.message)))
-    while True:
-        flags = sorted(sanitizer.flags) or UNSET
-        payload = _encode(_build(safe_head, safe_context, origin, safe_fields, safe_metrics, told, flags))
-        if len(payload) <= limits.max_event_bytes or not safe_fields:
-            return payload
+    told = error if error is UNSET else sanitizer.fields(error)
+    names = _sanitize_names(sanitizer, head, context, origin)
+
+    def encode() -> bytes:
+        return _encode(_build(*names, safe_fields, safe_metrics, told, sorted(sanitizer.flags) or UNSET))
+
+    payload = encode()
+    if len(payload) > limits.max_event_bytes:
         sanitizer.flags.add("truncated")
-        largest = max(safe_fields, key=lambda name: len(_encode(safe_fields[name])))
-        size = len(_encode(safe_fields.pop(largest)))
-        safe_metrics[f"{largest}_left_out_bytes"[:200]] = size
+        parts = [safe_fields, safe_metrics, *([] if told is UNSET else [told])]
+        _leave_out_largest(parts, len(payload) + FLAGS_BYTES - limits.max_event_bytes)
+        payload = encode()
+    if len(payload) > limits.max_event_bytes:  # by its names, or by more fields than can be told one by one
+        names = _sanitize_names(Sanitizer(limits.redactor, max_field_bytes=MAX_NAME_CHARS), *names)
+        safe_fields, safe_metrics = {"left_out_bytes": len(payload)}, {}
+        payload = encode()
+    return payload
+
+
+def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: Origin) -> tuple[Head, Context, Origin]:
+    """Make every text of an event safe that is not a field."""
+
+    def text(value: Any) -> Any:
+        if value is None or value is UNSET:
+            return value
+        safe = sanitizer.value(value)
+        return safe if type(safe) is str else str(safe)
+
+    return (
+        Head(head.timestamp, *map(text, head[1:])),
+        Context(**{name: text(value) for name, value in asdict(context).items()}),
+        Origin(*map(text, origin)),
+    )
+
+
+def _leave_out_largest(parts: list[dict[str, Any]], excess_bytes: int) -> None:
+    """Put notes of their sizes in the places of the largest values, until enough is saved."""
+    sized = [(len(_encode(value)), name, part) for part in parts for name, value in part.items()]
+    for size, name, part in sorted(sized, key=lambda entry: entry[0], reverse=True):
+        note = f"<{size} bytes left out>"
+        if excess_bytes <= 0 or size <= len(note) + 2:
+            return
+        part[name] = note
+        excess_bytes -= size - len(note) - 2
 
 
 def _frames(trace: TracebackType | None) -> list[str]:
@@ -399,11 +437,3 @@ def _frames(trace: TracebackType | None) -> list[str]:
 
 def _qualified_name(kind: type[BaseException]) -> str:
     return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"
-
-
-def _text_of(error: BaseException) -> str:
-    """Return an exception's message, whatever its ``__str__`` does."""
-    try:
-        return str(error)
-    except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
-        return f"<{type(error).__name__} whose message cannot be read>"

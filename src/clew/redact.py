@@ -19,11 +19,15 @@ REDACTED = "[redacted]"
 MEMO_KEYS = 10_000  # distinct field names to remember; more means that names are data, and a memo would leak
 
 _SECRET = re.compile(
-    r"pass(word|wd|phrase)|secret|token|api[_-]?key|authorization|cookie|credential|private[_-]?key|\bdsn\b|"
+    r"pass(word|wd|phrase)|secret|token|api[_-]?key|authorization|cookie|credential|private[_-]?key|"
+    r"(?<![a-z])dsn(?![a-z])|"
     r"connection[_-]?string|access[_-]?key|bearer|jwt",
     re.IGNORECASE,
 )
-_COUNTS_TOKENS = re.compile(r"tokens|token_?(count|s|usage|budget|limit|ids?$|type|index)|first_token", re.IGNORECASE)
+_COUNTS_TOKENS = re.compile(
+    r"(?<!access_)(?<!refresh_)(?<!auth_)tokens|token_?(count|s|usage|budget|limit|ids?$|type|index)|first_token",
+    re.IGNORECASE,
+)
 
 
 class Redactor:
@@ -50,7 +54,7 @@ class Redactor:
         folded = name.lower()
         if folded in self._secret:
             return True
-        if folded not in self._allowed and _SECRET.search(name) and not _COUNTS_TOKENS.search(name):
+        if folded not in self._allowed and _SECRET.search(name) and _SECRET.search(_COUNTS_TOKENS.sub("", name)):
             return True
         if len(self.harmless) < MEMO_KEYS:
             self.harmless.add(name)

@@ -1,7 +1,8 @@
 """Make any value safe for JSON and for every store behind it.
 
 Ordinary events never come here: ``record`` looks their fields over, and only what it refuses
-is rebuilt by ``Sanitizer``. What a rebuilt value lost or changed is flagged in the event's ``sanitized`` field, by these names:
+is rebuilt by ``Sanitizer``. What a rebuilt value lost or changed is flagged in the event's
+``sanitized`` field, by these names:
 
 ========== ===========================================================================
 nul        a NUL became U+FFFD (PostgreSQL's jsonb refuses it)
@@ -17,6 +18,10 @@ repr       an object of a foreign type became its ``repr``, at most 1,000 charac
 truncated  a string was cut to its head and tail
 redacted   a field whose name says that it is secret lost its value
 ========== ===========================================================================
+
+Values bring code of their own: ``__repr__``, properties, iterators, even a ``__class__`` that lies. A
+value is therefore judged by its real type, built-in containers are read by the built-in type's
+methods, and where foreign code has to run, whatever it raises is caught.
 """
 
 from __future__ import annotations
@@ -24,21 +29,21 @@ from __future__ import annotations
 import math
 import sys
 import threading
+from collections.abc import Callable, Collection, Iterable, Mapping, MappingView, Sequence
+from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from itertools import islice
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 from uuid import UUID
 
 from msgspec import Raw
 
 from clew.redact import REDACTED, Redactor
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-__all__ = ["MAX_DEPTH", "MAX_INT", "MIN_INT", "Sanitizer"]
+__all__ = ["MAX_DEPTH", "MAX_INT", "MIN_INT", "Sanitizer", "message_of"]
 
 MAX_DEPTH = 20
 MAX_ITEMS = 10_000
@@ -47,7 +52,10 @@ MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
 
 _replacement = "\ufffd"
-_nested_repr = threading.local()
+_foreign = threading.local()
+_copy: Callable[[dict[Any, Any]], dict[Any, Any]] = dict[Any, Any].copy  # in one step, whatever a subclass overrides
+_WRITTEN: Final = (date, time, UUID, PurePath, Decimal)
+_SEQUENCES: Final[tuple[Any, ...]] = (list, tuple, set, frozenset)
 
 
 class Sanitizer:
@@ -72,9 +80,9 @@ class Sanitizer:
         self._open: set[int] = set()
         self.flags: set[str] = set()
 
-    def fields(self, fields: Mapping[Any, Any]) -> dict[str, Any]:
+    def fields(self, fields: dict[Any, Any]) -> dict[str, Any]:
         """Rebuild a mapping: string keys, safe values, no secrets."""
-        return self._mapping(fields, 0)
+        return self._mapping(_copy(fields), 0)
 
     def text(self, text: str) -> str:
         """Rebuild a string: no NUL, no lone surrogate, not too long."""
@@ -96,21 +104,21 @@ class Sanitizer:
 
     def value(self, value: Any, depth: int = 0) -> Any:
         """Rebuild any value as something that JSON knows."""
-        if value is None or isinstance(value, (bool, Raw)):
-            return value
-        if isinstance(value, Enum):
-            return self.value(value.value, depth)
-        if isinstance(value, str):
-            return self.text(value)
-        if isinstance(value, int):
-            return self._integer(value)
-        if isinstance(value, float):
-            return self._float(value)
         kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
+        if value is None or kind is bool or kind is Raw:
+            return value
+        if issubclass(kind, Enum):
+            return self.value(value._value_, depth)
+        if issubclass(kind, str):
+            return self.text(value)
+        if issubclass(kind, int):
+            return self._integer(value)
+        if issubclass(kind, float):
+            return self._float(value)
         if issubclass(kind, (bytes, bytearray, memoryview)):
             self.flags.add("bytes")
             return f"<{len(value)} bytes>"
-        return self._container(value, depth)
+        return self._container(value, kind, depth)
 
     def _integer(self, value: int) -> int | str:
         plain = int.__int__(value)
@@ -127,7 +135,7 @@ class Sanitizer:
         self.flags.add("nonfinite")
         return repr(plain)
 
-    def _container(self, value: Any, depth: int) -> Any:
+    def _container(self, value: Any, kind: type[object], depth: int) -> Any:
         if depth >= MAX_DEPTH:
             self.flags.add("deep")
             return "<nested too deep>"
@@ -136,21 +144,23 @@ class Sanitizer:
             return "<cycle>"
         self._open.add(id(value))
         try:
-            kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
             if issubclass(kind, dict):
-                return self._mapping(value, depth + 1)
-            if issubclass(kind, (list, tuple, set, frozenset)):
-                return self._sequence(value, depth + 1)
-            return self._object(value, depth)
+                return self._mapping(_copy(value), depth + 1)
+            for builtin in _SEQUENCES:
+                if issubclass(kind, builtin):
+                    return self._sequence(list(builtin.__iter__(value)), depth + 1)
+            return self._object(value, kind, depth)
+        except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
+            return self._opaque(value)
         finally:
             self._open.discard(id(value))
 
-    def _mapping(self, value: Mapping[Any, Any], depth: int) -> dict[str, Any]:
+    def _mapping(self, items: dict[Any, Any], depth: int) -> dict[str, Any]:
+        """Rebuild a dict that is ours alone: another thread may change the one it was copied from."""
         safe: dict[str, Any] = {}
-        for count, (key, item) in enumerate(list(value.items())):
-            if count == MAX_ITEMS:
-                self.flags.add("wide")
-                break
+        if len(items) > MAX_ITEMS:
+            self.flags.add("wide")
+        for key, item in islice(items.items(), MAX_ITEMS):
             name = self._key(key, safe)
             if self._redactor.is_secret(name) and item is not None:
                 self.flags.add("redacted")
@@ -159,82 +169,107 @@ class Sanitizer:
                 safe[name] = self.value(item, depth)
         return safe
 
-    def _key(self, key: Any, taken: Mapping[str, Any]) -> str:
-        if isinstance(key, str):
+    def _key(self, key: Any, taken: dict[str, Any]) -> str:
+        kind: type[object] = type(key)  # pyright: ignore[reportUnknownVariableType]
+        if issubclass(kind, str):
             name = self.text(key)
         else:
             self.flags.add("key")
-            name = str(self.value(key, MAX_DEPTH - 1))
-        while name in taken:
+            name = self.text(key.decode("utf-8", "replace") if kind is bytes else str(self.value(key, MAX_DEPTH - 1)))
+        if name in taken:
             self.flags.add("key")
-            name += "_"
+            name = f"{name}_{len(taken)}"
+            while name in taken:
+                name += "_"
         return name
 
-    def _sequence(self, value: Any, depth: int) -> list[Any]:
-        items = list(value)
+    def _sequence(self, items: list[Any], depth: int) -> list[Any]:
         if len(items) > MAX_ITEMS:
             self.flags.add("wide")
-            items = items[:MAX_ITEMS]
-        return [self.value(item, depth) for item in items]
+        return [self.value(item, depth) for item in islice(items, MAX_ITEMS)]
 
-    def _object(self, value: Any, depth: int) -> Any:
-        if isinstance(value, (date, time)):
-            return value.isoformat()
-        if isinstance(value, (UUID, PurePath, Decimal)):
-            return str(value)
-        if isinstance(value, timedelta):
-            return value.total_seconds()
-        if isinstance(value, BaseException):
-            return {"type": type(value).__name__, "message": self.text(_message_of(value))}
-        if (names := _field_names(value)) is not None:
-            # Read without the type's own code where that is possible: properties may have side effects.
-            return self._mapping({name: getattr(value, name, None) for name in names}, depth + 1)
-        if type(value).__module__.partition(".")[0] in {"numpy", "torch"}:
-            return self._array(value, depth)
+    def _object(self, value: Any, kind: type[object], depth: int) -> Any:
+        if issubclass(kind, _WRITTEN):
+            return self.text(str(value.isoformat() if issubclass(kind, (date, time)) else value))
+        if issubclass(kind, timedelta):
+            return self._float(value.total_seconds())
+        if issubclass(kind, BaseException):
+            return {"type": kind.__name__, "message": self.text(message_of(value)[: MAX_REPR_CHARS * 4])}
+        if (names := _field_names(kind)) is not None:
+            return self._mapping({name: _read(value, name) for name in names}, depth + 1)
+        if str(kind.__module__).partition(".")[0] in {"numpy", "torch"}:
+            return self._array(value, kind, depth)
+        return self._collection(value, kind, depth)
+
+    def _collection(self, value: Any, kind: type[object], depth: int) -> Any:
+        if issubclass(kind, Mapping):
+            return self._mapping(dict(_some(value.items())), depth + 1)
+        # Not any iterable: to iterate over one may use it up.
+        if issubclass(kind, (Sequence, AbstractSet, MappingView)) and issubclass(kind, Collection):
+            return self._sequence(_some(value), depth + 1)
+        return self._opaque(value)
+
+    def _opaque(self, value: object) -> str:
         self.flags.add("repr")
         return self.text(safe_repr(value))
 
-    def _array(self, value: Any, depth: int) -> Any:
+    def _array(self, value: Any, kind: type[object], depth: int) -> Any:
         """Describe an array by its shape and type; take a numpy scalar for the number it is."""
         numpy = sys.modules.get("numpy")
-        if numpy is not None and isinstance(value, numpy.generic):
-            return self.value(value.item(), depth)
+        if numpy is not None and issubclass(kind, numpy.generic):
+            item = value.item()
+            # A number that Python has no type for (a long double) stays what it was.
+            return self._opaque(value) if type(item) is kind else self.value(item, depth)
         shape = [int(size) for size in getattr(value, "shape", ())]
-        return {"type": type(value).__name__, "shape": shape, "dtype": str(getattr(value, "dtype", ""))}
+        if not shape and not hasattr(value, "dtype"):
+            return self._opaque(value)
+        return {"type": kind.__name__, "shape": shape, "dtype": self.text(str(getattr(value, "dtype", "")))}
+
+
+def _some(items: Iterable[Any]) -> list[Any]:
+    """Take as much of a foreign container as is kept, and one more by which that is seen."""
+    return list(islice(items, MAX_ITEMS + 1))
 
 
 def safe_repr(value: object) -> str:
-    """Return the ``repr`` of an object of a foreign type, whatever that code does.
+    """Return the ``repr`` of an object of a foreign type, whatever that code does; its first 1,000 characters."""
+    return _run_foreign(repr, value, f"<{type(value).__name__} object>")[:MAX_REPR_CHARS]
 
-    A ``repr`` that itself emits an event about its object would recurse; the inner one gets the
-    type's name alone.
+
+def message_of(error: BaseException) -> str:
+    """Return an exception's message, whatever its ``__str__`` does."""
+    return _run_foreign(str, error, f"<{type(error).__name__} whose message cannot be read>")
+
+
+def _run_foreign(describe: Callable[[object], str], value: object, fallback: str) -> str:
+    """Have a value described by its own code.
+
+    Code that itself emits an event about its object would recurse; the inner event gets *fallback*.
     """
-    fallback = f"<{type(value).__name__} object>"
-    if getattr(_nested_repr, "is_running", False):
+    if getattr(_foreign, "is_running", False):
         return fallback
-    _nested_repr.is_running = True
+    _foreign.is_running = True
     try:
-        text = repr(value)
-        return text[:MAX_REPR_CHARS] if type(text) is str else fallback
+        text = describe(value)
+        return text if type(text) is str else fallback
     except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
         return fallback
     finally:
-        _nested_repr.is_running = False
+        _foreign.is_running = False
 
 
-def _message_of(error: BaseException) -> str:
-    """Return ``str(error)``, whatever that code does."""
-    try:
-        return str(error)[: MAX_REPR_CHARS * 4]
-    except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
-        return f"<{type(error).__name__} whose message cannot be read>"
-
-
-def _field_names(value: object) -> list[str] | None:
+def _field_names(kind: type[object]) -> list[str] | None:
     """Name the fields of a record type (dataclass, msgspec, attrs, pydantic); None for others."""
-    kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
     for marker in ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_fields__"):
         declared = getattr(kind, marker, None)
         if declared is not None:
             return [name if isinstance(name, str) else str(name.name) for name in declared]
     return None
+
+
+def _read(value: object, name: str) -> object:
+    """Read one field of a record, which may be a property that fails."""
+    try:
+        return getattr(value, name, None)
+    except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
+        return "<cannot be read>"
