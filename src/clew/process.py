@@ -24,6 +24,7 @@ from clew.context import Context
 from clew.errors import ClewError
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
+from clew.sanitize import message_of
 from clew.spool.writer import Bounds, Writer
 
 if TYPE_CHECKING:
@@ -134,10 +135,13 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | None, contex
     """
     process = _process
     try:
-        if process.pid != os.getpid() and not (_enter_process() and _is_wanted(head)):
-            return
+        append = process.append
+        if append is None or process.pid != os.getpid():
+            if not (_enter_process() and _is_wanted(head)):
+                return
+            append = process.append
         payload = encode_event(head, fields, error, context, process.origin, process.limits)
-        process.append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
+        append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
     except Exception as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
         _count_failure(failure)
 
@@ -270,7 +274,7 @@ def _ensure_shipping(resolved: Settings) -> None:
 
     notice = shipping.ensure(resolved)
     if notice:
-        _say(notice)
+        _say(notice, about="shipping")
 
 
 def _is_wanted(head: Head) -> bool:
@@ -343,14 +347,15 @@ def _count_failure(failure: Exception) -> None:
     writer = _process.writer
     if writer is not None and not isinstance(failure, ClewError):
         writer.losses.add("unencodable")
-    _say(f"an event could not be emitted: {type(failure).__name__}: {failure}")
+    kind = type(failure).__name__
+    _say(f"an event could not be emitted: {kind}: {message_of(failure)}", about=kind)
 
 
-def _say(text: str) -> None:
-    """Write one line to stderr, once in the life of the process; no logging, which may lead back here."""
-    if text in _process.said:
+def _say(text: str, *, about: str) -> None:
+    """Write one line to stderr, once *about* each thing; no logging, which may lead back here."""
+    if about in _process.said or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
         return
-    _process.said.add(text)
+    _process.said.add(about)
     try:
         print(f"clew: {text}", file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):
