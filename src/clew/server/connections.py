@@ -44,6 +44,7 @@ class Connections:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        self._dsn = settings.dsn
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[_Connection] = []
 
@@ -64,6 +65,7 @@ class Connections:
             try:
                 return await self._ask(question, dsn)
             except psycopg.Error as error:
+                self._dsn = self._settings.dsn  # an embedded server may come back elsewhere
                 raise explain(error, dsn) from error
 
     async def dsn(self) -> str:
@@ -73,10 +75,10 @@ class Connections:
             ConfigError: The DSN is malformed.
             StoreUnreachable: No DSN is set, and no embedded server runs.
         """
-        if self._settings.dsn is not None:
-            return self._settings.dsn
-        # Looking for the embedded server reads a file and connects: not in the event loop.
-        return await asyncio.to_thread(find_dsn, self._settings)
+        if self._dsn is None:
+            # Looking for the embedded server reads a file and connects: not in the event loop.
+            self._dsn = await asyncio.to_thread(find_dsn, self._settings)
+        return self._dsn
 
     async def close(self) -> None:
         """Close what is idle."""

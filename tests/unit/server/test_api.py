@@ -218,3 +218,17 @@ def test_the_docs_load_nothing_from_elsewhere(ask_server: AskServer, postgres: s
     assert all(route in page for route in routes)
     assert "http" not in page
     assert "<script" not in page
+
+
+def test_a_fault_of_ours_is_500_in_the_same_shape(ask_server: AskServer, caplog: pytest.LogCaptureFixture) -> None:
+    """A fault tells its kind to the caller, and where it happened to the log."""
+
+    def broken() -> str:
+        raise LookupError("secret detail")
+
+    response = ask_server(NOWHERE, "/metrics", more_metrics=broken)
+
+    assert response.status_code == 500
+    assert response.json()["error"]["message"] == "a fault in the server: LookupError"
+    assert "secret detail" not in response.text
+    assert "in broken" in caplog.text
