@@ -34,6 +34,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         data_dir: Where clew keeps its data: the spool and the embedded PostgreSQL.
         spool_dir: Root of the spool; ``<data_dir>/spool`` unless told otherwise.
         dsn: PostgreSQL to ship to, as a libpq URL; None for none.
+        sinks: Further sinks to ship to, by the name of their entry point.
+        console: File that the sink ``console`` appends to; None or ``-`` for standard output.
         agent: Who ships: ``"auto"``, ``"external"`` or ``"in-process"``.
         level: Events below this level are not emitted.
         capture: Whether ``@traceable`` and ``span`` record inputs and outputs.
@@ -57,6 +59,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     environment: str | None = None
     version: str | None = None
     dsn: str | None = None
+    sinks: tuple[str, ...] = ()
+    console: Path | None = None
     agent: Literal["auto", "external", "in-process"] = "auto"
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
     capture: bool = True
@@ -165,7 +169,7 @@ def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
     return str(path), told
 
 
-_LISTS: Final = frozenset({"propagate", "redact", "redact_allow"})
+_LISTS: Final = frozenset({"propagate", "redact", "redact_allow", "sinks"})
 
 
 def _path(kind: type, value: Any) -> Any:

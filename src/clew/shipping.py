@@ -33,9 +33,9 @@ def ensure(settings: Settings) -> str | None:
     if settings.agent == "external" or agent_is_alive(settings.spool_dir):
         return None
     waiting = f"no agent runs: events wait in {settings.spool_dir}"
-    if settings.dsn is None:
+    if settings.dsn is None and not settings.sinks:
         return f"{waiting}; `clew up` ships and shows them, or set CLEW_DSN to a PostgreSQL"
-    if find_spec("psycopg") is None:
+    if settings.dsn is not None and find_spec("psycopg") is None:
         return f"{waiting}; the agent needs `pip install 'clew[agent]'`"
     try:
         start_agent(settings)
@@ -68,6 +68,8 @@ def start_agent(settings: Settings) -> None:
         "CLEW_DATA_DIR": str(settings.data_dir),
         "CLEW_SPOOL_DIR": str(settings.spool_dir),
         "CLEW_DSN": settings.dsn or "",
+        "CLEW_SINKS": ",".join(settings.sinks),
+        "CLEW_CONSOLE": "" if settings.console is None else str(settings.console.absolute()),
         "CLEW_SERVICE": "clew-agent",
     }
     # The shell puts the agent into the background and ends: init adopts the agent, and the

@@ -24,8 +24,9 @@ from clew.agent.lastwords import append_last_words
 from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.openspans import OpenSpans
+from clew.agent.sinks import make_sinks
 from clew.agent.worker import SinkHealth, Worker
-from clew.errors import AgentError, ConfigError, SpoolError
+from clew.errors import SpoolError
 from clew.spool.directory import AGENTS_DIRECTORY, FileLock, make_private_directory, producer_directories
 from clew.spool.losses import read_losses
 
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from clew.config import Settings
     from clew.sinks.base import Sink
 
-__all__ = ["AgentStatus", "Supervisor", "make_sinks", "read_statuses", "start_in_process"]
+__all__ = ["AgentStatus", "Supervisor", "read_statuses", "start_in_process"]
 
 ROUND_S = 0.1
 STATUS_INTERVAL_S = 1.0
@@ -240,25 +241,6 @@ class Supervisor:
         (self._agents / name.replace(".lock", ".json")).unlink(missing_ok=True)
         if not keep_lock_file:
             (self._agents / name).unlink(missing_ok=True)
-
-
-def make_sinks(settings: Settings) -> list[Sink]:
-    """Make the sinks that *settings* name.
-
-    Raises:
-        ConfigError: They name none.
-        AgentError: A library that a sink needs is not installed.
-    """
-    if settings.dsn is None:
-        message = "there is nowhere to ship to"
-        raise ConfigError(message, hint="set CLEW_DSN (or --dsn) to a PostgreSQL, or run `clew up`")
-    try:
-        from clew.sinks.postgres import PostgresSink
-        from clew.store.migrate import migrate
-    except ImportError as error:
-        message = f"shipping to PostgreSQL needs {error.name}"
-        raise AgentError(message, hint="pip install 'clew[agent]'") from error
-    return [PostgresSink(settings.dsn, prepare=migrate)]
 
 
 def read_statuses(spool: Path) -> list[AgentStatus]:
