@@ -12,6 +12,9 @@ from clew.store.reading import Reading, Statement
 
 __all__ = ["Partition", "ProducerProgress", "StoreStatus", "fetch_status"]
 
+COUNT_BELOW_BYTES = 64 * 1024 * 1024
+"""Stores smaller than this are counted, in some 20 ms; PostgreSQL's estimates lag behind by a minute."""
+
 
 class Partition(Struct, frozen=True):
     """One day of events.
@@ -20,7 +23,7 @@ class Partition(Struct, frozen=True):
         name: The table.
         bounds: Which moments it holds, as PostgreSQL writes it.
         bytes: Its size on disk, with indexes.
-        events_estimate: About how many events it holds.
+        events_estimate: About how many events it holds; exact in small stores.
     """
 
     name: str
@@ -53,7 +56,7 @@ class StoreStatus(Struct, frozen=True):
     Attributes:
         server_version: PostgreSQL's.
         database_bytes: Size of the database on disk.
-        events_estimate: About how many events it holds.
+        events_estimate: About how many events it holds; exact when it is small.
         newest_event: Timestamp of the newest event, RFC 3339; None when there is none.
         open_spans: How many spans have begun and not ended.
         partitions: By name.
@@ -74,6 +77,10 @@ def fetch_status() -> Reading[StoreStatus]:
     [database] = yield Statement(query("status_database"), {})
     rows = yield Statement(query("status_partitions"), {})
     progress = yield Statement(query("status_producers"), {})
+    if sum(row["bytes"] for row in rows) < COUNT_BELOW_BYTES:
+        counts = yield Statement(query("status_counts"), {})
+        counted = {row["name"]: row["events"] for row in counts}
+        rows = [{**row, "events_estimate": counted.get(row["name"], 0)} for row in rows]
     partitions = [Partition(**row) for row in rows]
     newest = database["newest_event"]
     return StoreStatus(

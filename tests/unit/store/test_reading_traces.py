@@ -9,7 +9,7 @@ from uuid import uuid4
 import pytest
 
 from clew.errors import NotFoundError, UsageError
-from clew.store import traces
+from clew.store import status, traces
 from clew.store.connect import connect
 from clew.store.events import fetch_span
 from clew.store.logs import LogFilter, fetch_logs
@@ -253,19 +253,28 @@ def test_the_status_counts_what_is_there(postgres: str) -> None:
     store_events(postgres, make_event(at(0)), make_event(at(1)))
     store_open_span(postgres, make_event(at(5), trace_id=new_id(), span_id=new_id()))
     with connect(postgres) as connection:
-        connection.execute("ANALYZE events_20261123")
         connection.execute("INSERT INTO cursors VALUES (gen_random_uuid(), 'rag-api', 4096, 2)")
 
-    status = ask(postgres, fetch_status())
+    told = ask(postgres, fetch_status())
 
-    assert status.newest_event == "2026-11-23T12:00:00.001000Z"
-    assert (status.events_estimate, status.open_spans) == (2, 1)
-    assert [part.name for part in status.partitions] == ["events_20261123", "events_default"]
-    assert [(one.service, one.position, one.delivered) for one in status.producers] == [("rag-api", 4096, 2)]
-    assert status.database_bytes > 0
+    assert told.newest_event == "2026-11-23T12:00:00.001000Z"
+    assert (told.events_estimate, told.open_spans) == (2, 1)
+    assert [part.name for part in told.partitions] == ["events_20261123", "events_default"]
+    assert [(one.service, one.position, one.delivered) for one in told.producers] == [("rag-api", 4096, 2)]
+    assert told.database_bytes > 0
 
 
 def test_an_empty_store_has_a_status(postgres: str) -> None:
     """Nothing stored is no error."""
     assert ask(postgres, fetch_status()).newest_event is None
     assert ask(postgres, recent_traces()).traces == []
+
+
+def test_a_large_store_is_estimated(postgres: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where counting would take long, PostgreSQL's own estimate is told."""
+    monkeypatch.setattr(status, "COUNT_BELOW_BYTES", 0)
+    store_events(postgres, *(make_event(at(index)) for index in range(7)))
+    with connect(postgres) as connection:
+        connection.execute("ANALYZE events_20261123")
+
+    assert ask(postgres, fetch_status()).events_estimate == 7

@@ -18,6 +18,11 @@ LEFT JOIN pg_stat_user_tables AS activity ON activity.relid = child.oid
 WHERE inhparent = 'events'::regclass
 ORDER BY child.relname;
 
+-- name: status_counts
+-- How many events each partition holds, to the last one.
+-- Plan: a scan of the smallest index of each partition; for small stores only.
+SELECT tableoid::regclass::text AS name, count(*) AS events FROM events GROUP BY tableoid;
+
 -- name: status_producers
 -- How far each producer's events have come.
 -- Plan: sequential scan of a table of a row for each producer.
