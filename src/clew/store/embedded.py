@@ -27,6 +27,7 @@ from __future__ import annotations
 import fcntl
 import os
 import shutil
+import stat
 import time
 from contextlib import contextmanager
 from pathlib import Path
@@ -219,10 +220,15 @@ def _socket_directory(directory: Path, account: Account | None) -> Path:
         return directory
     status = directory.stat()
     place = Path("/tmp") / f"clew-{status.st_uid}-{status.st_dev:x}-{status.st_ino:x}"  # noqa: S108 - owner checked
-    place.mkdir(mode=0o700, exist_ok=True)
-    _give(place, account)
-    if place.is_symlink() or place.stat().st_uid != status.st_uid:
-        raise StoreError(f"{place} belongs to somebody else", hint="choose a data directory with a shorter name")
+    try:
+        place.mkdir(mode=0o700)
+        _give(place, account)
+    except FileExistsError:
+        found = place.lstat()  # anybody may write to /tmp, and may have been here before us
+        if (found.st_mode, found.st_uid) != (stat.S_IFDIR | 0o700, status.st_uid):
+            raise StoreError(
+                f"{place} belongs to somebody else", hint="choose a data directory with a shorter name"
+            ) from None
     return place
 
 

@@ -161,6 +161,11 @@ def test_a_long_path_gets_a_short_socket(tmp_path: Path) -> None:
         place = Path(connection.info.host)
         assert connection.execute("SELECT 1").fetchone() == (1,)
         assert place.stat().st_mode & 0o077 == 0
+    with embedded.start(directory) as server:
+        assert server.dsn == embedded.running_dsn(directory)
+    place.chmod(0o777)
+    with pytest.raises(StoreError, match="belongs to somebody else"):
+        embedded.start(directory)
     shutil.rmtree(place)
 
 
