@@ -100,6 +100,14 @@ class ProducerLog:
             self.cursors[sink] = Cursor(cursor_path(self.directory, sink))
         return self.cursors[sink]
 
+    def bytes_between(self, start: Position, end: Position) -> int:
+        """Estimate the bytes from *start* to *end*: segments in between count whole."""
+        (first, offset), (last, until) = split_position(start), split_position(end)
+        if first == last:
+            return max(0, until - offset)
+        numbers = [number for number in segment_numbers(self.directory) if first <= number < last]
+        return until + sum((self.directory / segment_name(number)).stat().st_size for number in numbers)
+
     def prune(self, passed_by_all: Position) -> None:
         """Remove the segments before *passed_by_all*, which every durable cursor has passed."""
         passed, _ = split_position(passed_by_all)

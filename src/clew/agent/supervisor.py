@@ -20,12 +20,13 @@ from uuid import uuid4
 from msgspec import Struct, json
 
 from clew import process
+from clew.agent.health import AgentHealth, SinkHealth, SinkLag, lag_seconds, render
 from clew.agent.lastwords import append_last_words
 from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.openspans import OpenSpans
 from clew.agent.sinks import make_sinks
-from clew.agent.worker import SinkHealth, Worker
+from clew.agent.worker import Worker
 from clew.errors import SpoolError
 from clew.spool.directory import AGENTS_DIRECTORY, FileLock, make_private_directory, producer_directories
 from clew.spool.losses import read_losses
@@ -96,6 +97,8 @@ class Supervisor:
         self._ledger = Ledger(self._spool)
         self._status_due = 0.0
         self._rounds_done = 0
+        self._beat = time.time()
+        self._adopted = 0
         self._told: dict[str, str] = {}
 
     def logs(self) -> list[ProducerLog]:
@@ -105,6 +108,41 @@ class Supervisor:
     def healths(self) -> list[SinkHealth]:
         """Return how each sink is doing."""
         return [worker.health for worker in self._workers]
+
+    def health(self) -> AgentHealth:
+        """Return everything that the agent says of itself."""
+        past, logs = self._ledger.read(), self.logs()
+        sinks = [(worker.health, self._lag(worker.health)) for worker in self._workers]
+        outcomes: dict[str, dict[str, int]] = {}
+        dropped = dict(past.dropped)
+        for log in logs:
+            for reason, number in read_losses(log.directory).items():
+                dropped[reason] = dropped.get(reason, 0) + number
+        for sink in self._sinks:
+            share = past.sinks.get(sink.name, Share())
+            cursors = [log.cursor(sink.name) for log in logs if log.is_for(sink.name)]
+            outcomes[sink.name] = {
+                "delivered": share.delivered + sum(cursor.delivered for cursor in cursors),
+                "quarantined": share.quarantined + sum(cursor.quarantined for cursor in cursors),
+                "dropped": sum(dropped.values()),
+            }
+        living = sum(not log.is_writer_dead for log in logs)
+        return AgentHealth(self._beat, living, len(logs) - living, self._adopted, sinks, outcomes, dropped)
+
+    def metrics(self) -> str:
+        """Render ``health`` for Prometheus."""
+        return render(self.health())
+
+    def _lag(self, health: SinkHealth) -> SinkLag:
+        events = bytes_ = 0
+        for log in self.logs():
+            spans = self._spans.get(log.producer.id)
+            if spans is None or not log.is_for(health.name):
+                continue
+            cursor = log.cursor(health.name)
+            events += max(0, spans.seen - cursor.delivered - cursor.quarantined)
+            bytes_ += log.bytes_between(cursor.position, spans.reached)
+        return SinkLag(events, bytes_, lag_seconds(health, events))
 
     def run(self, *, until_idle: bool = False, is_auto: bool = False) -> None:
         """Ship until stopped.
@@ -155,6 +193,7 @@ class Supervisor:
                 self._look_after(log)
             self._write_status(status_path)
             self._rounds_done += 1
+            self._beat = time.time()
             if self._logs:
                 idle_since = time.monotonic()
             elif until_idle and time.monotonic() - idle_since > IDLE_BEFORE_END_S:
@@ -183,6 +222,7 @@ class Supervisor:
                 said = append_last_words(log, spans.starts())
                 spans.follow(save=True)
                 log.is_settled = True
+                self._adopted += 1
                 if said:
                     who = f"{log.identity.service} (process {log.identity.pid})"
                     self._report(f"{who} died with spans open or losses untold: {said} events written in its place")

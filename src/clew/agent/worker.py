@@ -16,10 +16,9 @@ from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, assert_never
 
-from msgspec import Struct
-
 from clew.agent.breaker import Breaker
 from clew.agent.deadletter import DeadLetter, DeadLetters
+from clew.agent.health import SinkHealth
 from clew.agent.retry import backoff
 from clew.errors import SpoolFormatError
 from clew.sinks.base import Batch, Delivered, Rejected, Retry
@@ -33,40 +32,12 @@ if TYPE_CHECKING:
     from clew.agent.log import ProducerLog
     from clew.sinks.base import Sink
 
-__all__ = ["SinkHealth", "Worker"]
+__all__ = ["Worker"]
 
 POLL_S = 0.03  # idle look-round; a tenth of the budget from emit to queryable
 HALF_OPEN_EVENTS = 50  # what a sink gets to show that it works again
 BACKOFF_CAP_S = 5.0  # beyond five failures the breaker paces the attempts
 LONGEST_RETRY_AFTER_S = 900.0
-
-
-class SinkHealth(Struct):
-    """How one sink is doing.
-
-    Attributes:
-        name: The sink.
-        delivered: Events it has taken since the agent started.
-        quarantined: Events it refused.
-        damaged_bytes: Bytes of its logs that could not be read.
-        failures: Attempts that failed in a row.
-        retries: Attempts that failed since the agent started.
-        breaker: ``"closed"``, ``"open"`` or ``"half-open"``.
-        trouble: Why the last attempt failed; empty when it did not.
-        is_misconfigured: Only a person can put it right.
-        last_delivery: When it last took something, seconds since the epoch.
-    """
-
-    name: str
-    delivered: int = 0
-    quarantined: int = 0
-    damaged_bytes: int = 0
-    failures: int = 0
-    retries: int = 0
-    breaker: str = "closed"
-    trouble: str = ""
-    is_misconfigured: bool = False
-    last_delivery: float = 0.0
 
 
 class Worker(threading.Thread):
@@ -97,6 +68,7 @@ class Worker(threading.Thread):
         self._report = report
         self._rng = Random(seed)
         self._breaker = Breaker()
+        self._partial_since: dict[str, float] = {}
         self._readers: dict[str, Reader] = {}
         self._stopping = threading.Event()
 
@@ -126,6 +98,8 @@ class Worker(threading.Thread):
                 break
             if log.is_for(self._sink.name):
                 has_moved |= self._ship(log)
+        if not has_moved:
+            self.health.caught_up = time.time()
         for gone in self._readers.keys() - {log.producer.id for log in logs}:
             self._readers.pop(gone).close()
         return has_moved
@@ -145,9 +119,24 @@ class Worker(threading.Thread):
             self._note_failure(Retry(f"{log.directory}: {error}", is_misconfigured=True))
             return False
         self.health.damaged_bytes += slice_.damaged_bytes
-        if slice_.end == start:
+        batch = Batch(log.producer, slice_.events, start, slice_.end)
+        if batch.end == batch.start:
             return False
-        return self._deliver(log, Batch(log.producer, slice_.events, start, slice_.end))
+        if self._lets_fill_up(log, batch, is_settled=is_settled):
+            self._readers.pop(log.producer.id).close()
+            self._readers[log.producer.id] = Reader(log.directory, start)
+            return False
+        return self._deliver(log, batch)
+
+    def _lets_fill_up(self, log: ProducerLog, batch: Batch, *, is_settled: bool) -> bool:
+        """Whether a sink that prefers full batches should wait for this one to fill up."""
+        if not self._sink.linger_s or is_settled or not 0 < len(batch.events) < self._sink.max_events:
+            return False
+        since = self._partial_since.setdefault(log.producer.id, time.monotonic())
+        if time.monotonic() - since < self._sink.linger_s:
+            return True
+        del self._partial_since[log.producer.id]
+        return False
 
     def _reader(self, log: ProducerLog) -> Reader:
         """Return the reader of *log*, placed at the cursor: the sink's own or the local one, whichever is ahead."""
@@ -173,8 +162,10 @@ class Worker(threading.Thread):
             if self._breaker.state(time.monotonic()) == "half-open" and len(part.events) > HALF_OPEN_EVENTS:
                 parts += _split(part, HALF_OPEN_EVENTS)
                 continue
+            began = time.perf_counter()
             outcome = self._sink.deliver(part)
             if isinstance(outcome, Delivered):
+                self.health.batch_seconds += time.perf_counter() - began
                 log.cursor(self._sink.name).advance(part.end, delivered=len(part.events))
                 self._note_success(len(part.events))
             elif isinstance(outcome, Rejected):
@@ -212,6 +203,7 @@ class Worker(threading.Thread):
         self.health.failures, self.health.trouble, self.health.is_misconfigured = 0, "", False
         self.health.breaker = "closed"
         self.health.delivered += events
+        self.health.batches += 1
         self.health.last_delivery = time.time()
 
     def _note_failure(self, outcome: Retry) -> float:

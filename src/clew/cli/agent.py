@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from clew import config
+from clew.agent.health import serve_metrics
 from clew.agent.supervisor import Supervisor
+from clew.errors import ClewError
 
 if TYPE_CHECKING:
+    from http.server import ThreadingHTTPServer
     from types import FrameType
 
 __all__ = ["agent"]
@@ -24,6 +27,9 @@ def agent(
     until_idle: Annotated[
         bool, typer.Option("--until-idle", help="End when every producer is gone and everything is shipped.")
     ] = False,
+    metrics_port: Annotated[
+        int | None, typer.Option(help="Answer /metrics and /healthz at this port of 127.0.0.1.", show_default=False)
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON lines on stdout.")] = False,
 ) -> None:
     """Ship events from the spool to the sinks until stopped.
@@ -40,7 +46,18 @@ def agent(
     signal.signal(signal.SIGINT, stop)
     if not as_json:
         typer.echo(f"shipping {settings.spool_dir}; Ctrl-C ends", err=True)
+    server = _serve(metrics_port, supervisor) if metrics_port is not None else None
     supervisor.run(until_idle=until_idle)
+    if server is not None:
+        server.shutdown()
+
+
+def _serve(port: int, supervisor: Supervisor) -> ThreadingHTTPServer:
+    try:
+        return serve_metrics(port, supervisor.metrics)
+    except OSError as error:
+        message = f"cannot listen at 127.0.0.1:{port}: {error.strerror or error}"
+        raise ClewError(message, hint="choose another port with --metrics-port") from error
 
 
 def _report_json(line: str) -> None:

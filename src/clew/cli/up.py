@@ -84,7 +84,7 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
         supervisor.start()
         parts.callback(supervisor.stop)
         parts.callback(supervisor.drain, DRAIN_S)
-        _serve(settings, listener, parts)
+        _serve(settings, listener, parts, supervisor.metrics)
         port = listener.getsockname()[1]
         host = f"[{settings.host}]" if ":" in settings.host else settings.host
         yield Running(f"http://{host}:{port}", settings.dsn, supervisor, settings)
@@ -160,9 +160,9 @@ def _hold_data_directory(settings: Settings, parts: ExitStack) -> None:
         raise ClewError(message, hint="use it, or choose another directory with --data")
 
 
-def _serve(settings: Settings, listener: socket.socket, parts: ExitStack) -> None:
+def _serve(settings: Settings, listener: socket.socket, parts: ExitStack, metrics: Callable[[], str]) -> None:
     """Run the server in a thread until the block ends."""
-    app = create_app(settings)
+    app = create_app(settings, more_metrics=metrics)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="clew-server", daemon=True)
 
