@@ -7,9 +7,9 @@ stopped in the order in which data flows: first what emits, then what ships, the
 from __future__ import annotations
 
 import signal
-import socket
 import threading
 from contextlib import ExitStack, contextmanager
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
@@ -18,13 +18,17 @@ from msgspec.structs import replace
 
 from clew import config
 from clew.agent.supervisor import Supervisor
-from clew.errors import ClewError, ConfigError
+from clew.errors import ClewError
 from clew.server.app import create_app
+from clew.server.run import listen, url_of
 from clew.spool.directory import FileLock, make_private_directory
 from clew.store import embedded
+from clew.store.connect import connect
 from clew.store.migrate import migrate
+from clew.store.partitions import ensure_ahead
 
 if TYPE_CHECKING:
+    import socket
     from collections.abc import Callable, Generator
     from types import FrameType
 
@@ -35,7 +39,6 @@ __all__ = ["Running", "running", "up"]
 UP_LOCK = "up.lock"
 DRAIN_S = 5.0
 START_TIMEOUT_S = 30.0
-LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 class Running(NamedTuple):
@@ -71,7 +74,7 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
     """
     with ExitStack() as parts:
         make_private_directory(settings.data_dir)
-        listener = _listen(settings.host, settings.port, has_token=settings.token is not None)
+        listener = listen(settings.host, settings.port, token=settings.token)
         parts.callback(listener.close)
         _hold_data_directory(settings, parts)
         if settings.dsn is None:
@@ -79,15 +82,15 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
             parts.callback(server.stop)
             settings = replace(settings, dsn=server.dsn)
         assert settings.dsn is not None
-        migrate(settings.dsn)
+        with connect(settings.dsn, application_name="clew-up") as connection:
+            migrate(connection)
+            ensure_ahead(connection, datetime.now(UTC).date())
         supervisor = Supervisor(settings, report=report)
         supervisor.start()
         parts.callback(supervisor.stop)
         parts.callback(supervisor.drain, DRAIN_S)
         _serve(settings, listener, parts, supervisor.metrics)
-        port = listener.getsockname()[1]
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        yield Running(f"http://{host}:{port}", settings.dsn, supervisor, settings)
+        yield Running(url_of(listener), settings.dsn, supervisor, settings)
 
 
 def up(
@@ -132,23 +135,6 @@ def _announce(parts: Running, *, as_json: bool) -> None:
         return
     typer.echo(f"clew is up\n  server  {parts.url}  (API at {parts.url}/docs)\n  spool   {parts.settings.spool_dir}")
     typer.echo("  store   `clew logs`, `clew trace ID`, or psql to CLEW_DSN; Ctrl-C ends")
-
-
-def _listen(host: str, port: int, *, has_token: bool) -> socket.socket:
-    """Bind the server's address first of all, so that a port in use stops nothing half started."""
-    if host not in LOOPBACK and not has_token:
-        message = f"{host} can be reached from other machines"
-        raise ConfigError(message, hint="set CLEW_TOKEN, which clients then have to send, or listen at 127.0.0.1")
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-    except (OSError, OverflowError) as error:
-        listener.close()
-        message = f"cannot listen at {host}:{port}: {getattr(error, 'strerror', None) or error}"
-        raise ClewError(message, hint="choose another port with --port") from error
-    return listener
 
 
 def _hold_data_directory(settings: Settings, parts: ExitStack) -> None:

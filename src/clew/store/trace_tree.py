@@ -119,12 +119,13 @@ class Trace(Struct, frozen=True):
     logs: list[PublicEvent]
 
     def to_json(self) -> dict[str, Any]:
-        """Return ``trace_id``, ``summary``, ``spans`` (nested) and ``logs``."""
+        """Return ``trace_id``, ``summary``, ``spans`` (nested, each with its logs) and ``logs`` (all, in time order)."""
+        logs = [*self.logs, *(log for _, node in walk(self.spans) for log in node.logs)]
         return {
             "trace_id": self.summary.trace_id,
             "summary": structs.asdict(self.summary),
             "spans": [node.to_json() for node in self.spans],
-            "logs": self.logs,
+            "logs": sorted(logs, key=lambda log: _moment(log["timestamp"])),
         }
 
 
