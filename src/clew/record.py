@@ -320,13 +320,15 @@ def encode_error(error: BaseException) -> dict[str, Any]:
         stand before what they caused, as Python prints them.
     """
     parts: list[str] = []
+    messages: list[str] = []
     seen: set[int] = set()
     link: BaseException | None = error
     while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
         seen.add(id(link))
-        parts.append("\n".join([*_frames(link.__traceback__), f"{_qualified_name(type(link))}: {message_of(link)}"]))
+        messages.append(message_of(link))
+        parts.append("\n".join([*_frames(link.__traceback__), f"{_qualified_name(type(link))}: {messages[-1]}"]))
         link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-    return {"type": type(error).__name__, "message": message_of(error), "stack": "\n\ncaused\n\n".join(reversed(parts))}
+    return {"type": type(error).__name__, "message": messages[0], "stack": "\n\ncaused\n\n".join(reversed(parts))}
 
 
 def _build(

@@ -29,19 +29,22 @@ from __future__ import annotations
 import math
 import sys
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping, MappingView, Sequence
+from collections.abc import Collection, Iterable, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
 from pathlib import PurePath
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from msgspec import Raw
 
 from clew.redact import REDACTED, Redactor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["MAX_DEPTH", "MAX_INT", "MIN_INT", "Sanitizer", "message_of"]
 
@@ -53,7 +56,6 @@ MAX_INT: Final = 2**63 - 1
 
 _replacement = "\ufffd"
 _foreign = threading.local()
-_copy: Callable[[dict[Any, Any]], dict[Any, Any]] = dict[Any, Any].copy  # in one step, whatever a subclass overrides
 _WRITTEN: Final = (date, time, UUID, PurePath, Decimal)
 _SEQUENCES: Final[tuple[Any, ...]] = (list, tuple, set, frozenset)
 
@@ -224,6 +226,11 @@ class Sanitizer:
         if not shape and not hasattr(value, "dtype"):
             return self._opaque(value)
         return {"type": kind.__name__, "shape": shape, "dtype": self.text(str(getattr(value, "dtype", "")))}
+
+
+def _copy(items: dict[Any, Any]) -> dict[Any, Any]:
+    """Copy a dict in one step, before another thread can change it; a subclass, by its built-in part alone."""
+    return items.copy() if type(items) is dict else dict(dict[Any, Any].items(items))
 
 
 def _some(items: Iterable[Any]) -> list[Any]:
