@@ -28,9 +28,6 @@ _COUNTS_TOKENS = re.compile(
     r"(?<!access_)(?<!refresh_)(?<!auth_)token(s|_?(count|usage|budget|limit|ids?$|type|index))|first_token",
     re.IGNORECASE,
 )
-    r"(?<!access_)(?<!refresh_)(?<!auth_)tokens|token_?(count|s|usage|budget|limit|ids?$|type|index)|first_token",
-    re.IGNORECASE,
-)
 
 
 class Redactor:
