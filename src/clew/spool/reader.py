@@ -207,9 +207,9 @@ class Reader:
         one follows it.
         """
         assert self._header is not None
+        if not is_complete and os.pread(self._fd, 1, self._offset) != MAGIC[:1]:
+            return 0  # before the rest is read: an idle log is looked at thirty times a second
         rest = os.pread(self._fd, self._header.size_bytes, self._offset)
-        if not is_complete and rest[:1] != MAGIC[:1]:
-            return 0
         found = rest.find(MAGIC, 1)
         while found >= 0 and _record_at(rest, found, self._header.salt) is None:
             found = rest.find(MAGIC, found + 1)
