@@ -10,9 +10,9 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Annotated, Any, Final, Literal
 
-from msgspec import Struct, ValidationError, convert, field
+from msgspec import Meta, Struct, ValidationError, convert, field
 from msgspec.structs import fields as struct_fields
 
 from clew.errors import ConfigError
@@ -22,6 +22,8 @@ __all__ = ["Settings", "data_dir", "load"]
 
 PREFIX: Final = "CLEW_"
 MIB: Final = 1024 * 1024
+
+Size = Annotated[int, Meta(ge=0)]
 
 
 class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -64,23 +66,27 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agent: Literal["auto", "external", "in-process"] = "auto"
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
     capture: bool = True
-    propagate: tuple[str, ...] = ("executors",)
+    propagate: tuple[Literal["executors", "threads"], ...] = ("executors",)
     redact: tuple[str, ...] = ()
     redact_allow: tuple[str, ...] = ()
-    max_field_bytes: int = 32 * 1024
-    max_event_bytes: int = 256 * 1024
-    segment_bytes: int = 4 * MIB
-    spool_max_bytes: int = 1024 * MIB
-    spool_keep_free_bytes: int = 256 * MIB
-    flush_interval_s: float = 0.1
+    max_field_bytes: Annotated[int, Meta(ge=256)] = 32 * 1024
+    max_event_bytes: Annotated[int, Meta(ge=4096, le=16 * MIB)] = 256 * 1024
+    segment_bytes: Annotated[int, Meta(ge=64 * 1024, le=64 * MIB)] = 4 * MIB
+    spool_max_bytes: Size = 1024 * MIB
+    spool_keep_free_bytes: Size = 256 * MIB
+    flush_interval_s: Annotated[float, Meta(gt=0, le=3600)] = 0.1
     host: str = "127.0.0.1"
-    port: int = 4319
+    port: Annotated[int, Meta(ge=0, le=65535)] = 4319
     token: str | None = field(default=None)
 
     def __repr__(self) -> str:
         """Show the settings without what is secret in them."""
         shown = {name: getattr(self, name) for name in self.__struct_fields__ if name not in {"dsn", "token"}}
         return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())}, dsn=…, token=…)"
+
+    def __rich_repr__(self) -> list[tuple[str, Any]]:
+        """Show the same to rich, which asks here first."""
+        return [(name, "…" if name in {"dsn", "token"} else getattr(self, name)) for name in self.__struct_fields__]
 
 
 def data_dir() -> Path:
@@ -124,18 +130,14 @@ def load(**told: Any) -> Settings:
     for source, layer in (_from_file(names), ("the environment", _from_environment(names)), ("configure", arguments)):
         values |= layer
         sources |= dict.fromkeys(layer, source)
-    home = Path(values.setdefault("data_dir", data_dir())).expanduser().absolute()
-    values["data_dir"] = home
-    values["spool_dir"] = Path(values.get("spool_dir") or home / "spool").expanduser().absolute()
+    home = values["data_dir"] = _directory("data_dir", values.get("data_dir") or data_dir(), sources)
+    values["spool_dir"] = _directory("spool_dir", values.get("spool_dir") or home / "spool", sources)
     values.setdefault("service", _program_name())
     values["level"] = str(values.get("level", "DEBUG")).upper()
     try:
-        settings = convert(values, Settings, strict=False, dec_hook=_path)
+        return convert(values, Settings, strict=False, dec_hook=_path)
     except ValidationError as error:
         raise _explain(error, values, sources) from None
-    if settings.level not in LEVELS:
-        raise ConfigError(f"level is {settings.level!r}", hint=f"use one of {', '.join(LEVELS)}")
-    return settings
 
 
 def _from_environment(names: list[str]) -> dict[str, Any]:
@@ -169,7 +171,24 @@ def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
     return str(path), told
 
 
+_CHOICES: Final = {
+    "level": tuple(LEVELS),
+    "agent": ("auto", "external", "in-process"),
+    "propagate": ("executors", "threads"),
+}
 _LISTS: Final = frozenset({"propagate", "redact", "redact_allow", "sinks"})
+
+
+def _directory(name: str, told: Any, sources: dict[str, str]) -> Path:
+    try:
+        path = Path(told).expanduser().absolute()
+    except (TypeError, RuntimeError) as error:  # not a path; the home of a user that is not known
+        problem = str(error)
+    else:
+        if "\0" not in str(path):
+            return path
+        problem = "a path holds no NUL"
+    raise ConfigError(f"the setting {name} is {told!r} (from {sources.get(name, 'the defaults')}): {problem}")
 
 
 def _path(kind: type, value: Any) -> Any:
@@ -183,7 +202,8 @@ def _explain(error: ValidationError, values: dict[str, Any], sources: dict[str, 
     text, _, place = str(error).partition(" - at `$.")
     name = place.rstrip("`").partition("[")[0]
     value = "…" if name in {"dsn", "token"} else repr(values.get(name))
-    return ConfigError(f"the setting {name} is {value} (from {sources.get(name, 'the defaults')}): {text}")
+    hint = f"use one of {', '.join(_CHOICES[name])}" if name in _CHOICES else ""
+    return ConfigError(f"the setting {name} is {value} (from {sources.get(name, 'the defaults')}): {text}", hint=hint)
 
 
 def _program_name() -> str:
