@@ -41,6 +41,7 @@ class ProducerLog:
         producer: Whose it is.
         identity: Who writes, or wrote, there; see ``clew.identity``.
         is_writer_dead: Nobody but this agent writes there any more.
+        is_gone: It has been shipped whole and removed.
         is_settled: The last words of a dead writer have been written: its log will not grow.
 
     Threads:
@@ -53,6 +54,7 @@ class ProducerLog:
         self.producer = Producer(directory.name, self.identity.service)
         self.is_writer_dead = False
         self.is_settled = False
+        self.is_gone = False
         self.cursors: dict[str, Cursor] = {}
         self._agent_lock: FileLock | None = None
         self._writer_lock: FileLock | None = None
@@ -117,6 +119,7 @@ class ProducerLog:
 
     def remove(self) -> None:
         """Remove the whole directory; everything in it has been shipped."""
+        self.is_gone = True
         self.release()
         shutil.rmtree(self.directory, ignore_errors=True)
         with contextlib.suppress(OSError):

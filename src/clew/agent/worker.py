@@ -96,8 +96,13 @@ class Worker(threading.Thread):
         for log in logs:
             if self._stopping.is_set():
                 break
-            if log.is_for(self._sink.name):
+            if not log.is_for(self._sink.name):
+                continue
+            try:
                 has_moved |= self._ship(log)
+            except FileNotFoundError:
+                if not log.is_gone:  # the supervisor removed it while we looked: there was nothing left to ship
+                    raise
         if not has_moved:
             self.health.caught_up = time.time()
         for gone in self._readers.keys() - {log.producer.id for log in logs}:
