@@ -1,0 +1,91 @@
+"""Telling what a step did, in the words of the catalogue.
+
+A step gathers *facts* while it works. Each event tells those of the facts that the catalogue
+declares for it, so that one look at the catalogue says what an event holds, and no event is told
+half here and half there. A step that fails tells its failure, with the facts known until then, and
+the exception goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from clew.catalog import EVENTS
+from clew.logger import get_logger
+from clew.tracing import span
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+
+__all__ = ["Facts", "Step", "Stopwatch", "step", "tell"]
+
+Facts = dict[str, Any]
+"""What is known, by the names of the catalogue's fields; None for what is not."""
+
+_log = get_logger("clew.demo")
+
+
+class Stopwatch:
+    """Runs from the moment it is made."""
+
+    def __init__(self) -> None:
+        self._begin = time.perf_counter_ns()
+
+    @property
+    def ms(self) -> float:
+        """Milliseconds since then."""
+        return round((time.perf_counter_ns() - self._begin) / 1e6, 3)
+
+
+class Step:
+    """A piece of the pipeline that is under way.
+
+    Attributes:
+        facts: What is known so far; shared with the steps before and after.
+    """
+
+    def __init__(self, facts: Facts) -> None:
+        self.facts = facts
+        self._watch = Stopwatch()
+
+    def tell(self, message: str, **facts: Any) -> None:
+        """Tell an event: of these facts and of those known, what the catalogue declares for it."""
+        self.facts |= facts
+        tell(message, {"duration_ms": self._watch.ms, **self.facts})
+
+
+@contextmanager
+def step(
+    name: str, facts: Facts, *, failure: str, stage: str | None = None, run_type: str = "chain"
+) -> Generator[Step]:
+    """Run a step in a span of its own.
+
+    Args:
+        name: The span's name.
+        facts: What is known; the step adds to it.
+        failure: The event that tells it if the step raises.
+        stage: Its stage; None for that of the step around it.
+        run_type: Its kind, in LangSmith's words.
+
+    Yields:
+        The step, to tell its events with.
+    """
+    with span(name, run_type=run_type, stage=stage):
+        running = Step(facts)
+        try:
+            yield running
+        except Exception as error:
+            running.tell(failure, error=error, error_type=type(error).__name__)
+            raise
+
+
+def tell(message: str, facts: Facts) -> None:
+    """Tell an event of the catalogue, at its level, with those of *facts* that it declares."""
+    event = EVENTS[message]
+    told = {name: facts[name] for name in event.fields if facts.get(name) is not None}
+    if "error_type" in event.fields and "error" in facts:
+        told["error"] = facts["error"]
+    emit = {"DEBUG": _log.debug, "INFO": _log.info, "WARNING": _log.warning, "ERROR": _log.error}[event.level]
+    emit(message, **told)
