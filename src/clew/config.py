@@ -150,18 +150,18 @@ def _from_environment(names: list[str]) -> dict[str, Any]:
 
 
 def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
+    import tomllib
+
     path = Path(os.environ.get(f"{PREFIX}CONFIG", "clew.toml"))
     try:
-        text = path.read_text("utf-8")
+        raw = path.read_bytes()
     except FileNotFoundError:
         return str(path), {}
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
-    import tomllib
-
     try:
-        told = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        told = tomllib.loads(raw.decode())
+    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not valid TOML: {error}") from error
     for name in told:
         if name not in names:

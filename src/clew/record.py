@@ -74,6 +74,7 @@ COLUMNS: Final = (
 )
 """(name, PostgreSQL type) of the columns of ``events``: the one order of ``COPY`` and the schema."""
 
+MIN_HEAD_BYTES = 150  # timestamp, kind, level, message and ids take more, so "context" is not before
 MAX_CAUSES = 5
 MAX_FRAMES = 50
 MAX_NAME_CHARS = 200
@@ -208,9 +209,22 @@ def encode_event(
             payload = _encode(event)
         except (TypeError, ValueError, OverflowError, RecursionError):
             payload = b""
-        if payload and len(payload) <= limits.max_field_bytes and not (b"\\" in payload and b"\\u0000" in payload):
+        if (
+            payload
+            and len(payload) <= limits.max_field_bytes
+            and not (b"\\" in payload and b"\\u0000" in payload)
+            and not limits.redactor.may_hold_secret(payload[_told_from(payload, head.message) :])
+        ):
             return payload
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
+
+
+def _told_from(payload: bytes, message: str) -> int:
+    """Tell where in an encoded event the part begins that can hold a secret: ids stand before it.
+
+    A message of the catalogue is none; any other text is looked at too, and the ids with it.
+    """
+    return payload.find(b'"context":', MIN_HEAD_BYTES) if message in STAGE_OF else 0
 
 
 def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict[str, Any], dict[str, Any], bool]:
@@ -300,7 +314,8 @@ def encode_value(value: Any, limits: Limits) -> Raw:
             payload = _encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError):
             payload = b""
-        if payload and len(payload) <= limits.max_field_bytes and b"\\u0000" not in payload:
+        is_short = 0 < len(payload) <= limits.max_field_bytes
+        if is_short and b"\\u0000" not in payload and not limits.redactor.may_hold_secret(payload):
             return Raw(payload)
     safe = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes).value(value)
     payload = _encode(safe)
@@ -392,7 +407,7 @@ def _encode_unclean(
         _leave_out_largest(parts, len(payload) + FLAGS_BYTES - limits.max_event_bytes)
         payload = encode()
     if len(payload) > limits.max_event_bytes:  # by its names, or by more fields than can be told one by one
-        names = _sanitize_names(Sanitizer(limits.redactor, max_field_bytes=MAX_NAME_CHARS), *names)
+        names = _sanitize_names(Sanitizer(limits.redactor, max_field_bytes=MAX_NAME_CHARS, keeps_texts=True), *names)
         safe_fields, safe_metrics = {"left_out_bytes": len(payload)}, {}
         payload = encode()
     return payload
@@ -402,14 +417,14 @@ def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: 
     """Make every text of an event safe that is not a field."""
 
     def text(value: Any) -> Any:
-        if value is None or value is UNSET:
+        if value is UNSET:
             return value
         safe = sanitizer.value(value)
         return safe if type(safe) is str else str(safe)
 
     return (
         Head(head.timestamp, *map(text, head[1:])),
-        Context(**{name: text(value) for name, value in asdict(context).items()}),
+        Context(**{name: value if value is None else text(value) for name, value in asdict(context).items()}),
         Origin(*map(text, origin)),
     )
 
