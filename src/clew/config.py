@@ -23,6 +23,8 @@ __all__ = ["Settings", "data_dir", "load"]
 PREFIX: Final = "CLEW_"
 MIB: Final = 1024 * 1024
 
+_HIDDEN: Final = ("dsn", "token", "redact_key")
+
 Size = Annotated[int, Meta(ge=0)]
 
 
@@ -41,9 +43,13 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         agent: Who ships: ``"auto"``, ``"external"`` or ``"in-process"``.
         level: Events below this level are not emitted.
         capture: Whether ``@traceable`` and ``span`` record inputs and outputs.
+        capture_max_bytes: Largest input or output to record whole, as JSON.
         propagate: What carries the context into threads: ``"executors"``, ``"threads"``.
         redact: Further field names whose values never reach the disk.
         redact_allow: Field names that are never redacted.
+        redact_patterns: Further patterns to take out of texts, by kind: a table in ``clew.toml``, or
+            ``kind=pattern`` each on a line of its own in the environment.
+        redact_key: Key of hash mode: what is redacted becomes a keyed hash, so that equal values still join.
         max_field_bytes: Longest string to keep whole.
         max_event_bytes: Largest event.
         segment_bytes: Size of a spool segment.
@@ -66,9 +72,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     agent: Literal["auto", "external", "in-process"] = "auto"
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
     capture: bool = True
+    capture_max_bytes: Annotated[int, Meta(ge=256)] = 32 * 1024
     propagate: tuple[Literal["executors", "threads"], ...] = ("executors",)
     redact: tuple[str, ...] = ()
     redact_allow: tuple[str, ...] = ()
+    redact_patterns: dict[str, str] = {}
+    redact_key: str | None = None
     max_field_bytes: Annotated[int, Meta(ge=256)] = 32 * 1024
     max_event_bytes: Annotated[int, Meta(ge=4096, le=16 * MIB)] = 256 * 1024
     segment_bytes: Annotated[int, Meta(ge=64 * 1024, le=64 * MIB)] = 4 * MIB
@@ -81,12 +90,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
     def __repr__(self) -> str:
         """Show the settings without what is secret in them."""
-        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name not in {"dsn", "token"}}
-        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())}, dsn=…, token=…)"
+        shown = {name: getattr(self, name) for name in self.__struct_fields__ if name not in _HIDDEN}
+        return f"Settings({', '.join(f'{name}={value!r}' for name, value in shown.items())}, {'=…, '.join(_HIDDEN)}=…)"
 
     def __rich_repr__(self) -> list[tuple[str, Any]]:
         """Show the same to rich, which asks here first."""
-        return [(name, "…" if name in {"dsn", "token"} else getattr(self, name)) for name in self.__struct_fields__]
+        return [(name, "…" if name in _HIDDEN else getattr(self, name)) for name in self.__struct_fields__]
 
 
 def data_dir() -> Path:
@@ -145,8 +154,18 @@ def _from_environment(names: list[str]) -> dict[str, Any]:
     for name in names:
         text = os.environ.get(PREFIX + name.upper(), "")
         if text:
-            told[name] = [part.strip() for part in text.split(",") if part.strip()] if name in _LISTS else text
+            told[name] = _read_text(name, text)
     return told
+
+
+def _read_text(name: str, text: str) -> Any:
+    """Read a setting from a text: a list is separated by commas, a table has one ``key=value`` a line."""
+    if name in _LISTS:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if name in _TABLES:
+        pairs = [line.partition("=") for line in text.splitlines() if line.strip()]
+        return {key.strip(): value.strip() for key, _, value in pairs}
+    return text
 
 
 def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
@@ -177,6 +196,7 @@ _CHOICES: Final = {
     "propagate": ("executors", "threads"),
 }
 _LISTS: Final = frozenset({"propagate", "redact", "redact_allow", "sinks"})
+_TABLES: Final = frozenset({"redact_patterns"})
 
 
 def _directory(name: str, told: Any, sources: dict[str, str]) -> Path:
@@ -201,7 +221,7 @@ def _explain(error: ValidationError, values: dict[str, Any], sources: dict[str, 
     """Turn msgspec's complaint into one about a setting: its name, its value, where it was told."""
     text, _, place = str(error).partition(" - at `$.")
     name = place.rstrip("`").partition("[")[0]
-    value = "…" if name in {"dsn", "token"} else repr(values.get(name))
+    value = "…" if name in _HIDDEN else repr(values.get(name))
     hint = f"use one of {', '.join(_CHOICES[name])}" if name in _CHOICES else ""
     return ConfigError(f"the setting {name} is {value} (from {sources.get(name, 'the defaults')}): {text}", hint=hint)
 

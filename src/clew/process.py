@@ -21,7 +21,7 @@ from msgspec import UNSET
 
 from clew import clock, config, identity
 from clew.context import Context
-from clew.errors import ClewError
+from clew.errors import ClewError, SpoolClosedError
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
 from clew.sanitize import message_of
@@ -141,7 +141,13 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | None, contex
                 return
             append = process.append
         payload = encode_event(head, fields, error, context, process.origin, process.limits)
-        append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
+        try:
+            append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
+        except SpoolClosedError:
+            # Another thread has shut down, or configured anew, since we looked: a thread that works on while
+            # the interpreter ends, say. The event goes where the next one would go.
+            if _enter_process():
+                process.append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
     except Exception as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
         _count_failure(failure)
 
@@ -215,8 +221,13 @@ def _adopt(resolved: Settings) -> None:
     shutdown()
     _process.settings = resolved
     _process.origin = Origin(resolved.service, resolved.environment or UNSET, resolved.version or UNSET)
-    redactor = Redactor(secret=resolved.redact, allowed=resolved.redact_allow)
-    _process.limits = Limits(redactor, resolved.max_field_bytes, resolved.max_event_bytes)
+    redactor = Redactor(
+        secret=resolved.redact,
+        allowed=resolved.redact_allow,
+        patterns=resolved.redact_patterns,
+        key=resolved.redact_key,
+    )
+    _process.limits = Limits(redactor, resolved.max_field_bytes, resolved.max_event_bytes, resolved.capture_max_bytes)
     _process.threshold = LEVELS[resolved.level]
     _process.said.clear()
     _install_hooks(resolved)

@@ -74,7 +74,6 @@ COLUMNS: Final = (
 )
 """(name, PostgreSQL type) of the columns of ``events``: the one order of ``COPY`` and the schema."""
 
-MIN_HEAD_BYTES = 150  # timestamp, kind, level, message and ids take more, so "context" is not before
 MAX_CAUSES = 5
 MAX_FRAMES = 50
 MAX_NAME_CHARS = 200
@@ -146,11 +145,13 @@ class Limits(NamedTuple):
         redactor: Which fields lose their values.
         max_field_bytes: Longest string to keep whole.
         max_event_bytes: Largest event.
+        capture_max_bytes: Largest input or output to record whole.
     """
 
     redactor: Redactor
     max_field_bytes: int
     max_event_bytes: int
+    capture_max_bytes: int = 32 * 1024
 
 
 class Head(NamedTuple):
@@ -176,6 +177,7 @@ class Head(NamedTuple):
 
 
 _encode = json.Encoder().encode
+_BACKSLASH, _BRACE = b"\\{"  # numbers: looking for one byte by its number is four times as fast as by a bytes object
 
 
 def stage_of(message: str, context: Context) -> str:
@@ -212,7 +214,7 @@ def encode_event(
         if (
             payload
             and len(payload) <= limits.max_field_bytes
-            and not (b"\\" in payload and b"\\u0000" in payload)
+            and not (_BACKSLASH in payload and b"\\u0000" in payload)
             and not limits.redactor.may_hold_secret(payload[_told_from(payload, head.message) :])
         ):
             return payload
@@ -220,11 +222,11 @@ def encode_event(
 
 
 def _told_from(payload: bytes, message: str) -> int:
-    """Tell where in an encoded event the part begins that can hold a secret: ids stand before it.
+    """Tell where in an encoded event the part begins that can hold a secret: at its first object, behind the ids.
 
-    A message of the catalogue is none; any other text is looked at too, and the ids with it.
+    A message of the catalogue is no secret; any other one is looked at too, and the ids with it.
     """
-    return payload.find(b'"context":', MIN_HEAD_BYTES) if message in STAGE_OF else 0
+    return payload.find(_BRACE, 1) if message in STAGE_OF else 0
 
 
 def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict[str, Any], dict[str, Any], bool]:
@@ -307,20 +309,22 @@ def encode_value(value: Any, limits: Limits) -> Raw:
     """Encode a value as it is now, to be placed into an event later.
 
     Returns:
-        JSON text, safe for every store; at most ``max_field_bytes`` long, else a note of its size.
+        JSON text, safe for every store; at most ``capture_max_bytes`` long, else a note of its size and
+        how it begins.
     """
     if is_clean([value], limits.redactor.harmless):
         try:
             payload = _encode(value)
         except (TypeError, ValueError, OverflowError, RecursionError):
             payload = b""
-        is_short = 0 < len(payload) <= limits.max_field_bytes
+        is_short = 0 < len(payload) <= min(limits.max_field_bytes, limits.capture_max_bytes)
         if is_short and b"\\u0000" not in payload and not limits.redactor.may_hold_secret(payload):
             return Raw(payload)
     safe = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes).value(value)
     payload = _encode(safe)
-    if len(payload) > limits.max_event_bytes // 4:
-        payload = _encode({"truncated_bytes": len(payload), "head": payload[:2048].decode("utf-8", "replace")})
+    if len(payload) > limits.capture_max_bytes:
+        beginning = payload[: min(2048, limits.capture_max_bytes // 2)].decode("utf-8", "replace")
+        payload = _encode({"truncated_bytes": len(payload), "head": beginning})
     return Raw(payload)
 
 
@@ -407,7 +411,7 @@ def _encode_unclean(
         _leave_out_largest(parts, len(payload) + FLAGS_BYTES - limits.max_event_bytes)
         payload = encode()
     if len(payload) > limits.max_event_bytes:  # by its names, or by more fields than can be told one by one
-        names = _sanitize_names(Sanitizer(limits.redactor, max_field_bytes=MAX_NAME_CHARS, keeps_texts=True), *names)
+        names = _sanitize_names(Sanitizer(limits.redactor, max_field_bytes=MAX_NAME_CHARS), *names)
         safe_fields, safe_metrics = {"left_out_bytes": len(payload)}, {}
         payload = encode()
     return payload

@@ -16,7 +16,7 @@ wide       a container held more than 10,000 items
 bytes      bytes became their length
 repr       an object of a foreign type became its ``repr``, at most 1,000 characters of it
 truncated  a string was cut to its head and tail
-redacted   a field whose name says that it is secret lost its value
+redacted   a secret was taken out: a field's whole value, or a part of a text
 ========== ===========================================================================
 
 Values bring code of their own: ``__repr__``, properties, iterators, even a ``__class__`` that lies. A
@@ -41,10 +41,10 @@ from uuid import UUID
 
 from msgspec import Raw
 
-from clew.redact import REDACTED, Redactor
-
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from clew.redact import Redactor
 
 __all__ = ["MAX_DEPTH", "MAX_INT", "MIN_INT", "Sanitizer", "message_of"]
 
@@ -78,9 +78,19 @@ class Sanitizer:
 
     def __init__(self, redactor: Redactor, *, max_field_bytes: int) -> None:
         self._redactor = redactor
+        self._keeps_texts = False
         self._max_chars = max_field_bytes
         self._open: set[int] = set()
         self.flags: set[str] = set()
+
+    def keeping_texts(self) -> Sanitizer:
+        """Return one that leaves texts as they are but for what no store can take; it shares the flags.
+
+        It is for ids, which have to stay what they are in order to be found.
+        """
+        other = Sanitizer(self._redactor, max_field_bytes=self._max_chars)
+        other.flags, other._keeps_texts = self.flags, True
+        return other
 
     def fields(self, fields: dict[Any, Any]) -> dict[str, Any]:
         """Rebuild a mapping: string keys, safe values, no secrets."""
@@ -98,6 +108,10 @@ class Sanitizer:
         except UnicodeEncodeError:
             self.flags.add("surrogate")
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if not self._keeps_texts and self._redactor.may_hold_secret(text.encode()):
+            # Before it is cut, which could leave a part of a secret that nothing recognises.
+            self.flags.add("redacted")
+            text = self._redactor.clean_text(text)
         if len(text) > self._max_chars:
             self.flags.add("truncated")
             half = self._max_chars // 2
@@ -166,7 +180,7 @@ class Sanitizer:
             name = self._key(key, safe)
             if self._redactor.is_secret(name) and item is not None:
                 self.flags.add("redacted")
-                safe[name] = REDACTED
+                safe[name] = self._redactor.replace_value(item)
             else:
                 safe[name] = self.value(item, depth)
         return safe

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clew.errors import ConfigError
 from clew.redact import MEMO_KEYS, Redactor
 
 
@@ -54,3 +55,93 @@ def test_the_memo_of_harmless_names_is_bounded() -> None:
     assert len(redactor.harmless) == MEMO_KEYS
     assert redactor.is_secret("password")
     assert "password" not in redactor.harmless
+
+
+SECRETS = {
+    "private_key": "-----BEGIN RSA PRIVATE KEY-----\nMIIEowIBAAKCAQEA7\n-----END RSA PRIVATE KEY-----",
+    "jwt": "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0NTY3ODkwIn0.dozjgNryP4J3jVmNHl0w5N_XgL0n3I9PlFUP0THsR8U",
+    "aws_key": "AKIAIOSFODNN7EXAMPLE",
+    "api_key": "sk-proj-abcDEF0123456789abcDEF0123456789",
+    "github_token": "ghp_abcdefghijklmnopqrstuvwxyz0123456789",
+    "slack_token": "xoxb-123456789012-123456789012-abcdefghijklmnopqrstuvwx",
+    "google_key": "AIzaSyA1234567890abcdefghijklmnopqrstuv",
+    "access_token": "lsv2_pt_0123456789abcdef0123456789abcdef_0123456789",
+    "bearer_token": "Bearer abcdef0123456789abcdef",
+    "url_password": "postgresql://clew:hunter2@db.internal/clew",
+    "password": "password=hunter2",
+    "email": "jane.doe+rag@example.org",
+    "card": "4111 1111 1111 1111",
+}
+"""One secret of each kind; none is in use anywhere."""
+
+
+@pytest.mark.parametrize("kind", SECRETS)
+def test_a_secret_in_a_text_is_taken_out_by_its_kind(kind: str) -> None:
+    """Each kind is found in the middle of a sentence, and what stands around it stays."""
+    text = f"before {SECRETS[kind]} after"
+
+    cleaned = Redactor().clean_text(text)
+
+    assert Redactor().may_hold_secret(text.encode())
+    assert f"[redacted:{kind}]" in cleaned
+    assert cleaned.startswith("before ")
+    assert cleaned.endswith(" after")
+    assert not Redactor().may_hold_secret(cleaned.encode())
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["How do I reset the spool?", "550e8400-e29b-41d4-a716-446655440000", "2026-11-23T10:15:30.123456Z",
+     "sha256:9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08", "RecursiveCharacterTextSplitter",
+     "order 4111 1111 1111 1112", "0000 0000 0000 0000", "a = b + c", "user@", "@clew.traceable", "1732366800000",
+     "tokens=512 top_k=5", "https://example.org/a?b=c"],
+)  # fmt: skip
+def test_ordinary_texts_are_left_alone(text: str) -> None:
+    """Ids, hashes, times, code and numbers that fail their check digit are no secrets."""
+    assert not Redactor().may_hold_secret(text.encode())
+    assert Redactor().clean_text(text) == text
+
+
+def test_the_corpus_is_found_whole_and_nothing_else() -> None:
+    """Recall and precision over a page of ordinary text with one secret of each kind."""
+    page = "\n".join(f"Line {n}: the retriever returned chunk {n} with score 0.{n}." for n in range(200))
+    spiked = page + "".join(f"\n{secret}" for secret in SECRETS.values())
+
+    cleaned = Redactor().clean_text(spiked)
+
+    assert cleaned.startswith(page)
+    assert sum(cleaned.count(f"[redacted:{kind}]") for kind in SECRETS) == len(SECRETS)
+
+
+def test_in_hash_mode_equal_secrets_stay_equal_and_unreadable() -> None:
+    """The same address gives the same hash under one key, and another under another."""
+    one, other = Redactor(key="k1"), Redactor(key="k2")
+
+    first, second = one.clean_text("to jane@example.org"), one.clean_text("from jane@example.org")
+
+    assert first.split()[1] == second.split()[1]
+    assert "jane" not in first
+    assert one.clean_text("jane@example.org") != other.clean_text("jane@example.org")
+    assert one.replace_value("hunter2") == one.replace_value("hunter2") != one.replace_value("hunter3")
+
+
+def test_rules_of_the_operator_are_applied() -> None:
+    """A pattern of one's own is found and replaced by its kind."""
+    redactor = Redactor(patterns={"patient": r"\bPAT-\d{6}\b"})
+
+    assert redactor.may_hold_secret(b"about PAT-123456")
+    assert redactor.clean_text("about PAT-123456") == "about [redacted:patient]"
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a*)*b", "((ab)+c?)+d", r"(\w+)\1", "(unclosed"])
+def test_a_rule_that_could_take_for_ever_is_refused(pattern: str) -> None:
+    """Malformed rules and rules whose time can grow exponentially are told at the start, by their name."""
+    with pytest.raises(ConfigError, match="mine"):
+        Redactor(patterns={"mine": pattern})
+
+
+def test_a_hostile_text_takes_no_longer_than_its_length_asks() -> None:
+    """Texts made to mislead each pattern are worked through: the work is bounded, so the test ends."""
+    redactor = Redactor()
+    for seed in ("a@", "eyJ" + "a" * 20 + ".", "4 ", "-----BEGIN PRIVATE KEY-----", "sk-", "://a:", "password="):
+        redactor.clean_text(seed * (60_000 // len(seed)))
