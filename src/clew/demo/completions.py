@@ -2,7 +2,7 @@
 
 Wire::
 
-    data: {"model": "…", "choices": [{"delta": {"content": "Hel"}, "finish_reason": null}]}
+    data: {"model": "…", "choices": [{"delta": {"content": "The "}, "finish_reason": null}]}
     data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}
     data: {"choices": [], "usage": {"prompt_tokens": 412, "completion_tokens": 38, …}}
     data: [DONE]
@@ -14,6 +14,7 @@ Source:
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx
@@ -190,6 +191,7 @@ def _shown(error: Any) -> str:
 def _seconds(header: str | None) -> float | None:
     """Read ``Retry-After``; its form as a date is as good as no header, the policy's own wait will do."""
     try:
-        return None if header is None else float(header)
+        seconds = float(header or "nan")
     except ValueError:
         return None
+    return seconds if math.isfinite(seconds) else None
