@@ -1,0 +1,69 @@
+"""Run the benchmarks: ``python -m benchmarks [--write] [--quick] [--rounds N] [--only emit|install]``.
+
+With ``--write`` the raw figures go to ``benchmarks/results/`` and the tables into ``docs/benchmarks.md``,
+between their markers; without it the tables are printed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+from benchmarks import bench_emit, bench_install
+from benchmarks.machine import ROOT
+from benchmarks.report import emit_page, install_page, put_between
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
+
+
+def main() -> None:
+    """Measure what was asked for; print or write."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Run the benchmarks.")
+    parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and benchmarks/results/")
+    parser.add_argument("--quick", action="store_true", help="a minute or two, to check that everything runs")
+    parser.add_argument("--rounds", type=int, help=f"interleaved rounds of emitting (default {bench_emit.ROUNDS})")
+    parser.add_argument("--only", choices=("emit", "install"), help="one of the two")
+    told = parser.parse_args()
+    if told.write and told.quick:
+        parser.error("--quick checks the method; its figures are not for the page")
+    if told.only != "install":
+        scale = bench_emit.QUICK_SCALE if told.quick else 1.0
+        rounds = told.rounds or (1 if told.quick else bench_emit.ROUNDS)
+        _hand_over("emit", bench_emit.run(rounds=rounds, scale=scale), emit_page, write=told.write)
+    if told.only != "emit":
+        try:
+            found = bench_install.run(with_install=not told.quick)
+        except subprocess.CalledProcessError as error:
+            raise SystemExit(f"installing was not measured: pip ended with {error.returncode}") from None
+        _hand_over("install", found, install_page, write=told.write)
+
+
+def _hand_over(name: str, found: dict[str, Any], page_of: Callable[[dict[str, Any]], str], *, write: bool) -> None:
+    if not write:
+        print(f"{page_of(found)}\n")
+        return
+    RESULTS.mkdir(exist_ok=True)
+    (RESULTS / f"{name}.json").write_text(json.dumps(_rounded(found), indent=1) + "\n", "utf-8")
+    PAGE.write_text(put_between(PAGE.read_text("utf-8"), name, page_of(found)), "utf-8")
+    print(f"wrote {name} into {PAGE.relative_to(ROOT)}")
+
+
+def _rounded(value: Any) -> Any:
+    """Cut floats to what they tell."""
+    if isinstance(value, float):
+        return float(f"{value:.5g}")
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return value
+
+
+if __name__ == "__main__":
+    main()
