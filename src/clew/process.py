@@ -364,10 +364,11 @@ def _count_failure(failure: Exception) -> None:
 
 def _say(text: str, *, about: str) -> None:
     """Write one line to stderr, once *about* each thing; no logging, which may lead back here."""
-    if about in _process.said or sys.stderr is None:  # pyright: ignore[reportUnnecessaryComparison]
+    stderr = getattr(sys, "stderr", None)  # None in a process without a console; print would then take stdout
+    if about in _process.said or stderr is None:
         return
     _process.said.add(about)
     try:
-        print(f"clew: {text}", file=sys.stderr, flush=True)
+        print(f"clew: {text}", file=stderr, flush=True)
     except (OSError, ValueError, AttributeError):
         return  # no stderr, or it is closed: there is nobody to tell

@@ -16,6 +16,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from clew.errors import SpoolError
 from clew.spool.directory import AGENTS_DIRECTORY, is_locked, make_private_directory
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def ensure(settings: Settings) -> str | None:
         return f"{waiting}; the agent needs `pip install 'clew[agent]'`"
     try:
         start_agent(settings)
-    except OSError as error:
+    except (OSError, SpoolError) as error:
         return f"{waiting}; the agent could not be started ({error}), run `clew agent`"
     return None
 
@@ -60,6 +61,7 @@ def start_agent(settings: Settings) -> None:
 
     Raises:
         OSError: It cannot be started.
+        SpoolError: The data directory, where its log is kept, cannot be written to.
     """
     make_private_directory(settings.data_dir)
     log = settings.data_dir / "agent.log"

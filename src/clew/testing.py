@@ -12,8 +12,7 @@ Nothing here pretends: events take the whole way through encoding, redaction and
 is a temporary one, and are read back by the agent's reader. Each helper puts back what was there before,
 so they nest.
 
-With pytest, ``from clew.testing import clew_events`` (or ``pytest_plugins = ["clew.testing"]``) gives the
-fixture ``clew_events``.
+With pytest, ``from clew.testing import clew_events`` in a ``conftest.py`` gives the fixture of that name.
 """
 
 from __future__ import annotations
