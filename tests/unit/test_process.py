@@ -1,0 +1,452 @@
+"""The one process-wide state: setting up, emitting whatever happens, forking, ending."""
+
+from __future__ import annotations
+
+import json
+import threading
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+import clew
+from clew import process, propagation
+from clew.context import Context
+from clew.errors import ConfigError, SpoolError
+from clew.record import Head
+from clew.spool.losses import read_losses
+from clew.testing import CapturedEvents
+from support.hostile import BadMessage
+from support.programs import read_spool, run_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture(autouse=True)
+def isolated(tmp_path: Path) -> Iterator[None]:
+    """Leave no trace in the process that runs the tests."""
+    with process.isolated(spool_keep_free_bytes=0):
+        yield
+
+
+def messages(home: Path) -> list[list[str]]:
+    """Read the messages of every producer of a program."""
+    return [[event["message"] for event in events] for events in read_spool(home / "data" / "spool")]
+
+
+def configure(path: Path, **told: Any) -> None:
+    """Set up on a spool of the test's own."""
+    clew.configure(**{"service": "test", "data_dir": path, "agent": "external", "segment_bytes": 1024 * 1024} | told)
+
+
+def test_configuring_returns_the_settings_and_opens_the_spool(tmp_path: Path) -> None:
+    """Trouble shows at once, not at the first event."""
+    configure(tmp_path, environment="prod", version="1", level="INFO")
+
+    assert (process.settings().service, process.settings().environment) == ("test", "prod")
+    assert process.threshold() == 20
+    assert len(list((tmp_path / "spool" / "test").iterdir())) == 1
+
+
+def test_events_carry_the_service_its_environment_and_its_version(tmp_path: Path) -> None:
+    """As they were configured."""
+    configure(tmp_path, environment="prod", version="1")
+
+    clew.get_logger().info("told")
+
+    ((event,),) = read_spool(tmp_path / "spool")
+    assert (event["service"], event["environment"], event["version"]) == ("test", "prod", "1")
+
+
+def test_configuring_again_replaces_the_settings(tmp_path: Path) -> None:
+    """Events go on in a new directory; the same settings again change nothing."""
+    configure(tmp_path, service="first")
+    clew.get_logger().info("1")
+    configure(tmp_path, service="first")
+    clew.get_logger().info("2")
+    configure(tmp_path, service="second")
+    clew.get_logger().info("3")
+
+    found = {event["message"]: event["service"] for events in read_spool(tmp_path / "spool") for event in events}
+    assert found == {"1": "first", "2": "first", "3": "second"}
+    assert len(read_spool(tmp_path / "spool")) == 2
+
+
+def test_settings_that_are_refused_leave_the_old_ones_in_force(tmp_path: Path) -> None:
+    """A mistake in a second call loses nothing."""
+    configure(tmp_path)
+
+    with pytest.raises(ConfigError, match="the setting level is 'LOUD'"):
+        clew.configure(level="loud")
+    clew.get_logger().info("told")
+
+    assert [event["message"] for event in read_spool(tmp_path / "spool")[0]] == ["told"]
+
+
+def test_an_unwritable_directory_is_refused_at_once(tmp_path: Path) -> None:
+    """The error names the directory and the settings that would help."""
+    (tmp_path / "file").touch()
+
+    with pytest.raises(SpoolError, match=r"cannot create .*file/spool.*set CLEW_SPOOL_DIR or CLEW_DATA_DIR"):
+        configure(tmp_path / "file")
+
+
+def test_without_a_spool_the_application_goes_on(tmp_path: Path) -> None:
+    """Emitting without ``configure`` into an unwritable directory says one line and never raises."""
+    program = """
+        import clew
+        for n in range(100):
+            clew.get_logger().info("told", n=n)
+            with clew.span("work"):
+                pass
+        print("went on", clew.flush())
+    """
+    (tmp_path / "file").touch()
+
+    ended = run_program(tmp_path / "home", program, CLEW_DATA_DIR=str(tmp_path / "file"))
+
+    assert (ended.status, ended.said) == (0, "went on True\n")
+    assert len(ended.complaints) == 1
+    assert ended.complaints[0].startswith("clew: an event could not be emitted: SpoolError: cannot create")
+
+
+def test_a_bad_setting_of_the_environment_never_stops_the_application(tmp_path: Path) -> None:
+    """Without ``configure`` it is said once; with it, it is raised."""
+    program = """
+        import clew
+        log = clew.get_logger()
+        log.info("1"), log.info("2")
+        try:
+            clew.configure()
+        except clew.ClewError as error:
+            print(error)
+    """
+
+    ended = run_program(tmp_path, program, CLEW_LEVEL="loud")
+
+    assert ended.status == 0
+    assert ended.said.startswith("the setting level is 'LOUD' (from the environment)")
+    assert len(ended.complaints) == 1
+
+
+def test_without_any_setting_events_wait_in_the_home_directory(tmp_path: Path) -> None:
+    """Nothing is configured and no agent runs: they are kept, and one line says where and what ships them."""
+    program = """
+        import clew
+        for n in range(3):
+            clew.get_logger().info("told", n=n)
+    """
+
+    ended = run_program(tmp_path, program, CLEW_DATA_DIR="", CLEW_AGENT="")
+
+    spool = tmp_path / ".local" / "share" / "clew" / "spool"
+    assert ended.status == 0
+    assert [event["context"]["n"] for event in read_spool(spool)[0]] == [0, 1, 2]
+    (line,) = ended.complaints
+    assert str(spool) in line
+    assert "`clew up` ships" in line
+    assert (spool.stat().st_mode & 0o777) == 0o700
+
+
+def test_the_level_holds_from_the_very_first_event_on(tmp_path: Path) -> None:
+    """The settings are not known yet when it is emitted, and it is judged all the same."""
+    program = """
+        import clew
+        log = clew.get_logger()
+        log.info("1"), log.info("2"), log.error("3")
+    """
+
+    run_program(tmp_path, program, CLEW_LEVEL="ERROR")
+
+    assert messages(tmp_path) == [["3"]]
+
+
+@pytest.mark.parametrize(
+    ("fork", "how"),
+    [("os.fork", "by Python, which runs its hooks"), ("ctypes.PyDLL(None).fork", "in C, which runs none")],
+)
+def test_a_forked_child_emits_into_a_directory_of_its_own(tmp_path: Path, fork: str, how: str) -> None:
+    """Parent and child go on emitting, each into its own log, and nobody's events are lost or doubled."""
+    program = f"""
+        import ctypes, os, clew
+        clew.configure(service="forks")
+        log = clew.get_logger()
+        log.info("before")
+        child = {fork}()
+        for n in range(100):
+            log.info("child" if child == 0 else "parent")
+        if child == 0:
+            clew.shutdown()
+            os._exit(7)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert (ended.status, ended.said, ended.complaints) == (0, "7\n", []), how
+    parent, child = messages(tmp_path)
+    assert parent == ["before"] + ["parent"] * 100
+    assert child == ["child"] * 100
+
+
+def test_workers_that_are_forked_before_the_first_event_have_a_log_each(tmp_path: Path) -> None:
+    """The way of multiprocessing and of prefork servers."""
+    program = """
+        import multiprocessing, clew
+
+        def work(n):
+            clew.get_logger().info("told", n=n)
+
+        if __name__ == "__main__":
+            context = multiprocessing.get_context("fork")
+            workers = [context.Process(target=work, args=(n,)) for n in range(4)]
+            [worker.start() for worker in workers]
+            [worker.join() for worker in workers]
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert (ended.status, ended.complaints) == (0, [])
+    assert messages(tmp_path) == [["told"]] * 4
+
+
+def test_emitting_from_a_signal_handler_loses_nothing(tmp_path: Path) -> None:
+    """A handler that emits while an emit is under way, thousands of times."""
+    program = """
+        import signal, clew
+        clew.configure(service="signals", segment_bytes=1024 * 1024)
+        log = clew.get_logger()
+        rung = 0
+
+        def ring(number, frame):
+            global rung
+            rung += 1
+            log.info("rung", n=rung)
+
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 0.0002, 0.0002)
+        emitted = 0
+        while rung < 300:
+            log.info("told", n=emitted, odd={1, 2})
+            emitted += 1
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        print(emitted, rung)
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert (ended.status, ended.complaints) == (0, [])
+    emitted, rung = map(int, ended.said.split())
+    (events,) = read_spool(tmp_path / "data" / "spool")
+    for message, count in (("told", emitted), ("rung", rung)):
+        numbers = sorted(event["context"]["n"] for event in events if event["message"] == message)
+        assert numbers[0] in {0, 1}
+        assert numbers == list(range(numbers[0], numbers[0] + count))
+
+
+def test_a_signal_that_emits_while_the_spool_is_opened_does_not_open_a_second_one(tmp_path: Path) -> None:
+    """The first event of all is interrupted by one."""
+    program = """
+        import signal, clew
+        log = clew.get_logger()
+
+        def ring(number, frame):
+            log.info("rung")
+
+        signal.signal(signal.SIGALRM, ring)
+        signal.setitimer(signal.ITIMER_REAL, 0.0001, 0.0001)
+        log.info("told")
+        signal.setitimer(signal.ITIMER_REAL, 0)
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert (ended.status, ended.complaints) == (0, [])
+    (found,) = messages(tmp_path)
+    assert "told" in found
+
+
+def test_emitting_from_a_finaliser_during_an_emit_loses_nothing(tmp_path: Path) -> None:
+    """The collector may run ``__del__`` in the middle of any allocation."""
+    program = """
+        import gc, clew
+        clew.configure(service="finalisers")
+        log = clew.get_logger()
+        died = 0
+
+        class Dies:
+            def __init__(self):
+                self.me = self
+
+            def __del__(self):
+                global died
+                died += 1
+                log.info("died", n=died)
+
+        gc.set_threshold(1)
+        for n in range(500):
+            Dies()
+            log.info("told", n=n, odd=[{"set": {n}}])
+        gc.collect()
+        print(died)
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert (ended.status, ended.complaints) == (0, [])
+    (events,) = read_spool(tmp_path / "data" / "spool")
+    told = [event["context"]["n"] for event in events if event["message"] == "told"]
+    died = sorted(event["context"]["n"] for event in events if event["message"] == "died")
+    assert told == list(range(500))
+    assert died == list(range(1, int(ended.said) + 1))
+
+
+@pytest.mark.parametrize("gone", ["sys.stderr.close()", "os.close(2)", "sys.stderr = None", "del sys.stderr"])
+def test_without_a_stderr_nothing_is_said_and_nothing_raised(tmp_path: Path, gone: str) -> None:
+    """Neither a closed one nor none at all; and the line does not turn up on stdout instead."""
+    program = f"""
+        import os, sys, clew
+        {gone}
+        clew.get_logger().info("told")
+        print("went on")
+    """
+    (tmp_path / "file").touch()
+
+    ended = run_program(tmp_path / "home", program, CLEW_DATA_DIR=str(tmp_path / "file"))
+
+    assert ended.said == "went on\n"
+    assert ended.status == 0
+
+
+def test_a_failure_is_said_once_for_each_kind_and_counted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Whatever its message, and even if it has none to give."""
+    configure(tmp_path)
+
+    class Later:
+        def __getattribute__(self, name: str) -> Any:
+            raise BadMessage
+
+    for timestamp in (object(), 5j, Later()):
+        process.emit(Head(timestamp, "log", "INFO", "told"), {}, None, Context())  # pyright: ignore[reportArgumentType]
+
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert lines[0].startswith("clew: an event could not be emitted: TypeError: ")
+    (directory,) = (tmp_path / "spool" / "test").iterdir()
+    clew.shutdown()
+    assert read_losses(directory) == {"unencodable": 3}
+
+
+def test_after_shutdown_the_next_event_opens_the_spool_anew(tmp_path: Path) -> None:
+    """Nothing emitted late is lost."""
+    configure(tmp_path)
+    clew.get_logger().info("1")
+
+    clew.shutdown()
+    clew.shutdown()
+    clew.get_logger().info("2")
+
+    assert [[event["message"] for event in events] for events in read_spool(tmp_path / "spool")] == [["1"], ["2"]]
+
+
+def test_events_of_exit_handlers_are_kept(tmp_path: Path) -> None:
+    """Also of one that runs after ours."""
+    program = """
+        import atexit, clew
+        log = clew.get_logger()
+        atexit.register(log.info, "last")
+        clew.configure(service="exits")
+        atexit.register(log.info, "first")
+        log.info("told")
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert ended.status == 0
+    assert [message for found in messages(tmp_path) for message in found] == ["told", "first", "last"]
+
+
+def test_a_process_that_ends_in_good_order_says_so(tmp_path: Path) -> None:
+    """Its directory is marked closed, and tells who wrote there."""
+    ended = run_program(tmp_path, "import clew; clew.configure(service='good'); clew.get_logger().info('told')")
+
+    (directory,) = (tmp_path / "data" / "spool" / "good").iterdir()
+    assert ended.status == 0
+    assert (directory / "closed").exists()
+    assert json.loads((directory / "producer.json").read_bytes())["service"] == "good"
+
+
+def test_flushing_brings_everything_to_the_disk(tmp_path: Path) -> None:
+    """True when it is there, also when there was nothing to bring."""
+    assert clew.flush() is True
+    configure(tmp_path, flush_interval_s=60.0)
+    clew.get_logger().info("told")
+
+    assert clew.flush() is True
+    assert clew.flush(0.0) is False
+
+
+def test_threads_that_emit_while_the_settings_change_are_accounted_for(tmp_path: Path) -> None:
+    """Every event is on some spool or counted as lost to a closed one; nothing is said, nothing raised."""
+    configure(tmp_path, service="s0")
+    log, emitted, is_done = clew.get_logger(), [0, 0], threading.Event()
+
+    def work(thread: int) -> None:
+        while not is_done.is_set():
+            log.info("told")
+            emitted[thread] += 1
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(2)]
+    for thread in threads:
+        thread.start()
+    for n in range(1, 20):
+        configure(tmp_path, service=f"s{n}")
+    is_done.set()
+    for thread in threads:
+        thread.join()
+    clew.shutdown()
+
+    kept = sum(len(events) for events in read_spool(tmp_path / "spool"))
+    lost = sum(sum(read_losses(path).values()) for path in (tmp_path / "spool").glob("s*/*"))
+    refused = process._process.failures
+    assert kept + lost + refused == sum(emitted)
+    assert kept > 0
+
+
+def test_an_isolated_block_leaves_the_spool_around_it_open(tmp_path: Path) -> None:
+    """What was configured goes on afterwards, in the same directory, with the same settings and patches."""
+    configure(tmp_path / "outer", service="outer")
+    clew.get_logger().info("1")
+    patched = dict(propagation._originals)
+
+    with process.isolated(data_dir=tmp_path / "inner", agent="external"):
+        clew.configure(service="inner", data_dir=tmp_path / "elsewhere", propagate=["threads"])
+        clew.get_logger().info("2")
+        assert set(propagation._originals) == {"executors", "threads"}
+    clew.get_logger().info("3")
+
+    assert [[e["message"] for e in events] for events in read_spool(tmp_path / "outer" / "spool")] == [["1", "3"]]
+    assert [[e["message"] for e in events] for events in read_spool(tmp_path / "inner" / "spool")] == [["2"]]
+    assert not (tmp_path / "elsewhere").exists()
+    assert set(propagation._originals) == set(patched) == {"executors"}
+
+
+def test_an_isolated_block_ends_with_what_it_opened(tmp_path: Path) -> None:
+    """Also when it fails; and without settings around it none are left behind, nor any patch."""
+    with pytest.raises(KeyError), process.isolated(data_dir=tmp_path, agent="external"):  # noqa: PT012
+        clew.configure(service="inner")
+        raise KeyError
+
+    assert process._process.settings is None
+    assert list(tmp_path.glob("spool/inner/*/closed"))
+    assert not propagation._originals
+
+
+def test_capturing_sees_events_of_an_application_that_configures_itself() -> None:
+    """The block's spool holds, whatever the application asks for."""
+    with CapturedEvents() as captured:
+        clew.configure(service="app", agent="auto", dsn="postgresql://127.0.0.1:1/none")
+        clew.get_logger().info("told")
+
+    assert [(event["service"], event["message"]) for event in captured.logs()] == [("app", "told")]
