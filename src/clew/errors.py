@@ -7,6 +7,7 @@ Catch broadly or recover narrowly::
     ├── UsageError             a request cannot be meant: malformed id, unreadable file
     ├── NotFoundError          a well-formed id or name that nothing is known about
     ├── SpoolError             the on-disk log cannot be opened, written or read
+    │   ├── SpoolClosedError   its writer has ended
     │   ├── SpoolFullError     a declared bound (or the disk) leaves no room
     │   └── SpoolFormatError   a file on the spool is not in a format we know
     ├── AgentError             the agent cannot be started or is not to be had
@@ -26,6 +27,7 @@ __all__ = [
     "ClewError",
     "ConfigError",
     "NotFoundError",
+    "SpoolClosedError",
     "SpoolError",
     "SpoolFormatError",
     "SpoolFullError",
@@ -94,6 +96,10 @@ class SpoolFullError(SpoolError):
     def __init__(self, message: str, *, reason: str) -> None:
         super().__init__(message)
         self.reason = reason
+
+
+class SpoolClosedError(SpoolError):
+    """The writer of this log has ended, so that nothing can be appended to it any more."""
 
 
 class SpoolFormatError(SpoolError):

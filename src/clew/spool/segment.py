@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError, SpoolFullError
 from clew.spool.directory import segment_name
-from clew.spool.format import HEADER_BYTES, SegmentHeader
+from clew.spool.format import HEADER_BYTES, MAGIC, SegmentHeader
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -57,7 +57,7 @@ class Segment:
         self.size_bytes = size_bytes
         self.path = directory / segment_name(number)
         self.salt = int.from_bytes(os.urandom(4), "big")
-        self.links: dict[str, Segment] = {}
+        self.links: dict[str, Segment | None] = {}
         header = SegmentHeader(self.salt, producer, number, time.time_ns(), size_bytes)
         self._fd = _allocate(self.path, size_bytes)
         self._map = mmap.mmap(self._fd, size_bytes)
@@ -76,8 +76,17 @@ class Segment:
         """How far the segment is filled; its whole size once it is sealed."""
         return self._map.tell()
 
-    def link(self, following: Segment) -> Segment:
-        """Make *following* the next segment unless another thread was faster; return the next one."""
+    @property
+    def is_used(self) -> bool:
+        """Whether it holds a record; exact once it is sealed."""
+        return self._map[HEADER_BYTES : HEADER_BYTES + 1] == MAGIC[:1]
+
+    def link(self, following: Segment | None) -> Segment | None:
+        """Make *following* the next segment, or None to have none ever, unless another thread was faster.
+
+        Returns:
+            The next segment; None if there never will be one.
+        """
         return self.links.setdefault("next", following)
 
     def seal(self) -> None:

@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING
 from uuid import UUID
 from zlib import crc32
 
-from clew.errors import SpoolError, SpoolFullError
+from clew.errors import SpoolClosedError, SpoolError, SpoolFullError
 from clew.spool.directory import (
     CLOSED_FILE,
     LOCK_FILE,
@@ -223,6 +223,10 @@ class Writer:
 
         Returns:
             False when it was dropped; the loss has then been counted in ``losses``.
+
+        Raises:
+            SpoolClosedError: The writer has ended, perhaps in another thread a moment ago; nothing was
+                counted, because nobody may be there any more to read it.
         """
         if priority > self._lowest_priority:
             self.losses.add("low_priority")
@@ -260,11 +264,11 @@ class Writer:
         self._is_open = False
         self._flusher.stop()
         self._report_losses()
-        self._segment.seal()
+        self._end_chain()
         for segment in self._chain():
             with contextlib.suppress(OSError):
                 segment.sync()
-            segment.close(unlink=segment.number > self._segment.number)
+            segment.close(unlink=not segment.is_used)
         self.losses.save()
         (self.directory / CLOSED_FILE).touch(mode=0o600)
         own_producers.discard(self.producer)
@@ -282,8 +286,8 @@ class Writer:
     def _after(self, segment: Segment, payload_bytes: int) -> Segment | None:
         """Return the segment that follows *segment*, made here if need be; None drops the event."""
         if not self._is_open:
-            self.losses.add("closed")
-            return None
+            message = f"the log in {self.directory} is closed"
+            raise SpoolClosedError(message)
         if payload_bytes + RECORD_HEADER_BYTES + HEADER_BYTES > self._segment_bytes:
             self.losses.add("oversize")
             return None
@@ -294,6 +298,8 @@ class Writer:
             except SpoolFullError as error:
                 self.losses.add(error.reason)
                 return None
+            except SpoolClosedError:
+                raise
             except SpoolError:
                 self.losses.add("disk_error")
                 return None
@@ -305,7 +311,8 @@ class Writer:
         """Make the segment that follows *segment*, unless there is one; return it.
 
         Raises:
-            SpoolError: It cannot be made; ``SpoolFullError`` for want of room.
+            SpoolError: It cannot be made; ``SpoolFullError`` for want of room, ``SpoolClosedError``
+                because the writer was closed meanwhile.
         """
         if self._bounds is not None:
             self._bounds.check(self._segment_bytes)
@@ -313,6 +320,9 @@ class Writer:
         following = segment.link(mine)
         if following is not mine:
             mine.close(unlink=True)
+        if following is None:
+            message = f"the log in {self.directory} is closed"
+            raise SpoolClosedError(message)
         return following
 
     def _new_segment(self) -> Segment:
@@ -320,6 +330,13 @@ class Writer:
         return Segment(
             self.directory, producer=UUID(self.producer).bytes, number=number, size_bytes=self._segment_bytes
         )
+
+    def _end_chain(self) -> None:
+        """Seal every segment, and let none follow: a thread that makes one meanwhile finds the log closed."""
+        segment: Segment | None = self._segment
+        while segment is not None:
+            segment.seal()
+            segment = segment.link(None)
 
     def _chain(self) -> list[Segment]:
         """List the segments still mapped, oldest first."""
@@ -410,7 +427,9 @@ class _Flusher:
         self._thread = threading.Thread(target=self._run, name="clew-flusher", daemon=True)
 
     def start(self) -> None:
-        self._thread.start()
+        # An interpreter that is ending starts no threads: then callers make their segments themselves.
+        with contextlib.suppress(RuntimeError):
+            self._thread.start()
 
     def wake(self) -> None:
         with contextlib.suppress(RuntimeError):
@@ -419,7 +438,7 @@ class _Flusher:
     def stop(self, *, join: bool = True) -> None:
         self._is_running = False
         self.wake()
-        if join and self._thread is not threading.current_thread():
+        if join and self._thread.is_alive() and self._thread is not threading.current_thread():
             self._thread.join(timeout=2.0)
 
     def flush(self, timeout_s: float) -> bool:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.errors import SpoolError
+from clew.errors import SpoolClosedError, SpoolError
 from clew.spool.directory import CLOSED_FILE, is_locked, segment_numbers
 from clew.spool.format import Position
 from clew.spool.losses import read_losses
@@ -20,6 +20,8 @@ from clew.spool.writer import Bounds, Writer, spool_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+
+    from clew.spool.segment import Segment
 
 SMALL = 64 * 1024
 
@@ -144,7 +146,7 @@ def test_free_disk_space_that_is_to_be_kept_is_kept(open_writer: Callable[..., W
 
 
 def test_a_closed_writer_is_marked_unlocked_and_refuses(open_writer: Callable[..., Writer]) -> None:
-    """Closing leaves the mark of a good end, frees the lock and counts what comes too late."""
+    """Closing leaves the mark of a good end, frees the lock and refuses what comes too late."""
     writer = open_writer()
     writer.append(b"one")
 
@@ -152,7 +154,8 @@ def test_a_closed_writer_is_marked_unlocked_and_refuses(open_writer: Callable[..
 
     assert (writer.directory / CLOSED_FILE).exists()
     assert not is_locked(writer.directory / "lock")
-    assert not writer.append(b"late")
+    with pytest.raises(SpoolClosedError, match="is closed"):
+        writer.append(b"late")
     assert payloads(writer.directory) == [b"one"]
 
 
@@ -197,3 +200,24 @@ def test_no_name_of_a_service_leaves_the_spool(tmp_path: Path, service: str) -> 
 
     assert writer.directory.parent.parent == tmp_path / "spool"
     assert not writer.directory.parent.name.startswith(".")
+
+
+def test_a_thread_that_makes_a_segment_while_the_log_is_closed_finds_it_closed(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No segment is linked behind a closed log, where no agent would look any more."""
+    writer = open_writer()
+    full = writer._segment
+    new_segment = writer._new_segment
+
+    def close_meanwhile() -> Segment:
+        segment = new_segment()
+        writer.close()
+        return segment
+
+    monkeypatch.setattr(writer, "_new_segment", close_meanwhile)
+
+    with pytest.raises(SpoolClosedError):
+        writer.prepare(full)
+    assert full.next is None
+    assert segment_numbers(writer.directory) == []
