@@ -5,13 +5,15 @@ milliseconds at which the thing began, so ids sort by time, B-trees stay dense, 
 LangSmith can place a run by its id alone. The low 64 bits of a span's id are its
 OpenTelemetry span id; all 128 bits of a trace id are its W3C trace id.
 
-Randomness comes from ``os.urandom`` for each id: it has no state that a fork could copy.
+Randomness comes from ``os.urandom``, some hundred ids' worth at a time: the call costs 0.4 µs in a tight
+loop and 4 µs between other work. What a forked child inherits of it is thrown away.
 """
 
 from __future__ import annotations
 
 import re
-from os import urandom
+from collections import deque
+from os import getpid, urandom
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,6 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["from_otel_span_id", "mint", "parse_uuid", "to_otel_span_id", "to_w3c_trace_id", "uuid7"]
 
+RANDOM_BYTES = 10
+POOL_IDS = 128
+
+_pool: deque[int] = deque()
+_pool_owner = 0
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
 _RANDOM_A = 0xFFF << 64
@@ -42,10 +49,30 @@ def uuid7(time_ns: int) -> str:
     Source:
         RFC 9562, section 5.7.
     """
-    random = int.from_bytes(urandom(10), "big")
+    if _pool_owner != getpid():
+        _forget_inherited()
+    try:
+        random = _pool.popleft()
+    except IndexError:
+        random = _refill()
     value = (time_ns // 1_000_000 << 80) | _VERSION_7 | (random & _RANDOM_A) | _VARIANT | (random & _RANDOM_B)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def _refill() -> int:
+    """Draw randomness for many ids; return that for one. Two threads may both do so, which only draws more."""
+    drawn = urandom(RANDOM_BYTES * POOL_IDS)
+    numbers = [int.from_bytes(drawn[at : at + RANDOM_BYTES], "big") for at in range(0, len(drawn), RANDOM_BYTES)]
+    _pool.extend(numbers[1:])
+    return numbers[0]
+
+
+def _forget_inherited() -> None:
+    """Throw away what the process before a fork had drawn."""
+    global _pool_owner
+    _pool.clear()
+    _pool_owner = getpid()
 
 
 mint: Callable[[int], str] = uuid7

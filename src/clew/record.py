@@ -215,18 +215,11 @@ def encode_event(
             payload
             and len(payload) <= limits.max_field_bytes
             and not (_BACKSLASH in payload and b"\\u0000" in payload)
-            and not limits.redactor.may_hold_secret(payload[_told_from(payload, head.message) :])
+            and (head.message in STAGE_OF or limits.redactor.is_harmless_message(head.message))
+            and not limits.redactor.may_hold_secret(payload[payload.find(_BRACE, 1) :])  # ids stand before the brace
         ):
             return payload
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
-
-
-def _told_from(payload: bytes, message: str) -> int:
-    """Tell where in an encoded event the part begins that can hold a secret: at its first object, behind the ids.
-
-    A message of the catalogue is no secret; any other one is looked at too, and the ids with it.
-    """
-    return payload.find(_BRACE, 1) if message in STAGE_OF else 0
 
 
 def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict[str, Any], dict[str, Any], bool]:

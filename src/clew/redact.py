@@ -130,6 +130,7 @@ class Redactor:
         self._rules: list[tuple[str, Any]] = [(rule.kind, re.compile(rule.pattern)) for rule in _RULES]
         self.harmless: set[str] = set()
         """Names known to be harmless: the memo that the hot path asks first."""
+        self._harmless_messages: set[str] = set()
 
     def is_secret(self, name: str) -> bool:
         """Whether a field of this *name* holds a secret."""
@@ -141,6 +142,16 @@ class Redactor:
         if len(self.harmless) < MEMO_KEYS:
             self.harmless.add(name)
         return False
+
+    def is_harmless_message(self, message: str) -> bool:
+        """Whether *message* holds no secret; names of spans and messages recur, so that is remembered."""
+        if message in self._harmless_messages:
+            return True
+        if self.may_hold_secret(message.encode("utf-8", "replace")):
+            return False
+        if len(self._harmless_messages) < MEMO_KEYS:
+            self._harmless_messages.add(message)
+        return True
 
     def may_hold_secret(self, encoded: bytes) -> bool:
         """Whether encoded text holds something that looks like a secret; cheap where it does not.

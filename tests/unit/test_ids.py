@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from uuid import UUID
 
 import pytest
@@ -59,3 +60,23 @@ def test_an_otel_span_id_is_the_low_half(value: UUID) -> None:
 def test_a_w3c_trace_id_is_all_32_digits() -> None:
     """The same 128 bits, without dashes."""
     assert to_w3c_trace_id(SOME) == "550e8400e29b41d4a716446655440000"
+
+
+def test_a_forked_child_mints_other_ids_than_its_parent() -> None:
+    """Randomness that was drawn before the fork is used by one of the two alone."""
+    uuid7(1_700_000_000_000_000_000)
+    reading, writing = os.pipe()
+
+    child = os.fork()
+    if child == 0:
+        os.write(writing, b"".join(uuid7(1_700_000_000_000_000_000).encode() for _ in range(300)))
+        os._exit(0)
+    mine = {uuid7(1_700_000_000_000_000_000) for _ in range(300)}
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading, "rb") as pipe:
+        raw = pipe.read().decode()
+
+    theirs = {raw[at : at + 36] for at in range(0, len(raw), 36)}
+    assert len(mine) == len(theirs) == 300
+    assert not mine & theirs
