@@ -95,7 +95,7 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
     documents = collect(paths) if paths else default_documents()
     settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
     screen = _Screen(is_quiet=as_json)
-    with _one_interrupt(), running(settings) as parts, Service(parts.settings, screen.note) as service:
+    with _one_interrupt(), running(settings, report=screen.note) as parts, Service(parts.settings, screen.note) as service:
         works_with = service.start()
         screen.head(parts, service, works_with, len(documents))
         with Driver(service.url, screen.exchange) as driver:
@@ -238,13 +238,13 @@ class _Screen:
         for row in report.rows:
             numbers = (row.requests, row.expected, row.found, row.missing, row.duplicates)
             table.add_row(row.kind, *map(str, numbers))
-        said = "every event of every request is in PostgreSQL, once" if report.is_good else "NOT every event is there"
         self._out.print()
         self._out.print(table)
         for fault in report.faults:
             self._out.print(Text(f"  {clean(fault)}", "red"))
+        said = "NOT every event is there, once" if report.faults else "every event of every request is in PostgreSQL, once"
         if report.failed:
-            self._out.print(Text(f"  {report.failed} requests failed", "red"))
+            said += f"; {report.failed} failed, and of those nothing can be foreseen"
         self._out.print(Text(f"self-check: {said}", "green" if report.is_good else "bold red"))
 
     def _next_steps(self, parts: Running, example: Exchange | None, *, is_over: bool) -> None:

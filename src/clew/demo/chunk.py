@@ -31,11 +31,19 @@ class ChunkerConfig(Struct, frozen=True):
         max_chars: Longest chunk, in characters; a longer sentence is cut at a word.
         overlap_sentences: How many sentences a chunk repeats of the one before it under the same heading.
         min_chars: Parts of different headings are joined while what there is is shorter than this.
+
+    Raises:
+        ValueError: ``max_chars`` is below 40: sentences would be cut to pieces.
     """
 
     max_chars: int = 700
     overlap_sentences: int = 1
     min_chars: int = 160
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be meant."""
+        if self.max_chars < 40:
+            raise ValueError(f"max_chars is {self.max_chars}, it has to be 40 at least")
 
     @property
     def hash(self) -> str:
@@ -161,7 +169,7 @@ def _at_most(text: str, max_chars: int) -> list[str]:
 
 def _can_take(draft: _Draft, part: list[_Unit], config: ChunkerConfig) -> bool:
     """Whether the next part is to be joined to a chunk that is too short to stand alone."""
-    length = sum(len(unit.joiner) + len(unit.text) for unit in part) + len(part[0].heading)
+    length = sum(len(unit.joiner) + len(unit.text) for unit in part) + len(f"\n\n{part[0].heading}")
     is_short = len(draft.text) < config.min_chars or length < config.min_chars
     return is_short and len(draft.text) + length <= config.max_chars
 

@@ -10,8 +10,8 @@ __all__ = ["content_terms", "fingerprint", "sentences", "squeeze", "terms"]
 
 _WORD: Final = re.compile(r"[^\W_]+")
 _SPACE: Final = re.compile(r"\s+")
-_SENTENCE_END: Final = re.compile(r"(?<=[.!?…])[\"'”’)\]]*\s+(?=[\"'“‘(\[`]*[^\W_a-zß-öø-ÿ])")
-_ABBREVIATION: Final = re.compile(r"(?:\b(?:e\.g|i\.e|etc|cf|vs|approx|no|fig|dr|mr|mrs|st)|\b[A-Z])\.$", re.IGNORECASE)
+_SENTENCE_END: Final = re.compile(r"[.!?…][\"'”’)\]]*(?P<gap>\s+)(?=[\"'“‘(\[`]*[^\W_a-zß-öø-ÿ])")
+_ABBREVIATION: Final = re.compile(r"\b(?:(?i:e\.g|i\.e|etc|cf|vs|approx|fig|dr|mr|mrs|st)|[A-Z])\.$")
 _SUFFIXES: Final = ("ings", "ing", "ies", "ed", "es", "s")
 
 # What a question says without being about it.
@@ -36,16 +36,7 @@ def sentences(text: str) -> list[str]:
         >>> sentences("It ships, e.g. to PostgreSQL. Nothing is lost!\nA new line")
         ['It ships, e.g. to PostgreSQL.', 'Nothing is lost!', 'A new line']
     """
-    found: list[str] = []
-    for line in text.split("\n"):
-        parts: list[str] = []
-        for part in _SENTENCE_END.split(line.strip()):
-            if parts and _ABBREVIATION.search(parts[-1]):
-                parts[-1] += f" {part}"
-            elif part:
-                parts.append(part)
-        found += parts
-    return found
+    return [sentence for line in text.split("\n") for sentence in _cut_line(line.strip())]
 
 
 def terms(text: str) -> list[str]:
@@ -90,6 +81,17 @@ def fingerprint(*parts: str | bytes, length: int = 16) -> str:
         data = part.encode("utf-8", "surrogatepass") if isinstance(part, str) else part
         digest.update(len(data).to_bytes(8, "big") + data)
     return digest.hexdigest()[:length]
+
+
+def _cut_line(line: str) -> list[str]:
+    found: list[str] = []
+    begin = 0
+    for match in _SENTENCE_END.finditer(line):
+        end = match.start("gap")
+        if not _ABBREVIATION.search(line, begin, end):
+            found.append(line[begin:end])
+            begin = match.end("gap")
+    return [*found, line[begin:]] if line[begin:] else found
 
 
 def _stem(word: str) -> str:
