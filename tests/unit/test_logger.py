@@ -14,8 +14,6 @@ from clew.testing import CapturedEvents
 if TYPE_CHECKING:
     from support.fix_events import Emitted
 
-pytest_plugins = ["support.fix_events"]
-
 
 @pytest.mark.parametrize("level", list(LEVELS))
 def test_each_method_emits_its_level(emitted: Emitted, level: str) -> None:

@@ -27,8 +27,6 @@ from support.hostile import Broken, Liar, Loud, PropertyFails, cyclic, hostile_v
 if TYPE_CHECKING:
     from support.fix_events import Emitted
 
-pytest_plugins = ["support.fix_events"]
-
 
 def sanitized(value: Any, *, max_field_bytes: int = 1000) -> tuple[Any, list[str]]:
     """Rebuild one value; return it and the flags."""
