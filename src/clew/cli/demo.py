@@ -6,6 +6,7 @@ ask over HTTP; then what came of it: two requests as trees, and whether every ev
 
 from __future__ import annotations
 
+import logging
 import random
 import shlex
 import signal
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from msgspec import Struct, to_builtins
+from msgspec.structs import replace
 from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
@@ -31,6 +33,8 @@ from clew.demo.driver import Driver, Exchange
 from clew.demo.questions import plan
 from clew.demo.selfcheck import Report, check, kind_of
 from clew.demo.service import Service
+from clew.errors import ClewError
+from clew.server.run import listen
 from clew.store.traces import fetch_trace
 
 if TYPE_CHECKING:
@@ -38,10 +42,12 @@ if TYPE_CHECKING:
     from types import FrameType
 
     from clew.cli.up import Running
+    from clew.config import Settings
     from clew.demo.questions import Question
 
 __all__ = ["demo"]
 
+DEFAULT_PORT = 4319
 PAUSE_S = 15.0
 """Between two questions once everything has been shown, in seconds."""
 
@@ -92,10 +98,17 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
 
     Example: clew demo ~/documents --questions 20
     """
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it finds wrong with a PDF reaches us as exceptions
     documents = collect(paths) if paths else default_documents()
     settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
+    if port is None and settings.port == DEFAULT_PORT:
+        settings = _with_free_port(settings)
     screen = _Screen(is_quiet=as_json)
-    with _one_interrupt(), running(settings, report=screen.note) as parts, Service(parts.settings, screen.note) as service:
+    with (
+        _one_interrupt(),
+        running(settings, report=screen.note) as parts,
+        Service(parts.settings, screen.note) as service,
+    ):
         works_with = service.start()
         screen.head(parts, service, works_with, len(documents))
         with Driver(service.url, screen.exchange) as driver:
@@ -110,6 +123,15 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
             if is_to_exit:
                 raise typer.Exit(0 if report.is_good else 1)
             _go_on(driver, asked, screen)
+
+
+def _with_free_port(settings: Settings) -> Settings:
+    """Take any free port when the default one is in use: a demo beside a ``clew up`` is no conflict."""
+    try:
+        listen(settings.host, settings.port, token=settings.token).close()
+    except ClewError:
+        return replace(settings, port=0)
+    return settings
 
 
 def _drive(driver: Driver, documents: list[Document], count: int, screen: _Screen) -> list[Question]:
@@ -242,7 +264,9 @@ class _Screen:
         self._out.print(table)
         for fault in report.faults:
             self._out.print(Text(f"  {clean(fault)}", "red"))
-        said = "NOT every event is there, once" if report.faults else "every event of every request is in PostgreSQL, once"
+        said = (
+            "NOT every event is there, once" if report.faults else "every event of every request is in PostgreSQL, once"
+        )
         if report.failed:
             said += f"; {report.failed} failed, and of those nothing can be foreseen"
         self._out.print(Text(f"self-check: {said}", "green" if report.is_good else "bold red"))

@@ -1,0 +1,196 @@
+"""``clew demo`` as a user meets it: a real service on real documents, and every event accounted for."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from msgspec import json
+
+from clew.catalog import EVENTS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+CLEW = [sys.executable, "-m", "clew"]
+HARBOUR = "# Harbour fees\n\nA berth in the harbour of Ystad costs 340 euros a night.\n"
+
+
+def environment(data: Path) -> dict[str, str]:
+    """Give the environment of a user who has set nothing but the data directory, and no model."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("CLEW_", "OPENAI_"))}
+    return {**kept, "CLEW_DATA_DIR": str(data), "COLUMNS": "160"}
+
+
+def run(data: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command to its end."""
+    return subprocess.run([*CLEW, *arguments], env=environment(data), capture_output=True, check=False, text=True)
+
+
+@pytest.fixture
+def serving(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[bytes], dict[str, Any]]]]:
+    """Give a function that runs a demo which goes on, and waits until it has shown everything."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(*options: str) -> tuple[subprocess.Popen[bytes], dict[str, Any]]:
+        command = [*CLEW, "demo", "--json", "--questions", "2", *options]
+        process = subprocess.Popen(
+            command, env=environment(tmp_path / "data"), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        started.append(process)
+        assert process.stdout is not None
+        return process, read_object(process)
+
+    yield start
+    for process in started:
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+def read_object(process: subprocess.Popen[bytes]) -> dict[str, Any]:
+    """Read a JSON object of several lines from the standard output of a process that goes on."""
+    assert process.stdout is not None
+    text = b""
+    for line in process.stdout:
+        text += line
+        if line.rstrip() == b"}" or (text == line and line.startswith(b"{") and line.rstrip().endswith(b"}")):
+            return json.decode(text)
+    raise AssertionError(text)
+
+
+def is_there(pid: int) -> bool:
+    """Tell whether a process lives."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.slow
+def test_a_demo_that_ends_has_every_event_of_every_request(tmp_path: Path) -> None:
+    """Uploads, questions, cache hits, no answers and a broken file: each leaves its events, once."""
+    ran = run(tmp_path, "demo", "--exit", "--questions", "6", "--port", "0", "--json")
+
+    assert ran.returncode == 0, ran.stderr
+    told = json.decode(ran.stdout)
+    rows = {row["kind"]: row for row in told["check"]["rows"]}
+    assert {"upload", "upload, unreadable", "question", "question, no answer", "question, from the cache"} == set(rows)
+    assert all(row["expected"] == row["found"] > 0 for row in rows.values())
+    assert sum(row["requests"] for row in rows.values() if row["kind"].startswith("question")) == 6
+    assert told["check"]["faults"] == []
+    assert len({request["trace_id"] for request in told["requests"]}) == len(told["requests"])
+    assert len({request["user"] for request in told["requests"]}) > 1
+    assert told["works_with"]["model"] == "extractive-reader-1"
+    assert not is_there(told["service_pid"])
+
+
+@pytest.mark.slow
+def test_the_output_shows_an_upload_and_a_question_as_trees_and_where_the_api_is(tmp_path: Path) -> None:
+    """A person sees the specification's events below the spans of two requests, the address, and what to do next."""
+    ran = run(tmp_path, "demo", "--exit", "--questions", "3")
+
+    assert ran.returncode == 0, ran.stderr
+    shown = ran.stdout
+    uploads, questions = shown.index("POST /documents"), shown.index("POST /ask")
+    ingestion, rest = shown[uploads:questions], shown[questions:]
+    usual = [event for event in EVENTS.values() if not event.message.endswith(("_failed", "issue_detected"))]
+    for event in usual:
+        assert event.message in (ingestion if event.stage == "ingestion" else rest), event.message
+    assert "http://127.0.0.1:" in shown
+    assert "clew trace " in shown
+    assert "self-check: every event of every request is in PostgreSQL, once" in shown
+
+
+@pytest.mark.slow
+def test_a_demo_goes_on_until_it_is_told_to_stop(
+    tmp_path: Path, serving: Callable[..., tuple[subprocess.Popen[bytes], dict[str, Any]]]
+) -> None:
+    """On the user's own document: the API answers while it serves, and Ctrl-C ends everything."""
+    document = tmp_path / "harbour.md"
+    document.write_text(HARBOUR)
+
+    process, told = serving(str(document))
+    trace = told["question_trace_id"]
+    with urllib.request.urlopen(f"{told['url']}/api/traces/{trace}") as answer:
+        shown = json.decode(answer.read())
+    process.send_signal(signal.SIGINT)
+
+    assert process.wait(timeout=60) == 0
+    assert shown["summary"]["trace_id"] == trace
+    assert {log["message"] for log in shown["logs"]} >= {"query_received", "generation_complete", "metrics_evaluated"}
+    assert next(one["subject"] for one in told["requests"] if one["kind"] == "upload") == "harbour.md"
+    assert not is_there(told["service_pid"])
+    with pytest.raises(urllib.error.URLError):
+        urllib.request.urlopen(f"{told['service_url']}/healthz")
+
+
+@pytest.mark.slow
+def test_a_default_port_in_use_is_no_obstacle(
+    tmp_path: Path, serving: Callable[..., tuple[subprocess.Popen[bytes], dict[str, Any]]]
+) -> None:
+    """Whatever has the default port, the demo takes another one; its own agent still gets the events."""
+    document = tmp_path / "harbour.md"
+    document.write_text(HARBOUR)
+    with socket.socket() as taken:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            taken.bind(("127.0.0.1", 4319))
+            taken.listen()
+        except OSError:
+            pass  # somebody else has it, which is as good
+
+        _, told = serving(str(document))
+
+    assert told["url"] != "http://127.0.0.1:4319"
+    assert told["check"]["faults"] == []
+
+
+def test_a_port_that_was_asked_for_and_is_in_use_is_an_error(tmp_path: Path) -> None:
+    """Who names a port means it."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+
+        ran = run(tmp_path / "data", "demo", "--exit", "--port", str(taken.getsockname()[1]))
+
+    assert ran.returncode == 1
+    assert ran.stderr.count("\n") == 1
+    assert "--port" in ran.stderr
+
+
+@pytest.mark.parametrize("name", ["missing.md", "empty", "picture.png", "broken.pdf"])
+def test_a_document_that_cannot_be_read_is_told_before_anything_is_started(tmp_path: Path, name: str) -> None:
+    """One line names the path, the exit code is that of bad usage, and no database was made."""
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n")
+    (tmp_path / "broken.pdf").write_bytes(b"%PDF-1.4 and nothing more")
+
+    ran = run(tmp_path / "data", "demo", "--exit", str(tmp_path / name))
+
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
+    assert name in ran.stderr
+    assert not (tmp_path / "data").exists()
+
+
+def test_a_model_that_is_told_wrongly_is_an_error_in_a_line(tmp_path: Path) -> None:
+    """An address that is none ends the demo with a line that names the setting, and leaves nothing running."""
+    told = {**environment(tmp_path), "OPENAI_BASE_URL": "ftp://nowhere"}
+
+    ran = subprocess.run(
+        [*CLEW, "demo", "--exit", "--port", "0"], env=told, capture_output=True, check=False, text=True
+    )
+
+    assert ran.returncode in {1, 2}
+    assert "OPENAI_BASE_URL" in ran.stderr
+    assert "Traceback" not in ran.stderr
