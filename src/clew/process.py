@@ -251,9 +251,16 @@ def _open() -> None:
     Raises:
         SpoolError: The spool directory cannot be written to.
     """
-    if _process.writer is not None and _process.pid == os.getpid():
+    if _process.is_opening or (_process.writer is not None and _process.pid == os.getpid()):
         return
-    resolved = settings()
+    _process.is_opening = True  # a signal handler that emits while we open must not open a second time
+    try:
+        _open_writer(settings())
+    finally:
+        _process.is_opening = False
+
+
+def _open_writer(resolved: Settings) -> None:
     bounds = Bounds(
         resolved.spool_dir, max_bytes=resolved.spool_max_bytes, keep_free_bytes=resolved.spool_keep_free_bytes
     )
@@ -302,12 +309,8 @@ def _enter_process() -> bool:
             _process.failures += 1
             return False
         _process.next_attempt = time.monotonic() + RETRY_OPEN_S
-        _process.is_opening = True  # a signal handler that emits while we open must not open a second time
-        try:
-            _leave_parent()
-            _open()
-        finally:
-            _process.is_opening = False
+        _leave_parent()
+        _open()
         _process.next_attempt = 0.0
         return True
 
@@ -335,14 +338,21 @@ def _watch_shipping() -> None:
     _process.next_watch = now + WATCH_SHIPPING_S
     from clew import shipping
 
-    shipping.ensure(resolved)
+    try:
+        shipping.ensure(resolved)
+    except Exception as failure:  # noqa: BLE001 - the emit guard, on the flusher's side
+        _count_failure(failure)
 
 
-def _describe_losses(dropped: dict[str, int]) -> bytes:
-    """Encode the event that tells what had to be dropped: a loss is itself an event."""
+def _describe_losses(dropped: dict[str, int]) -> bytes | None:
+    """Encode the event that tells what had to be dropped: a loss is itself an event. None if that fails."""
     fields = {"dropped": dropped, "dropped_count": sum(dropped.values())}
     head = Head(clock.now(), "log", "ERROR", "events_dropped", "clew")
-    return encode_event(head, fields, None, Context(), _process.origin, _process.limits)
+    try:
+        return encode_event(head, fields, None, Context(), _process.origin, _process.limits)
+    except Exception as failure:  # noqa: BLE001 - the emit guard, on the flusher's side
+        _count_failure(failure)
+        return None
 
 
 def _priority(head: Head, context: Context) -> int:

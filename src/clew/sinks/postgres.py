@@ -59,10 +59,10 @@ _DATA = ("22", "23")  # SQLSTATE classes: the data itself is refused
 
 
 class _Numbers(Struct):
-    """The metrics that have a column of their own."""
+    """The metrics that have a column of their own; whatever else an application calls so stays in ``metrics`` alone."""
 
-    duration_ms: float | None = None
-    cost_usd: float | None = None
+    duration_ms: Any = None
+    cost_usd: Any = None
 
 
 class _Row(Struct):
@@ -255,8 +255,8 @@ def _columns(row: _Row, numbers: _Numbers, level: int, id_: UUID) -> tuple[Any, 
     """Put a row's values in the order of ``COLUMNS``."""
     return (
         row.timestamp,
-        numbers.duration_ms,
-        numbers.cost_usd,
+        _as_number(numbers.duration_ms),
+        _as_number(numbers.cost_usd),
         level,
         id_,
         row.trace_id,
@@ -279,3 +279,7 @@ def _columns(row: _Row, numbers: _Numbers, level: int, id_: UUID) -> tuple[Any, 
         None if row.error is UNSET else row.error,
         row.sanitized,
     )
+
+
+def _as_number(value: Any) -> float | None:
+    return float(value) if type(value) in {int, float} else None

@@ -156,7 +156,7 @@ class Writer:
         segment_bytes: Size of a segment.
         bounds: What the spool may take; None for no bound (tests).
         flush_interval_s: How often what was stored is brought to the disk itself, in seconds.
-        describe_losses: Makes the event that tells of losses, given by reason.
+        describe_losses: Makes the event that tells of losses, given by reason; must not raise.
         heartbeat: Called about once a second from the flusher; must not raise.
 
     Attributes:
@@ -188,7 +188,7 @@ class Writer:
         segment_bytes: int = 4 * 1024 * 1024,
         bounds: Bounds | None = None,
         flush_interval_s: float = 0.1,
-        describe_losses: Callable[[dict[str, int]], bytes] | None = None,
+        describe_losses: Callable[[dict[str, int]], bytes | None] | None = None,
         heartbeat: Callable[[], None] | None = None,
     ) -> None:
         if not MIN_SEGMENT_BYTES <= segment_bytes <= MAX_SEGMENT_BYTES:
@@ -381,6 +381,8 @@ class Writer:
         if not new or self._describe_losses is None:
             return
         payload, segment = self._describe_losses(new), self._segment
+        if payload is None:
+            return
         with contextlib.suppress(ValueError):  # no room: this attempt is not a loss of its own
             segment.store(pack_record(MAGIC, len(payload), checksum(payload, segment.salt)) + payload)
             self.losses.note_reported(totals)

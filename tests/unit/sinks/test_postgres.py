@@ -183,6 +183,16 @@ def test_what_is_no_event_is_named_and_the_rest_may_follow(sink: PostgresSink, p
     assert rows(postgres) == []
 
 
+def test_a_metric_that_is_no_number_stays_in_its_object(sink: PostgresSink, postgres: str) -> None:
+    """What an application calls duration_ms need not be one; the event is taken all the same."""
+    outcome = sink.deliver(batch(event(metrics={"duration_ms": "high", "cost_usd": True, "score": "nan"})))
+
+    assert outcome == Delivered()
+    (row,) = rows(postgres)
+    assert (row["duration_ms"], row["cost_usd"]) == (None, None)
+    assert row["metrics"] == {"duration_ms": "high", "cost_usd": True, "score": "nan"}
+
+
 def test_a_server_that_is_away_means_try_again() -> None:
     """Nobody listens there: the events are kept."""
     outcome = PostgresSink("postgresql://nobody@127.0.0.1:9/none").deliver(batch(event()))
