@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import http.client
 import os
 import signal
 import socket
 import subprocess
 import sys
+import threading
 import urllib.error
 import urllib.request
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -132,6 +135,62 @@ def test_a_demo_goes_on_until_it_is_told_to_stop(
     assert not is_there(told["service_pid"])
     with pytest.raises(urllib.error.URLError):
         urllib.request.urlopen(f"{told['service_url']}/healthz")
+
+
+@pytest.mark.slow
+def test_a_service_that_is_killed_in_the_middle_of_work_has_told_all_that_it_did(
+    tmp_path: Path, serving: Callable[..., tuple[subprocess.Popen[bytes], dict[str, Any]]]
+) -> None:
+    """After kill -9 its events are there, once, its open spans are aborted, and another process serves."""
+    document = tmp_path / "harbour.md"
+    document.write_text(HARBOUR)
+    _, told = serving(str(document))
+    trace = "550e8400-e29b-41d4-a716-446655440000"
+    upload = threading.Thread(target=send_large_document, args=(told["service_url"], trace))
+    upload.start()
+
+    wait_for_trace(told["url"], trace, lambda shown: "embed_chunks" in statuses(shown["spans"]))
+    os.kill(told["service_pid"], signal.SIGKILL)
+    shown = wait_for_trace(told["url"], trace, lambda shown: shown["summary"]["status"] != "running")
+    upload.join()
+
+    ended = statuses(shown["spans"])
+    assert [ended[name] for name in ("parse_document", "chunk_document")] == ["ok", "ok"]
+    assert {ended[name] for name in ("POST /documents", "ingest_document", "embed_chunks")} == {"aborted"}
+    logs = [log["message"] for log in shown["logs"]]
+    assert logs == ["file_upload_started", "parsing_complete", "chunking_complete"]
+    with urllib.request.urlopen(f"{told['service_url']}/healthz", timeout=60) as answer:
+        assert json.decode(answer.read())["status"] == "ok"
+
+
+def send_large_document(url: str, trace: str) -> None:
+    """Upload a document that takes long to embed; nobody answers when the service is killed."""
+    text = "\n\n".join(f"# Berth {number}\n\n{HARBOUR * 8}" for number in range(400))
+    body = (
+        '--part\r\nContent-Disposition: form-data; name="file"; filename="large.md"\r\n'
+        f"Content-Type: text/markdown\r\n\r\n{text}\r\n--part--\r\n"
+    )
+    headers = {"content-type": "multipart/form-data; boundary=part", "x-trace-id": trace}
+    with suppress(OSError, http.client.HTTPException):
+        urllib.request.urlopen(urllib.request.Request(f"{url}/documents", body.encode(), headers), timeout=120)
+
+
+def statuses(spans: list[dict[str, Any]]) -> dict[str, str]:
+    """Tell how each span of a tree stands, by its name."""
+    told: dict[str, str] = {}
+    for span in spans:
+        told |= {span["message"]: span["status"]} | statuses(span["children"])
+    return told
+
+
+def wait_for_trace(url: str, trace: str, is_so: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """Ask for a trace until something is so."""
+    for _ in range(10_000):
+        with suppress(urllib.error.HTTPError), urllib.request.urlopen(f"{url}/api/traces/{trace}") as answer:
+            shown = json.decode(answer.read())
+            if is_so(shown):
+                return shown
+    raise AssertionError(trace)
 
 
 @pytest.mark.slow
