@@ -22,17 +22,18 @@ Source:
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec
 
 import numpy as np
-from msgspec import Struct
+from msgspec import Struct, structs
 
 from clew.demo.embed import relatedness
 from clew.demo.relevance import ANSWERS, MIN_WORDS
+from clew.demo.steps import Stopwatch
 from clew.demo.text import content_terms, sentences, terms
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from clew.demo.embed import Embedder, Vectors
     from clew.demo.generate import Answer
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
     from clew.demo.relevance import Relevance
 
 __all__ = ["JUDGE", "JUDGE_VERSION", "Issue", "Score", "Verdict", "judge"]
+
+P = ParamSpec("P")
 
 JUDGE: Final = "sentence-support-judge"
 JUDGE_VERSION: Final = "1"
@@ -63,6 +66,7 @@ class Score(Struct, frozen=True):
         reason: Why.
         claim_count: Claims judged, for faithfulness.
         unsupported_count: Those without support.
+        duration_ms: How long it took to find out, in milliseconds.
     """
 
     metric_name: str
@@ -70,6 +74,7 @@ class Score(Struct, frozen=True):
     reason: str
     claim_count: int | None = None
     unsupported_count: int | None = None
+    duration_ms: float = 0.0
 
 
 class Issue(Struct, frozen=True):
@@ -117,7 +122,7 @@ def judge(relevance: Relevance, embedder: Embedder, prompt: Prompt, answer: Answ
         prompt: What the model was given.
         answer: What it made of it.
     """
-    precision = _context_precision(relevance, prompt)
+    precision = _timed(_context_precision, relevance, prompt)
     if not answer.is_given:
         relevancy = Score("answer_relevancy", 0.0, "the answer says that there is none")
         severity, reason = ("medium", "though") if precision.score > 0 else ("low", "and")
@@ -125,10 +130,15 @@ def judge(relevance: Relevance, embedder: Embedder, prompt: Prompt, answer: Answ
         return Verdict([relevancy, precision], "unanswered", reason, [Issue("no_answer", severity, reason)])
     claims = _claims(answer.text)
     vectors = embedder.embed_passages(claims)
-    faithfulness = _faithfulness(relevance, embedder, prompt, claims, vectors)
-    relevancy = _answer_relevancy(embedder, prompt, claims, vectors)
+    faithfulness = _timed(_faithfulness, relevance, embedder, prompt, claims, vectors)
+    relevancy = _timed(_answer_relevancy, embedder, prompt, claims, vectors)
     tier, reason = _tier(faithfulness.score, relevancy.score)
     return Verdict([faithfulness, relevancy, precision], tier, reason, list(_issues(faithfulness, relevancy)))
+
+
+def _timed(find: Callable[P, Score], *args: P.args, **kwargs: P.kwargs) -> Score:
+    watch = Stopwatch()
+    return structs.replace(find(*args, **kwargs), duration_ms=watch.ms)
 
 
 def _claims(text: str) -> list[str]:

@@ -11,8 +11,6 @@ from clew.demo.steps import step, tell
 if TYPE_CHECKING:
     from support.fix_events import Emitted
 
-pytest_plugins = ["support.fix_events"]
-
 
 def test_an_event_holds_the_known_facts_that_it_declares(emitted: Emitted) -> None:
     """Facts of others and facts not known are left out; the level is the catalogue's."""
