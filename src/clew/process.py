@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
 
-from clew import clock, config, identity
+from clew import clock, config
 from clew.context import Context
 from clew.errors import ClewError, SpoolClosedError
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
 from clew.sanitize import message_of
-from clew.spool.writer import Bounds, Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
 
     from clew.config import Settings
+    from clew.spool.writer import Writer
 
     Append = Callable[[bytes, int], bool]
 
@@ -261,6 +261,10 @@ def _open() -> None:
 
 
 def _open_writer(resolved: Settings) -> None:
+    # Imported at the first event: `import clew` stays cheap for who never emits one.
+    from clew import identity
+    from clew.spool.writer import Bounds, Writer
+
     bounds = Bounds(
         resolved.spool_dir, max_bytes=resolved.spool_max_bytes, keep_free_bytes=resolved.spool_keep_free_bytes
     )

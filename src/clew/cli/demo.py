@@ -25,8 +25,8 @@ from rich.text import Text
 from clew import config
 from clew.cli.asking import ask as ask_store
 from clew.cli.render import clean, console, duration, print_json
+from clew.cli.running import running
 from clew.cli.trace import render
-from clew.cli.up import running
 from clew.context import mint_id
 from clew.demo.corpus import Document, broken_document, collect, default_documents
 from clew.demo.driver import Driver, Exchange
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
 
-    from clew.cli.up import Running
+    from clew.cli.running import Running
     from clew.config import Settings
     from clew.demo.questions import Question
 
