@@ -215,8 +215,22 @@ class Reader:
             found = rest.find(MAGIC, found + 1)
         if found < 0:
             found = len(rest.rstrip(b"\0")) if is_complete else 0
+        elif not is_complete and self._is_whole_now():
+            return 0  # it was being stored when it was read, and the one behind it a moment later
         self._offset += found
         return found
+
+    def _is_whole_now(self) -> bool:
+        """Whether a second look finds a valid record at the position.
+
+        To be asked when a valid record was found behind it: that one was stored later, so what is broken
+        even now is damage.
+        """
+        assert self._header is not None
+        need = _claimed_bytes(os.pread(self._fd, RECORD_HEADER_BYTES, self._offset))
+        if need > self._header.size_bytes - self._offset:
+            return False
+        return _record_at(os.pread(self._fd, need, self._offset), 0, self._header.salt) is not None
 
 
 def _claimed_bytes(window: bytes) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -243,3 +244,28 @@ def test_a_foreign_format_is_refused_and_left_alone(log: Path) -> None:
         Reader(log, Position(0)).read()
 
     assert (log / segment_name(1)).read_bytes() == before
+
+
+def test_records_stored_while_a_slow_look_is_taken_are_not_taken_for_damage(
+    log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A look that finds a record half stored, and the one stored behind it a moment later whole, loses neither."""
+    whole = (log / segment_name(1)).read_bytes()
+    half = offset_of(30) + RECORD // 2
+    change(log, lambda raw: raw.__setitem__(slice(half, None), bytes(len(raw) - half)))
+    reader, pread = Reader(log, Position(0)), os.pread
+    assert len(reader.read().events) == 30
+
+    def look_slowly(fd: int, size: int, offset: int) -> bytes:
+        if size < SMALL:
+            return pread(fd, size, offset)
+        early = pread(fd, RECORD, offset)  # the first bytes of a long read are copied first
+        (log / segment_name(1)).write_bytes(whole)
+        return early + pread(fd, size - RECORD, offset + RECORD)
+
+    monkeypatch.setattr("clew.spool.reader.os.pread", look_slowly)
+    slices = [reader.read(max_bytes=RECORD) for _ in range(30)]
+    reader.close()
+
+    assert [payload for slice_ in slices for _, payload in slice_.events] == PAYLOADS[30:]
+    assert sum(slice_.damaged_bytes for slice_ in slices) == 0
