@@ -45,6 +45,8 @@ class Field(Struct, frozen=True):
         unit: UCUM or plain: ``ms``, ``USD``, ``tokens``, ``By``, ``1`` for a ratio; empty for none.
         is_metric: It goes to the event's ``metrics``, not to its ``context``.
         attribute: What it is called in OpenTelemetry.
+        attribute_scale: Factor from its unit to the attribute's.
+        langsmith: Where a LangSmith run holds it; empty for ``extra.metadata``, under its own name.
     """
 
     name: str
@@ -53,6 +55,8 @@ class Field(Struct, frozen=True):
     unit: str = ""
     is_metric: bool = False
     attribute: str = ""
+    attribute_scale: float = 1.0
+    langsmith: str = ""
 
 
 class Metric(Struct, frozen=True):
@@ -62,7 +66,8 @@ class Metric(Struct, frozen=True):
         name: Its name, base units.
         type: ``counter`` or ``histogram``.
         description: Its help text.
-        labels: Its labels: fields of the event, or ``service``, ``stage``, ``error_type``.
+        labels: Its labels: fields of the event, or its ``service``, ``stage`` and ``message``. A label is
+            empty where the event does not carry the field, such as the model of an embedding's cost.
         field: The field it adds up or observes; empty to count events.
         scale: Factor from the field's unit to the metric's.
         buckets: Upper edges of a histogram, in the metric's unit.
@@ -131,11 +136,12 @@ _FIELDS = (
     Field("stored_count", "integer", "Chunks stored.", attribute="rag.store.count"),
     Field("replaced_count", "integer", "Chunks of an older version removed.", attribute="rag.store.replaced_count"),
     # What was asked, and found.
-    Field("query", "string", "The question.", attribute="gen_ai.retrieval.query.text"),
+    Field("query", "string", "The question.", attribute="gen_ai.retrieval.query.text", langsmith="inputs.query"),
     Field("query_chars", "integer", "Length of the question.", attribute="rag.query.chars"),
     Field("top_k", "integer", "How many hits were asked for.", attribute="gen_ai.retrieval.top_k"),
     Field("cache_hit", "boolean", "The cache had an answer.", attribute="rag.cache.hit"),
-    Field("cache_similarity", "number", "Similarity of the closest cached question, 0 to 1.", "1", attribute="rag.cache.similarity"),
+    Field("cache_similarity", "number", "Similarity of the closest cached question, 0 to 1.", "1",
+          attribute="rag.cache.similarity"),
     Field("cache_age_s", "number", "Age of the cached answer.", "s", attribute="rag.cache.age"),
     Field("cache_threshold", "number", "Similarity needed for a hit.", "1", attribute="rag.cache.threshold"),
     Field("search_mode", "string", "How was searched, such as bm25+vector.", attribute="rag.search.mode"),
@@ -151,12 +157,15 @@ _FIELDS = (
     Field("chunk_ids_used", "list", "Chunks in the prompt, in order.", attribute="rag.prompt.chunk_ids"),
     Field("chunk_ids_cut", "list", "Chunks that the token budget cut.", attribute="rag.prompt.chunk_ids_cut"),
     Field("token_budget", "integer", "Tokens the prompt may take.", "tokens", attribute="rag.prompt.token_budget"),
-    Field("provider", "string", "Who runs the model.", attribute="gen_ai.provider.name"),
-    Field("model", "string", "The model asked.", attribute="gen_ai.request.model"),
+    Field("provider", "string", "Who runs the model.",
+          attribute="gen_ai.provider.name", langsmith="extra.metadata.ls_provider"),
+    Field("model", "string", "The model asked.", attribute="gen_ai.request.model", langsmith="extra.metadata.ls_model_name"),
     Field("response_model", "string", "The model that answered.", attribute="gen_ai.response.model"),
     Field("is_streaming", "boolean", "The answer is streamed.", attribute="gen_ai.request.stream"),
-    Field("temperature", "number", "Temperature.", attribute="gen_ai.request.temperature"),
-    Field("max_output_tokens", "integer", "Most tokens the answer may take.", "tokens", attribute="gen_ai.request.max_tokens"),
+    Field("temperature", "number", "Temperature.",
+          attribute="gen_ai.request.temperature", langsmith="extra.metadata.ls_temperature"),
+    Field("max_output_tokens", "integer", "Most tokens the answer may take.", "tokens",
+          attribute="gen_ai.request.max_tokens", langsmith="extra.metadata.ls_max_tokens"),
     Field("finish_reason", "string", "Why the model stopped.", attribute="gen_ai.response.finish_reasons"),
     Field("retry_count", "integer", "Attempts before this one.", attribute="rag.llm.retry_count"),
     Field("status_code", "integer", "HTTP status of the failed call.", attribute="http.response.status_code"),
@@ -165,32 +174,39 @@ _FIELDS = (
     Field("chunk_ids_cited", "list", "Chunks that the answer cites.", attribute="rag.answer.chunk_ids"),
     # How good it was.
     Field("metric_name", "string", "What was scored: faithfulness, answer_relevancy, context_precision, context_recall …",
-          attribute="gen_ai.evaluation.name"),
+          attribute="gen_ai.evaluation.name", langsmith="feedback.key"),
     Field("judge", "string", "Who scored.", attribute="rag.judge.name"),
-    Field("judge_version", "string", "Version of the judge; a change of it is a change of the scale.", attribute="rag.judge.version"),
-    Field("reason", "string", "Why, in the judge's words.", attribute="gen_ai.evaluation.explanation"),
-    Field("scores", "object", "Scores by name.", attribute="rag.evaluation.scores"),
+    Field("judge_version", "string", "Version of the judge; a change of it is a change of the scale.",
+          attribute="rag.judge.version"),
+    Field("reason", "string", "Why, in words: the judge's, or what was wrong with a document.",
+          attribute="gen_ai.evaluation.explanation", langsmith="feedback.comment"),
     Field("quality_tier", "string", "high, medium, low or unanswered.", attribute="rag.quality.tier"),
     Field("issue", "string", "What is wrong: unsupported_claim, no_answer, off_topic …", attribute="rag.issue.type"),
     Field("severity", "string", "low, medium or high.", attribute="rag.issue.severity"),
     Field("claim_count", "integer", "Claims judged.", attribute="rag.evaluation.claim_count"),
-    Field("unsupported_count", "integer", "Claims without support in the context.", attribute="rag.evaluation.unsupported_count"),
+    Field("unsupported_count", "integer", "Claims without support in the context.",
+          attribute="rag.evaluation.unsupported_count"),
     Field("error_type", "string", "Type of what was raised.", attribute="error.type"),
-    Field("step", "string", "The step that failed.", attribute="rag.step"),
     # What was measured.
-    Field("duration_ms", "number", "How long it took.", "ms", is_metric=True, attribute="rag.duration"),
-    Field("cost_usd", "number", "What it cost.", "USD", is_metric=True, attribute="gen_ai.usage.cost"),
-    Field("tokens_in", "integer", "Tokens read by the model.", "tokens", is_metric=True, attribute="gen_ai.usage.input_tokens"),
-    Field("tokens_out", "integer", "Tokens written by the model.", "tokens", is_metric=True, attribute="gen_ai.usage.output_tokens"),
+    Field("duration_ms", "number", "How long it took.", "ms", is_metric=True,
+          attribute="rag.duration", attribute_scale=0.001),
+    Field("cost_usd", "number", "What it cost.", "USD", is_metric=True,
+          attribute="rag.cost.usd", langsmith="extra.metadata.usage_metadata.total_cost"),
+    Field("tokens_in", "integer", "Tokens read by the model.", "tokens", is_metric=True,
+          attribute="gen_ai.usage.input_tokens", langsmith="extra.metadata.usage_metadata.input_tokens"),
+    Field("tokens_out", "integer", "Tokens written by the model.", "tokens", is_metric=True,
+          attribute="gen_ai.usage.output_tokens", langsmith="extra.metadata.usage_metadata.output_tokens"),
     Field("tokens_cached", "integer", "Tokens read from the provider's cache.", "tokens", is_metric=True,
-          attribute="gen_ai.usage.cache_read.input_tokens"),
+          attribute="gen_ai.usage.cache_read.input_tokens",
+          langsmith="extra.metadata.usage_metadata.input_token_details.cache_read"),
     Field("time_to_first_token_ms", "number", "From the call to the first token.", "ms", is_metric=True,
-          attribute="gen_ai.response.time_to_first_chunk"),
+          attribute="gen_ai.response.time_to_first_chunk", attribute_scale=0.001),
     Field("tokens_per_second", "number", "Speed of the answer after its first token.", "tokens/s", is_metric=True,
           attribute="rag.llm.tokens_per_second"),
     Field("prompt_tokens", "integer", "Tokens of the assembled prompt, as counted here.", "tokens", is_metric=True,
           attribute="rag.prompt.tokens"),
-    Field("score", "number", "The score, 0 to 1.", "1", is_metric=True, attribute="gen_ai.evaluation.score.value"),
+    Field("score", "number", "The score, 0 to 1.", "1", is_metric=True,
+          attribute="gen_ai.evaluation.score.value", langsmith="feedback.score"),
     Field("top_score", "number", "Score of the best hit.", "1", is_metric=True, attribute="rag.retrieval.top_score"),
     Field("faithfulness", "number", "Share of claims that the context supports (Ragas).", "1", is_metric=True,
           attribute="rag.score.faithfulness"),
@@ -214,7 +230,8 @@ _METRICS = (
            "time_to_first_token_ms", 0.001, _LATENCY_S),
     Metric("clew_llm_tokens_input_total", "counter", "Tokens read.", ("service", "model"), "tokens_in"),
     Metric("clew_llm_tokens_output_total", "counter", "Tokens written.", ("service", "model"), "tokens_out"),
-    Metric("clew_cost_usd_total", "counter", "Money spent.", ("service", "stage", "model"), "cost_usd"),
+    Metric("clew_cost_usd_total", "counter", "Money spent; events that repeat what others have told do not feed it.",
+           ("service", "stage", "model"), "cost_usd"),
     Metric("clew_score", "histogram", "Quality scores.", ("service", "metric_name"), "score", 1.0, _SCORES),
     Metric("clew_judged_claims_total", "counter", "Claims judged.", ("service",), "claim_count"),
     Metric("clew_unsupported_claims_total", "counter", "Claims without support.", ("service",), "unsupported_count"),
@@ -243,7 +260,8 @@ _EVENTS = (
            "cost_usd"), (*_STEP, "clew_cost_usd_total"), run_type="embedding"),
     Event("storage_complete", "ingestion", "Its chunks are in the index and can be found.",
           (*_DOCUMENT, "parser", "chunker", "chunker_config_hash", "embedding_model", "index_name", "index_version",
-           "stored_count", "replaced_count", "chunk_ids", "duration_ms", "cost_usd"), (*_STEP, "clew_documents_total")),
+           "stored_count", "replaced_count", "chunk_ids", "duration_ms", "cost_usd"),
+          (*_STEP, "clew_documents_total", "clew_cost_usd_total")),
     Event("query_received", "retrieval", "A question has arrived.", ("query", "query_chars", "top_k")),
     Event("cache_checked", "retrieval", "The cache was asked for an answer to a like question.",
           ("cache_hit", "cache_similarity", "cache_age_s", "cache_threshold", "answer_id", "duration_ms"),
@@ -251,10 +269,11 @@ _EVENTS = (
     Event("hybrid_search_complete", "retrieval", "The index has been searched.",
           ("search_mode", "fusion", "embedding_model", "index_name", "index_version", "top_k", "hit_count", "hits",
            "top_score", "duration_ms", "cost_usd"),
-          (*_STEP, "clew_retrieval_hits_total", "clew_retrieval_top_score"), run_type="retriever"),
-    Event("reranking_complete", "retrieval", "The hits have been put into a better order.",
-          ("reranker", "top_k", "hit_count", "hits_before", "hits_after", "top_score", "duration_ms", "cost_usd"), _STEP,
+          (*_STEP, "clew_retrieval_hits_total", "clew_retrieval_top_score", "clew_cost_usd_total"),
           run_type="retriever"),
+    Event("reranking_complete", "retrieval", "The hits have been put into a better order.",
+          ("reranker", "top_k", "hit_count", "hits_before", "hits_after", "top_score", "duration_ms", "cost_usd"),
+          (*_STEP, "clew_cost_usd_total"), run_type="retriever"),
     Event("prompt_assembled", "generation", "The prompt is ready.",
           ("prompt_name", "prompt_version", "chunk_ids_used", "chunk_ids_cut", "token_budget", "prompt_tokens",
            "duration_ms"), _STEP, run_type="prompt"),
