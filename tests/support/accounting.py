@@ -26,7 +26,9 @@ SELECT context->>'lane', count(*), count(DISTINCT event_id), count(DISTINCT cont
        min((context->>'n')::int), max((context->>'n')::int)
 FROM events WHERE context ? 'lane' GROUP BY 1
 """
-_TOTALS = "SELECT count(*) + count(*) FILTER (WHERE kind = 'span'), (SELECT count(*) FROM open_spans) FROM events"
+_TOTALS = """
+SELECT count(*) + count(DISTINCT span_id) FILTER (WHERE kind = 'span'), (SELECT count(*) FROM open_spans) FROM events
+"""  # the beginning of a span is an event of its own, without a row; a log that is closed first ends it a second time
 _pause = threading.Event()
 
 

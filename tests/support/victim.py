@@ -52,8 +52,12 @@ class Lane:
         """Emit, and count each emit when it has returned."""
         for _ in range(times):
             self._log.info("told", lane=self.name, n=self.returned, **fields)
-            self.returned += 1
-            self._counter[:] = self.returned.to_bytes(8, "little")
+            self.count()
+
+    def count(self) -> None:
+        """Count one emit that has returned."""
+        self.returned += 1
+        self._counter[:] = self.returned.to_bytes(8, "little")
 
 
 def die(way: str) -> None:

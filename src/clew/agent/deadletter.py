@@ -79,6 +79,10 @@ class DeadLetters:
                 os.close(fd)
         self._known |= {(letter.producer, letter.position) for letter in new}
 
+    def holds(self, producer: str, position: int) -> bool:
+        """Whether the event that stood at *position* in a producer's log is among them."""
+        return (producer, position) in self._known
+
     def read(self) -> list[DeadLetter]:
         """Return every letter, oldest first; a line that a crash has torn is left out."""
         try:

@@ -147,9 +147,24 @@ class Worker(threading.Thread):
         """Return the reader of *log*, placed at the cursor: the sink's own or the local one, whichever is ahead."""
         reader = self._readers.get(log.producer.id)
         if reader is None:
-            position = max(self._sink.resume(log.producer) or Position(0), log.cursor(self._sink.name).position)
-            reader = self._readers[log.producer.id] = Reader(log.directory, position)
+            taken = self._sink.resume(log.producer)
+            if taken is not None and taken > log.cursor(self._sink.name).position:
+                self._catch_up(log, taken)
+            reader = self._readers[log.producer.id] = Reader(log.directory, log.cursor(self._sink.name).position)
         return reader
+
+    def _catch_up(self, log: ProducerLog, taken: Position) -> None:
+        """Move the cursor to where the sink says it is, and count what a crash kept from being counted."""
+        cursor = log.cursor(self._sink.name)
+        reader, delivered, quarantined = Reader(log.directory, cursor.position), 0, 0
+        try:
+            while reader.position < taken and (events := reader.read(is_writer_dead=log.is_writer_dead).events):
+                passed = [position for position, _ in events if position < taken]
+                dead = sum(self._dead.holds(log.producer.id, position) for position in passed)
+                delivered, quarantined = delivered + len(passed) - dead, quarantined + dead
+        finally:
+            reader.close()
+        cursor.advance(taken, delivered=delivered, quarantined=quarantined)
 
     def _forget_readers(self) -> None:
         for reader in self._readers.values():
@@ -158,11 +173,11 @@ class Worker(threading.Thread):
 
     def _deliver(self, log: ProducerLog, batch: Batch) -> bool:
         """Deliver *batch*, however many attempts it takes, and move the cursor; false only when asked to stop."""
-        parts = [batch]
+        parts, refused = [batch], list[Position]()
         while parts and not self._stopping.is_set():
             part = parts.pop()
             if not part.events:
-                log.cursor(self._sink.name).advance(part.end, delivered=0)
+                self._advance(log, part, refused)
                 continue
             if self._breaker.state(time.monotonic()) == "half-open" and len(part.events) > HALF_OPEN_EVENTS:
                 parts += _split(part, HALF_OPEN_EVENTS)
@@ -171,10 +186,10 @@ class Worker(threading.Thread):
             outcome = self._sink.deliver(part)
             if isinstance(outcome, Delivered):
                 self.health.batch_seconds += time.perf_counter() - began
-                log.cursor(self._sink.name).advance(part.end, delivered=len(part.events))
+                self._advance(log, part, refused)
                 self._note_success(len(part.events))
             elif isinstance(outcome, Rejected):
-                parts += self._after_rejection(log, part, outcome)
+                parts += self._after_rejection(part, outcome, refused)
             elif isinstance(outcome, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
                 parts.append(part)
                 self._stopping.wait(self._note_failure(outcome))
@@ -182,24 +197,28 @@ class Worker(threading.Thread):
                 assert_never(outcome)
         return not self._stopping.is_set()
 
-    def _after_rejection(self, log: ProducerLog, part: Batch, outcome: Rejected) -> list[Batch]:
+    def _advance(self, log: ProducerLog, part: Batch, refused: list[Position]) -> None:
+        """Move the cursor behind *part* and count what stood in it, in one step: no crash counts anything twice."""
+        quarantined = sum(part.start <= position < part.end for position in refused)
+        log.cursor(self._sink.name).advance(part.end, delivered=len(part.events), quarantined=quarantined)
+        self.health.quarantined += quarantined
+
+    def _after_rejection(self, part: Batch, outcome: Rejected, refused: list[Position]) -> list[Batch]:
         """Quarantine what was refused, or halve the batch if the sink cannot tell; return what is left, last first."""
         if len(part.events) > 1 and len(outcome.indexes) == len(part.events):
             return _split(part, len(part.events) // 2)
-        refused = set(outcome.indexes)
+        indexes = set(outcome.indexes)
         now = datetime.now(UTC)
         letters = [
             DeadLetter(now, part.producer.id, part.producer.service, position, outcome.reason, _text(payload))
             for index, (position, payload) in enumerate(part.events)
-            if index in refused
+            if index in indexes
         ]
         self._dead.add(letters)
-        kept = [event for index, event in enumerate(part.events) if index not in refused]
-        # The count moves now and the position later, with the rest; the letters know their positions.
-        log.cursor(self._sink.name).advance(part.start if kept else part.end, delivered=0, quarantined=len(letters))
-        self.health.quarantined += len(letters)
+        refused += [Position(letter.position) for letter in letters]
         self._report(f"{self._sink.name} refused {len(letters)} events, now dead letters: {outcome.reason}")
-        return [part._replace(events=kept)] if kept else []
+        # What is left may be nothing: the cursor still has to move.
+        return [part._replace(events=[event for index, event in enumerate(part.events) if index not in indexes])]
 
     def _note_success(self, events: int) -> None:
         if self.health.trouble:

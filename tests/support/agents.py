@@ -1,0 +1,50 @@
+"""Agents and applications as processes of their own, which end with their test."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from support import steady
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["agent_process", "drain_with_agent", "steady_producer"]
+
+
+@contextmanager
+def agent_process(environment: dict[str, str], dsn: str | None, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an agent for the length of a block; killed at its end if it still lives."""
+    command = [sys.executable, "-m", "clew.agent", *options]
+    told = environment if dsn is None else {**environment, "CLEW_DSN": dsn}
+    agent = subprocess.Popen(command, env=told, stderr=subprocess.DEVNULL)
+    try:
+        yield agent
+    finally:
+        agent.kill()
+        agent.wait()
+
+
+def drain_with_agent(environment: dict[str, str], dsn: str | None, timeout_s: float = 120.0) -> None:
+    """Run an agent until everything is shipped."""
+    with agent_process(environment, dsn, "--until-idle") as agent:
+        assert agent.wait(timeout_s) == 0
+
+
+@contextmanager
+def steady_producer(environment: dict[str, str], counters: Path, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """Run an application that emits at a steady pace for the length of a block, and ends in good order."""
+    command = [sys.executable, str(Path(steady.__file__)), str(counters), *options]
+    producer = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE)
+    try:
+        yield producer
+        assert producer.stdin is not None
+        producer.stdin.close()
+        assert producer.wait(60) == 0
+    finally:
+        producer.kill()
+        producer.wait()
