@@ -9,7 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks import bench_emit, bench_install
 from benchmarks.machine import ROOT
@@ -59,9 +59,9 @@ def _rounded(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}")
     if isinstance(value, dict):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: _rounded(inner) for key, inner in cast(dict[str, Any], value).items()}
     if isinstance(value, list):
-        return [_rounded(inner) for inner in value]
+        return [_rounded(inner) for inner in cast(list[Any], value)]
     return value
 
 

@@ -43,6 +43,7 @@ class Scenario(NamedTuple):
         seconds: Length of the run, by the clock; 0 to run by ``calls``.
         calls: Number of calls, where ``seconds`` is 0.
         busy_threads: CPU-bound threads beside the caller.
+        more_fields: Whether events carry ``workload.TEXT_FIELDS`` as well.
         peers: Who takes part; empty for all.
         has_latency: Whether the quantiles mean something.
         has_cpu: Whether the CPU time means something.
@@ -57,6 +58,7 @@ class Scenario(NamedTuple):
     seconds: float = 1.5
     calls: int = 0
     busy_threads: int = 0
+    more_fields: bool = False
     peers: tuple[str, ...] = ()
     has_latency: bool = True
     has_cpu: bool = True
@@ -92,6 +94,14 @@ SCENARIOS: Final = {
         "emit",
         seconds=0.0,
         calls=20_000,
+    ),
+    "text": Scenario(
+        "An event with a digest and a question",
+        "Bursts of 10 every 2 ms of the same event with two more fields. clew looks for secrets in what it writes.",
+        "emit",
+        more_fields=True,
+        peers=("clew", "stdlib", "structlog", "otel"),
+        has_cpu=False,
     ),
     "error": Scenario(
         "An event with a traceback of nine frames",
@@ -137,6 +147,8 @@ def measure(peer_name: str, scenario_name: str, scale: float, directory: Path) -
         ``calls``, ``seconds``, ``wanted`` and ``kept`` records, ``record_bytes``.
     """
     scenario, peer = SCENARIOS[scenario_name], open_peer(peer_name, directory)
+    if scenario.more_fields:
+        workload.FIELDS.update(workload.TEXT_FIELDS)
     call = _call(peer, scenario.what)
     for _ in range(WARM_UP_CALLS):
         call()

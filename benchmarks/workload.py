@@ -20,6 +20,7 @@ __all__ = [
     "SPANS_PER_REQUEST",
     "SPAN_ID",
     "START_FIELDS",
+    "TEXT_FIELDS",
     "TRACE_ID",
     "USER_ID",
     "VERSION",
@@ -51,6 +52,12 @@ END_FIELDS: Final[dict[str, Any]] = {
 }
 FIELDS: Final[dict[str, Any]] = {**START_FIELDS, **END_FIELDS}
 """Eight fields: with the ids, service, level and time about 485 bytes of JSON."""
+
+TEXT_FIELDS: Final[dict[str, Any]] = {
+    "chunker_config_hash": "9f2c1b7a44d0e5c3",
+    "query": "What does the second equation say if a = b, and where is it derived?",
+}
+"""What other events of a RAG system carry: a digest and a question."""
 
 EVENTS_PER_REQUEST: Final = 25
 SPANS_PER_REQUEST: Final = 8
