@@ -18,6 +18,7 @@ import pytest
 from msgspec import json
 
 from clew.catalog import EVENTS
+from support.chat_endpoint import ChatEndpoint, Reply, says
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,13 +244,63 @@ def test_a_document_that_cannot_be_read_is_told_before_anything_is_started(tmp_p
 
 
 def test_a_model_that_is_told_wrongly_is_an_error_in_a_line(tmp_path: Path) -> None:
-    """An address that is none ends the demo with a line that names the setting, and leaves nothing running."""
-    told = {**environment(tmp_path), "OPENAI_BASE_URL": "ftp://nowhere"}
+    """An address that is none ends the demo with a line that names the setting, before anything is started."""
+    told = {**environment(tmp_path / "data"), "OPENAI_BASE_URL": "ftp://nowhere"}
 
     ran = subprocess.run(
         [*CLEW, "demo", "--exit", "--port", "0"], env=told, capture_output=True, check=False, text=True
     )
 
-    assert ran.returncode in {1, 2}
+    assert ran.returncode == 2
+    assert ran.stderr.count("\n") == 1
     assert "OPENAI_BASE_URL" in ran.stderr
-    assert "Traceback" not in ran.stderr
+    assert not (tmp_path / "data").exists()
+
+
+@pytest.mark.slow
+def test_a_model_behind_an_endpoint_answers_and_every_attempt_is_accounted_for(tmp_path: Path) -> None:
+    """The endpoint refuses the first call; its answers are streamed, and the self-check counts both attempts."""
+    document = tmp_path / "harbour.md"
+    document.write_text(HARBOUR)
+    busy = Reply(429, body=b'{"error": {"message": "slow down"}}', headers={"retry-after": "0"})
+    usage = {"prompt_tokens": 300, "completion_tokens": 12}
+    with ChatEndpoint(busy, says("A berth costs ", "340 euros a night. [1]", usage=usage)) as endpoint:
+        model = {"OPENAI_BASE_URL": endpoint.base_url, "OPENAI_MODEL": "tiny", "CLEW_DEMO_PRICE": "1,2"}
+        ran = subprocess.run(
+            [*CLEW, "demo", str(document), "--exit", "--questions", "3", "--port", "0", "--json"],
+            env={**environment(tmp_path / "data"), **model},
+            capture_output=True,
+            check=False,
+            text=True,
+        )
+
+    assert ran.returncode == 0, ran.stderr
+    told = json.decode(ran.stdout)
+    attempts = [one["outcome"]["attempts"] for one in told["requests"] if one["kind"] == "question"]
+    assert told["works_with"]["model"] == "tiny"
+    assert sorted(attempts) == [0, 1, 2]  # one of them out of the cache
+    assert len(endpoint.requests) == 3
+
+
+@pytest.mark.slow
+def test_an_interrupt_in_the_middle_of_work_leaves_nothing_running(tmp_path: Path) -> None:
+    """Ctrl-C reaches the whole group, as in a terminal: no traceback, and service and database are gone."""
+    process = subprocess.Popen(
+        [*CLEW, "demo", "--port", "0"],
+        env=environment(tmp_path / "data"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    shown = b""
+    while b"\xe2\x9c\x93" not in shown:  # the first document is in
+        shown += process.stdout.readline()
+    pid = int(shown.partition(b"(pid ")[2].partition(b")")[0])
+    os.killpg(process.pid, signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+
+    assert process.returncode == 130
+    assert b"Traceback" not in said
+    assert not is_there(pid)
+    assert not (tmp_path / "data" / "postgres" / "postmaster.pid").exists()

@@ -7,6 +7,7 @@ ask over HTTP; then what came of it: two requests as trees, and whether every ev
 from __future__ import annotations
 
 import logging
+import os
 import random
 import shlex
 import signal
@@ -33,6 +34,7 @@ from clew.demo.driver import Driver, Exchange
 from clew.demo.questions import plan
 from clew.demo.selfcheck import Report, check, kind_of
 from clew.demo.service import Service
+from clew.demo.settings import endpoint_from
 from clew.errors import ClewError
 from clew.server.run import listen
 from clew.store.traces import fetch_trace
@@ -100,6 +102,7 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
     """
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it finds wrong with a PDF reaches us as exceptions
     documents = collect(paths) if paths else default_documents()
+    endpoint_from(os.environ)  # a model that cannot be meant is said before anything is started
     settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
     if port is None and settings.port == DEFAULT_PORT:
         settings = _with_free_port(settings)
