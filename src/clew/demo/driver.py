@@ -8,7 +8,7 @@ from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import httpx
-from msgspec import Struct, json
+from msgspec import DecodeError, Struct, json
 
 from clew.demo.answer import Outcome
 from clew.demo.questions import USERS
@@ -134,6 +134,8 @@ class Driver:
             send()
         except httpx.HTTPError as error:
             exchange.error = f"the service did not answer: {error or type(error).__name__}"
+        except DecodeError:
+            exchange.error = "the service's answer is malformed"
         exchange.duration_ms = round((time.perf_counter() - begin) * 1000, 1)
         self.exchanges.append(exchange)
         self._report(exchange)
