@@ -1,0 +1,266 @@
+"""Write the pages of ``docs/reference`` that say what the code already says.
+
+``make fix-docs`` runs this; ``tests/docs/test_generated_pages.py`` fails when a page is stale. A page is
+what its function here returns, and never edited by hand.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import NODEFAULT, structs
+
+from clew import config
+from clew.agent.health import AgentHealth, SinkHealth, SinkLag, render
+from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS, METRICS, STAGES
+from clew.cli.commands import root
+from clew.config import Settings
+from clew.record import Event
+from clew.server.app import create_app
+from clew.server.health import RequestCounts
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["PAGES", "main"]
+
+REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
+NOTE: Final = "<!-- Written by `make fix-docs` from {source}; do not edit. -->\n"
+
+_EVENTS_ARE = """What a RAG system has to say, in the words of the catalogue. A message that is not declared here is \
+a log like any other; it has the stage of the span around it.
+"""
+_FIELD_RULE = """A field means the same in every event. It goes to the event's `metrics` when it is a measurement \
+whose sum or distribution over many events means something by itself: durations, costs, tokens, scores. A field that \
+describes this one event goes to its `context`, also when it is a number, such as a chunk count, a file size or a rank.
+
+An attribute in brackets has another unit than the field: durations are seconds in OpenTelemetry. What has no place \
+of its own in LangSmith is metadata of the run.
+"""
+_FIELD_HEAD = ("field", "type", "unit", "in", "what", "OpenTelemetry", "LangSmith")
+_JSON_RULE = """One line of JSON, in UTF-8. `trace_id`, `span_id` and `user_id` are `null` when there is none; other keys \
+are absent when there is nothing to say. Whoever reads an event from the store also finds its `event_id`, which derives \
+from the producer and the position in its log.
+"""
+_DECLARED = """What the events of the [catalogue](events.md) add up to, as the catalogue declares it for sinks. No sink of \
+this version exports it yet.
+"""
+_SETTINGS_COME_FROM = """Where a setting comes from, first hit wins: an argument of `clew.configure` or of a command, the \
+environment, `clew.toml` (in the working directory, or where `CLEW_CONFIG` points), the default. In the environment a \
+list is separated by commas, and a table has one `key=value` a line.
+"""
+_EXIT_CODES = """Every command exits with 0 when it has done what was asked, 1 when it failed or found nothing, 2 when it \
+was asked in a way that cannot be meant, and 130 when it was interrupted. A fault is one line on stderr.
+"""
+_API_IS = """Answered by `clew up` and `clew server`, at `127.0.0.1:4319` unless told otherwise. `/docs` shows this page, \
+and `/openapi.json` is for tools. When a `token` is configured, every request below `/api` carries \
+`Authorization: Bearer <token>`; without one the server listens on loopback only.
+"""
+
+
+def main() -> int:
+    """Write every page that differs from what the code says, and name it."""
+    for name, page in PAGES.items():
+        path = REFERENCE / name
+        text = page()
+        if not path.exists() or path.read_text("utf-8") != text:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, "utf-8")
+            print(f"wrote {path.relative_to(REFERENCE.parents[1])}")
+    return 0
+
+
+def events() -> str:
+    """Write the page of events, from the catalogue and the record."""
+    by_stage = [(stage, [event for event in EVENTS.values() if event.stage == stage]) for stage in STAGES[:-1]]
+    parts = [
+        "# Events\n",
+        NOTE.format(source="`clew/catalog.py` and `clew/record.py`"),
+        _EVENTS_ARE,
+    ]
+    for stage, declared in by_stage:
+        parts.append(f"## {stage.capitalize()}\n")
+        for event in declared:
+            parts.append(f"### {event.message}\n\n{event.description}\n")
+            facts = [("level", event.level), ("LangSmith run type", f"`{event.run_type}`")]
+            for kind, names in (
+                ("context", [name for name in event.fields if name not in METRIC_FIELDS]),
+                ("metrics", [name for name in event.fields if name in METRIC_FIELDS]),
+                ("feeds", event.metrics),
+            ):
+                if names:
+                    facts.append((kind, ", ".join(f"`{name}`" for name in names)))
+            parts.append(_table(("", ""), facts))
+    parts += ["## Fields\n", _FIELD_RULE, _table(_FIELD_HEAD, _field_rows()), "## The JSON of an event\n", _JSON_RULE]
+    told = _attributes(Event)
+    order = Event.__struct_fields__
+    parts.append(_table(("key", "what"), [(f"`{key}`", told[key]) for key in order]))
+    return "\n".join(parts)
+
+
+def _field_rows() -> Iterator[tuple[str, ...]]:
+    for field in FIELDS.values():
+        attribute = f"`{field.attribute}`" if field.attribute_scale == 1 else f"(`{field.attribute}`)"
+        place = "metrics" if field.is_metric else "context"
+        langsmith = f"`{field.langsmith}`" if field.langsmith else ""
+        yield f"`{field.name}`", field.type, field.unit, place, field.description, attribute, langsmith
+
+
+def metrics() -> str:
+    """Write the page of metrics, from what the agent and the server answer and from the catalogue."""
+    sink = (SinkHealth("postgres"), SinkLag())
+    health = AgentHealth(0.0, 0, 0, 0, [sink], {"postgres": {"delivered": 0}}, {"spool_full": 0})
+    counts = RequestCounts()
+    counts.add("/api/logs", 200, 0.001)
+    declared = [
+        (f"`{metric.name}`", metric.type, ", ".join(f"`{label}`" for label in metric.labels), metric.description)
+        for metric in METRICS.values()
+    ]
+    head = ("metric", "type", "labels", "what")
+    return "\n".join([
+        "# Metrics\n",
+        NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py` and `clew/catalog.py`"),
+        "## Of the agent\n",
+        "At `/metrics` of `clew up`, and of `clew agent --metrics-port`.\n",
+        _table(head, _exposed(render(health))),
+        "## Of the server\n",
+        "At `/metrics` of `clew up` and of `clew server`.\n",
+        _table(head, _exposed(counts.render())),
+        "## Of your system\n",
+        _DECLARED,
+        _table(head, declared),
+    ])  # fmt: skip
+
+
+def _exposed(text: str) -> Iterator[tuple[str, str, str, str]]:
+    """Give name, type, labels and help of every metric in Prometheus' text format."""
+    helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
+    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
+        sample = re.search(rf"^{name}(?:_bucket)?{{(.*?)}} ", text, re.MULTILINE)
+        labels = [label for label in re.findall(r"(\w+)=", sample[1]) if label != "le"] if sample else []
+        yield f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), helps[name]
+
+
+def settings() -> str:
+    """Write the page of settings, from the class that holds them."""
+    told = _attributes(Settings)
+    rows = [
+        (f"`{field.name}`", f"`{config.PREFIX}{field.name.upper()}`", _default(field), told[field.name])
+        for field in structs.fields(Settings)
+    ]
+    return "\n".join([
+        "# Settings\n",
+        NOTE.format(source="`clew/config.py`"),
+        _SETTINGS_COME_FROM,
+        _table(("setting", "environment", "default", "what"), rows),
+        "`CLEW_DEBUG=1` lets the command line show where a fault in clew itself happened.\n",
+    ])  # fmt: skip
+
+
+_DERIVED_DEFAULTS = {
+    "service": "the program's name",
+    "data_dir": "`$XDG_DATA_HOME/clew`, else `~/.local/share/clew`; on macOS `~/Library/Application Support/clew`",
+    "spool_dir": "`<data_dir>/spool`",
+}
+
+
+def _default(field: structs.FieldInfo) -> str:
+    if field.name in _DERIVED_DEFAULTS:
+        return _DERIVED_DEFAULTS[field.name]
+    value = field.default if field.default is not NODEFAULT else field.default_factory()  # type: ignore[operator]
+    if value is None or value in ((), {}):
+        return "none"
+    if isinstance(value, int) and value >= 1024 and field.name.endswith("_bytes"):
+        unit, size = ("MiB", 1024 * 1024) if value >= 1024 * 1024 else ("KiB", 1024)
+        return f"{value // size} {unit}"
+    return f"`{','.join(value) if isinstance(value, tuple) else str(value).lower() if value is True else value}`"
+
+
+def cli() -> str:
+    """Write the page of commands, from the commands themselves."""
+    parts = [
+        "# Commands\n",
+        NOTE.format(source="the commands in `clew/cli`"),
+        _EXIT_CODES,
+    ]
+    for name, command in _commands():
+        text, _, example = (command.help or "").partition("Example:")
+        parts.append(f"## clew {name}\n\n{' '.join(text.split())}\n")
+        if example:
+            parts.append(f"```console\n$ {example.strip()}\n```\n")
+        rows = [(_parameter(entry), entry.help or "", _shown_default(entry)) for entry in command.params]
+        if rows:
+            parts.append(_table(("option", "what", "default"), rows))
+    return "\n".join(parts)
+
+
+def _commands() -> Iterator[tuple[str, Any]]:
+    group = root()
+    for name in group.list_commands(None):
+        command = group.get_command(None, name)
+        if hasattr(command, "commands"):
+            yield from ((f"{name} {below}", one) for below, one in command.commands.items())
+        else:
+            yield name, command
+
+
+def _parameter(entry: Any) -> str:
+    if entry.param_type_name == "argument":
+        return f"`{entry.metavar or entry.name.upper()}`" + ("" if entry.required else " …")
+    return f"`{', '.join(entry.opts)}`"
+
+
+def _shown_default(entry: Any) -> str:
+    return "" if entry.default in (None, False) else f"`{entry.default}`"
+
+
+def http() -> str:
+    """Write the page of the HTTP API, from its OpenAPI document."""
+    with tempfile.TemporaryDirectory() as home:
+        document = create_app(config.load(data_dir=home)).openapi()
+    parts = [
+        "# HTTP API\n",
+        NOTE.format(source="the OpenAPI document of `clew/server`"),
+        _API_IS,
+    ]
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            parts.append(f"## {method.upper()} {path}\n\n{operation.get('summary', '')}.\n")
+            if description := operation.get("description"):
+                parts.append(f"{' '.join(description.split())}\n")
+            rows = [
+                (f"`{entry['name']}`", entry["in"], entry.get("description", ""))
+                for entry in operation.get("parameters", [])
+            ]
+            if rows:
+                parts.append(_table(("parameter", "in", "what"), rows))
+    return "\n".join(parts)
+
+
+def _attributes(documented: type) -> dict[str, str]:
+    """Read the section ``Attributes`` of a class's docstring: text by name."""
+    section = (documented.__doc__ or "").partition("Attributes:")[2]
+    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()).replace("``", "`") for name, text in entries}
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    lines = [head, tuple("---" for _ in head), *rows]
+    return "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in line) + " |" for line in lines) + "\n"
+
+
+PAGES: Final[dict[str, Callable[[], str]]] = {
+    "cli.md": cli,
+    "events.md": events,
+    "http.md": http,
+    "metrics.md": metrics,
+    "settings.md": settings,
+}
+"""The generated pages: file name, and what writes it."""
+
+if __name__ == "__main__":
+    sys.exit(main())
