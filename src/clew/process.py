@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from msgspec import UNSET
@@ -276,6 +277,7 @@ def _open_writer(resolved: Settings) -> None:
         bounds=bounds,
         flush_interval_s=resolved.flush_interval_s,
         describe_losses=_describe_losses,
+        report=partial(_say, about="disk"),
         heartbeat=_watch_shipping if resolved.agent == "auto" else None,
     )
     _process.writer, _process.append = writer, writer.append

@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, Raw, Struct, UnsetType, json
-from msgspec.structs import asdict
+from msgspec.structs import asdict, astuple
 
 from clew.catalog import METRIC_FIELDS, STAGE_OF
 from clew.context import Context
@@ -80,7 +80,7 @@ MAX_NAME_CHARS = 200
 FLAGS_BYTES = 32  # what the flag "truncated" adds to an event at most
 
 
-class Event(Struct, frozen=True):
+class Event(Struct, frozen=True, gc=False):
     """One event in the public format; absent keys are ``UNSET``.
 
     Attributes:
@@ -154,7 +154,7 @@ class Limits(NamedTuple):
     capture_max_bytes: int = 32 * 1024
 
 
-class Head(NamedTuple):
+class Head(Struct, frozen=True, gc=False):
     """The part of an event that is not fields.
 
     Attributes:
@@ -352,26 +352,25 @@ def _build(
     error: dict[str, Any] | UnsetType,
     sanitized: list[str] | UnsetType,
 ) -> Event:
-    timestamp, kind, level, message, logger, run_type, status = head
     service, environment, version = origin
     return Event(
-        timestamp,
-        kind,
-        level,
-        message,
+        head.timestamp,
+        head.kind,
+        head.level,
+        head.message,
         context.trace_id,
         context.span_id,
         context.user_id,
-        UNSET if context.parent_span_id is None or kind == "log" else context.parent_span_id,
+        UNSET if context.parent_span_id is None or head.kind == "log" else context.parent_span_id,
         UNSET if context.request_id is None else context.request_id,
         UNSET if context.session_id is None else context.session_id,
         service,
         environment,
         version,
-        STAGE_OF.get(message) or context.stage or "other",
-        logger,
-        run_type,
-        status,
+        STAGE_OF.get(head.message) or context.stage or "other",
+        head.logger,
+        head.run_type,
+        head.status,
         fields,
         metrics,
         error,
@@ -420,7 +419,7 @@ def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: 
         return safe if type(safe) is str else str(safe)
 
     return (
-        Head(head.timestamp, *map(text, head[1:])),
+        Head(head.timestamp, *map(text, astuple(head)[1:])),
         Context(**{name: value if value is None else text(value) for name, value in asdict(context).items()}),
         Origin(*map(text, origin)),
     )

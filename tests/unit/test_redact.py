@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from clew.errors import ConfigError
-from clew.redact import MEMO_KEYS, Redactor
+from clew.redact import _RULES, MEMO_KEYS, Redactor
 
 
 @pytest.mark.parametrize(
@@ -100,6 +100,14 @@ def test_ordinary_texts_are_left_alone(text: str) -> None:
     """Ids, hashes, times, code and numbers that fail their check digit are no secrets."""
     assert not Redactor().may_hold_secret(text.encode())
     assert Redactor().clean_text(text) == text
+
+
+def test_every_rule_is_tried_on_what_it_finds() -> None:
+    """A rule whose hints do not stand in its own secret would be passed over without a word."""
+    for rule in _RULES:
+        if rule.hints:
+            assert any(hint in SECRETS[rule.kind].casefold() for hint in rule.hints), rule.kind
+    assert [rule.kind for rule in _RULES if not rule.hints] == ["card"]
 
 
 def test_the_corpus_is_found_whole_and_nothing_else() -> None:

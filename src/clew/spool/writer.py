@@ -72,6 +72,7 @@ PREPARE_AT = 0.25  # share of the current segment that is used when the next one
 POPULATE_AHEAD_BYTES = 1024 * 1024
 REFUSAL_HOLDS_S = 1.0
 BEAT_S = 1.0
+LEAVE_PAUSE_S = 5.0
 LOWEST_PRIORITY = 3
 POPULATE_PAUSE_S = 0.0005  # between steps, so that the application's threads get the interpreter
 
@@ -157,6 +158,7 @@ class Writer:
         bounds: What the spool may take; None for no bound (tests).
         flush_interval_s: How often what was stored is brought to the disk itself, in seconds.
         describe_losses: Makes the event that tells of losses, given by reason; must not raise.
+        report: Called with one line for people when the disk refuses; must not raise.
         heartbeat: Called about once a second from the flusher; must not raise.
 
     Attributes:
@@ -190,6 +192,7 @@ class Writer:
         flush_interval_s: float = 0.1,
         describe_losses: Callable[[dict[str, int]], bytes | None] | None = None,
         heartbeat: Callable[[], None] | None = None,
+        report: Callable[[str], None] | None = None,
     ) -> None:
         if not MIN_SEGMENT_BYTES <= segment_bytes <= MAX_SEGMENT_BYTES:
             message = f"segment_bytes is {segment_bytes}, not between {MIN_SEGMENT_BYTES} and {MAX_SEGMENT_BYTES}"
@@ -207,6 +210,9 @@ class Writer:
         self._reported: dict[str, int] = {}
         self._lowest_priority = LOWEST_PRIORITY
         self._beat_due = 0.0
+        self._report = report
+        self._unsynced: set[int] = set()
+        self._leave_due = 0.0
         self._segment = self._first = self._new_segment()
         self._is_open = True
         own_producers.add(self.producer)
@@ -353,16 +359,42 @@ class Writer:
         """
         current = self._segment
         while self._first is not current:
-            self._first.sync()
+            self._sync(self._first)
             retired, self._first = self._first, self._first.next or current
             retired.close()
-        current.sync()
+        self._sync(current)
         if make_ready:
             self._make_ready(current)
         now = time.monotonic()
         if now >= self._beat_due:
             self._beat_due = now + BEAT_S
             self._beat()
+
+    def _sync(self, segment: Segment) -> None:
+        """Bring *segment* to the disk itself; once the disk has refused, leave it for a new one.
+
+        A second attempt on the same file would be worse than none: the kernel may have dropped the pages
+        that it could not write, and report success.
+
+        Raises:
+            OSError: The disk refused. What was stored is safe from the death of the process, not of the machine.
+
+        Source:
+            PostgreSQL's fsync finding of 2018, https://wiki.postgresql.org/wiki/Fsync_Errors.
+        """
+        if segment.number in self._unsynced:
+            return
+        try:
+            segment.sync()
+        except OSError as error:
+            now = time.monotonic()
+            if now >= self._leave_due:  # a disk that refuses everything must not eat segment after segment
+                self._leave_due = now + LEAVE_PAUSE_S
+                self._unsynced.add(segment.number)
+                segment.seal()
+            if self._report is not None:
+                self._report(f"the disk does not take the spool in {self.directory} ({error.strerror or error})")
+            raise
 
     def _beat(self) -> None:
         """Do what is done once a second."""

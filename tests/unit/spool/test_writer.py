@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import threading
@@ -221,3 +222,30 @@ def test_a_thread_that_makes_a_segment_while_the_log_is_closed_finds_it_closed(
         writer.prepare(full)
     assert full.next is None
     assert segment_numbers(writer.directory) == []
+
+
+def test_a_disk_that_refuses_a_flush_is_told_and_its_segment_left(
+    open_writer: Callable[..., Writer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed fdatasync events go on in a new segment, the old one is never synced again, none is lost."""
+    told: list[str] = []
+    writer = open_writer(flush_interval_s=0.01, report=told.append)
+    writer.append(b"before")
+    assert writer.flush(5.0)
+    refused: list[int] = []
+
+    def refuse(fd: int) -> None:
+        refused.append(fd)
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", refuse)
+        writer.append(b"during")
+        assert not writer.flush(5.0)
+    writer.append(b"after")
+
+    assert writer.flush(5.0)
+    assert payloads(writer.directory) == [b"before", b"during", b"after"]
+    assert len(segment_numbers(writer.directory)) >= 2
+    assert refused
+    assert "does not take the spool" in told[0]
