@@ -103,6 +103,8 @@ def _emit_budgets(results: Results) -> list[Budget]:
         Budget("create JSON and enqueue, durable: p50", "< 110 µs", "≤ 4 µs", _us(of("paced", "p50_us"))),
         Budget("the same: p99", "< 110 µs", "≤ 30 µs", _us(of("paced", "p99_us"))),
         Budget("beside two CPU-bound threads: p99", "–", "≤ 80 µs", _us(of("busy", "p99_us"))),
+        Budget("while the disk answers no flush and no agent runs: p50", "–", "≤ 4 µs", _us(of("stuck", "p50_us"))),
+        Budget("the same: p99", "–", "≤ 30 µs", _us(of("stuck", "p99_us"))),
         Budget(
             "a request, 25 events and 8 spans: CPU",
             "< 0.5 ms",

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import threading
 import time
@@ -47,6 +48,7 @@ class Scenario(NamedTuple):
         peers: Who takes part; empty for all.
         has_latency: Whether the quantiles mean something.
         has_cpu: Whether the CPU time means something.
+        is_flush_stuck: The disk answers no flush while the calls are made.
         is_lag: It is the lag of an event loop that is measured, not the call.
     """
 
@@ -62,6 +64,7 @@ class Scenario(NamedTuple):
     peers: tuple[str, ...] = ()
     has_latency: bool = True
     has_cpu: bool = True
+    is_flush_stuck: bool = False
     is_lag: bool = False
 
 
@@ -78,6 +81,15 @@ SCENARIOS: Final = {
         "emit",
         seconds=2.5,
         busy_threads=2,
+        has_cpu=False,
+    ),
+    "stuck": Scenario(
+        "An event while the disk answers no flush and no agent runs",
+        "The same bursts while every call of fdatasync hangs: the call is replaced by one that waits, outside of the "
+        "interpreter lock as the real one does. No agent runs in any scenario of this page.",
+        "emit",
+        peers=("clew", "nothing"),
+        is_flush_stuck=True,
         has_cpu=False,
     ),
     "steady": Scenario(
@@ -154,6 +166,8 @@ def measure(peer_name: str, scenario_name: str, scale: float, directory: Path) -
         call()
     peer.flush()
     stop = _start_busy_threads(scenario.busy_threads)
+    if scenario.is_flush_stuck:
+        _hang_flushes(until=stop)
     began, cpu_began = time.perf_counter(), time.process_time()
     if scenario.is_lag:
         waits, calls = asyncio.run(_lag_of_loop(call, scenario.seconds * scale))
@@ -237,6 +251,17 @@ async def _lag_of_loop(call: Callable[[], None], seconds: float) -> tuple[array[
         await asyncio.sleep(0.001)
         lags.append(now() - began - 1_000_000)
     return lags, await emitting
+
+
+def _hang_flushes(until: threading.Event) -> None:
+    """Let every flush of this process wait for *until*."""
+    answer = os.fdatasync
+
+    def wait_and_answer(fd: int) -> None:
+        until.wait()
+        answer(fd)
+
+    os.fdatasync = wait_and_answer
 
 
 def _start_busy_threads(number: int) -> threading.Event:
