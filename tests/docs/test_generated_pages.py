@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from tools.fix_docs import PAGES, REFERENCE
 
 
