@@ -1,33 +1,24 @@
-"""Spans: ``span()`` for a block, ``@traceable`` for a function.
-
-A span is written twice: a small ``span_start`` when it opens and the whole ``span`` when it
-ends, so that a process that dies in between has still told what it was doing. Inputs are
-encoded when the span opens, since the function may change them.
+"""``@traceable``: every call of a function as a span.
 
 Four kinds of functions, one wrapper each. A generator's span opens at its first item and ends
 at its last; its body runs in the span wherever it is consumed, and the consumer never does.
 One that is abandoned, closed or cancelled is recorded as cancelled, not as failed.
 
-Before: the application. After: ``record`` (with ``context``) and ``process``.
+Before: the application. After: ``spans``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from functools import partial, wraps
-from types import AsyncGeneratorType, GeneratorType, TracebackType
-from typing import TYPE_CHECKING, Any, Final, ParamSpec, Self, TypeVar, cast, overload
+from types import AsyncGeneratorType, GeneratorType
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from weakref import finalize
 
-from msgspec import UNSET
-
-from clew import clock, ids, process
-from clew.context import Context, activate, current, restore
-from clew.errors import ConfigError
-from clew.record import Head, encode_value
+from clew.context import Context, current
+from clew.spans import Span, is_capturing, span, with_labels
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable, Generator, Sequence
+    from collections.abc import AsyncGenerator, Callable, Generator, Mapping, Sequence
 
     Process = Callable[[Any], Any]
 
@@ -36,209 +27,7 @@ __all__ = ["Span", "span", "traceable"]
 P = ParamSpec("P")
 R = TypeVar("R")
 
-STAGE_OF_RUN_TYPE: Final = {"retriever": "retrieval", "llm": "generation", "prompt": "generation"}
-"""The stage that a run type implies when none is told; other types inherit their parent's."""
-
 MAX_KEPT_ITEMS = 10_000  # items of a generator to keep for its outputs
-SMALL_INPUTS_BYTES = 1024  # inputs up to this size ride on span_start too
-
-
-class Span:
-    """One piece of work that takes time; use ``span()`` or ``@traceable`` to make one.
-
-    Args:
-        name: What is being done; the event's ``message``.
-        run_type: Its kind, in LangSmith's words: chain, llm, retriever, embedding, tool, prompt, parser.
-        stage: Its stage; by default what the run type implies, else its parent's.
-        inputs: What it works on.
-        fields: What else to tell about it.
-
-    Attributes:
-        trace_id: Its trace, a UUID.
-        span_id: Its own id, a UUID.
-        status: ``"ok"``, ``"error"`` or ``"cancelled"``, once it has ended.
-    """
-
-    __slots__ = (
-        "_context",
-        "_error",
-        "_fields",
-        "_has_inputs",
-        "_name",
-        "_outer",
-        "_run_type",
-        "_stage",
-        "_started_at",
-        "_started_ns",
-        "status",
-    )
-
-    def __init__(
-        self,
-        name: str,
-        *,
-        run_type: str = "chain",
-        stage: str | None = None,
-        inputs: Any = None,
-        fields: dict[str, Any] | None = None,
-    ) -> None:
-        self._name = name
-        self._run_type = run_type
-        self._stage = stage or STAGE_OF_RUN_TYPE.get(run_type)
-        self._fields: dict[str, Any] = {}
-        self._has_inputs = inputs is not None
-        self._error: BaseException | None = None
-        self._outer: Context | None = None
-        self._context: Context | None = None
-        self.status = "running"
-        if fields:
-            self.set(**fields)
-        if self._has_inputs:
-            self._set_value("inputs", inputs)
-
-    @property
-    def trace_id(self) -> str | None:
-        """Its trace, a UUID; None before it has opened."""
-        return self._context and self._context.trace_id
-
-    @property
-    def span_id(self) -> str | None:
-        """Its own id, a UUID; None before it has opened."""
-        return self._context and self._context.span_id
-
-    @property
-    def context(self) -> Context | None:
-        """The ids in force inside it; None before it has opened."""
-        return self._context
-
-    def set(self, **fields: Any) -> None:
-        """Tell more about the span; as with a log, names of metrics become metrics."""
-        for name, value in fields.items():
-            # Numbers and texts cannot change until the span ends; everything else is taken as it is now.
-            self._fields[name] = value if type(value) in _IMMUTABLE else encode_value(value, process.limits())
-
-    def set_outputs(self, outputs: Any) -> None:
-        """Tell what came out."""
-        self._set_value("outputs", outputs)
-
-    def rename(self, name: str) -> None:
-        """Give it a better name, for what is known only while it runs; its end carries it."""
-        self._name = name
-
-    def fail(self, error: BaseException) -> None:
-        """Mark the span as failed with *error*, which the caller has dealt with."""
-        self._error = error
-
-    def mark_first_item(self) -> None:
-        """Note how long the first item of a stream took; of an llm span it is the first token."""
-        if self._run_type == "llm" and "time_to_first_token_ms" not in self._fields:
-            self._fields["time_to_first_token_ms"] = self._elapsed_ms()
-
-    def begin(self, parent: Context | None = None) -> None:
-        """Open the span below *parent* (default: the ids in force) and put it in force."""
-        above = current() if parent is None else parent
-        self._started_at = clock.now()
-        self._started_ns = clock.monotonic_ns()
-        span_id = ids.mint(int(self._started_at.timestamp() * 1e9))
-        self._context = Context(
-            trace_id=above.trace_id or span_id,
-            span_id=span_id,
-            user_id=above.user_id,
-            request_id=above.request_id,
-            session_id=above.session_id,
-            stage=self._stage or above.stage,
-            parent_span_id=above.span_id,
-        )
-        self._outer = activate(self._context)
-        fields = dict(self._fields)
-        if self._has_inputs and len(cast("bytes", fields["inputs"])) > SMALL_INPUTS_BYTES:
-            del fields["inputs"]
-        self._emit("span_start", "INFO", fields, None)
-
-    def end(self, error: BaseException | None = None) -> None:
-        """Close the span: failed if *error* is given or ``fail`` was called, else ok. Once only."""
-        if self.status != "running" or self._context is None or self._outer is None:
-            return
-        error = self._error if error is None else error
-        self.status = _status_of(error)
-        restore(self._context, self._outer)
-        self._fields["duration_ms"] = self._elapsed_ms()
-        failure = error if self.status == "error" else None
-        self._emit("span", "INFO" if failure is None else "ERROR", self._fields, failure)
-
-    def suspend(self) -> Context:
-        """Take the span out of force between two items of a generator; return what was in force inside."""
-        inside = current()
-        if self._outer is not None:
-            activate(self._outer)
-        return inside
-
-    def resume(self, inside: Context) -> None:
-        """Put what ``suspend`` returned in force again, wherever the generator is continued."""
-        self._outer = activate(inside)
-
-    def _elapsed_ms(self) -> float:
-        return round((clock.monotonic_ns() - self._started_ns) / 1e6, 3)
-
-    def _emit(self, kind: str, level: str, fields: dict[str, Any], error: BaseException | None) -> None:
-        assert self._context is not None
-        head = Head(self._started_at, kind, level, self._name, UNSET, self._run_type, self.status)
-        process.emit(head, fields, error, self._context)
-
-    def _set_value(self, name: str, value: Any) -> None:
-        if _is_capturing():
-            self._fields[name] = encode_value(value, process.limits())
-        elif name == "inputs":
-            self._has_inputs = False
-
-    def __enter__(self) -> Self:
-        self.begin()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end(error)
-
-    async def __aenter__(self) -> Self:
-        self.begin()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.end(error)
-
-
-_IMMUTABLE: Final = frozenset({str, int, float, bool, type(None)})
-
-
-def span(
-    name: str,
-    *,
-    run_type: str = "chain",
-    stage: str | None = None,
-    inputs: Any = None,
-    tags: Sequence[str] | None = None,
-    metadata: Mapping[str, Any] | None = None,
-    **fields: Any,
-) -> Span:
-    """Make a span for a block of code, to be used with ``with`` or ``async with``.
-
-    Args:
-        name: What is being done.
-        run_type: Its kind, in LangSmith's words.
-        stage: ``"ingestion"``, ``"retrieval"``, ``"generation"``, ``"evaluation"`` or ``"other"``.
-        inputs: What it works on.
-        tags: Words to find it by.
-        metadata: What else belongs to it.
-        fields: What to tell about it; more with ``Span.set`` while it runs.
-
-    Example:
-        >>> with span("rerank", stage="retrieval", top_k=5) as rerank:
-        ...     rerank.set(kept=3)
-    """
-    return Span(name, run_type=run_type, stage=stage, inputs=inputs, fields=_with_labels(fields, tags, metadata))
 
 
 @overload
@@ -308,7 +97,7 @@ class _Plan:
         self.process_inputs: Process | None = options.get("process_inputs")
         self.process_outputs: Process | None = options.get("process_outputs")
         self.reduce_fn: Callable[[list[Any]], Any] | None = options.get("reduce_fn")
-        self._labels = _with_labels({}, options.get("tags"), options.get("metadata"))
+        self._labels = with_labels({}, options.get("tags"), options.get("metadata"))
         self._signature = _Signature(function)
 
     def open(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Span:
@@ -318,9 +107,9 @@ class _Plan:
         if isinstance(extra, dict):
             told = cast("dict[str, Any]", extra)
             name = str(told.get("name") or name)
-            fields = _with_labels(dict(fields), told.get("tags"), told.get("metadata"))
+            fields = with_labels(dict(fields), told.get("tags"), told.get("metadata"))
         inputs = None
-        if _is_capturing():
+        if is_capturing():
             inputs = _processed(self.process_inputs, self._signature.bind(args, kwargs))
         return Span(name, run_type=self.run_type, stage=self.stage, inputs=inputs, fields=fields)
 
@@ -549,7 +338,7 @@ class _Items:
         self._count += 1
         if self._count == 1:
             span.mark_first_item()
-        if self._count <= MAX_KEPT_ITEMS and _is_capturing():
+        if self._count <= MAX_KEPT_ITEMS and is_capturing():
             self.kept.append(item)
 
 
@@ -564,31 +353,6 @@ def _open_for_items(span: Span, parent: Context | None) -> Context:
 
 def _is_partial(function: Any) -> bool:
     return isinstance(function, partial)
-
-
-def _is_capturing() -> bool:
-    """Whether inputs and outputs are to be recorded; not with settings that are wrong, as ``emit`` reports."""
-    try:
-        return process.settings().capture
-    except ConfigError:
-        return False
-
-
-def _status_of(error: BaseException | None) -> str:
-    if error is None:
-        return "ok"
-    # asyncio.CancelledError, GeneratorExit, KeyboardInterrupt and SystemExit are not Exceptions:
-    # somebody asked the work to stop, it did not fail.
-    return "error" if isinstance(error, Exception) else "cancelled"
-
-
-def _with_labels(fields: dict[str, Any], tags: Any, metadata: Any) -> dict[str, Any]:
-    """Add what is well-formed of *tags* and *metadata*: a caller's slip is no reason to fail its call."""
-    if tags and isinstance(tags, (list, tuple, set, frozenset)):
-        fields["tags"] = [*fields.get("tags", []), *cast("Sequence[str]", tags)]
-    if metadata and isinstance(metadata, Mapping):
-        fields["metadata"] = {**fields.get("metadata", {}), **cast("Mapping[str, Any]", metadata)}
-    return fields
 
 
 def _processed(function: Callable[[Any], Any] | None, value: Any) -> Any:
