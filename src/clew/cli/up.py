@@ -36,7 +36,7 @@ def up(
     if demo:
         from clew.cli.demo import demo as run_demo
 
-        run_demo(data=data)
+        run_demo(data=data, dsn=dsn, host=host, port=port, as_json=as_json)
         return
     settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
     stopped = threading.Event()
