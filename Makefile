@@ -28,7 +28,7 @@ lint: $(VENV)/dev.stamp ## Check style, types and who imports whom
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/pyright
-	$(BIN)/codespell src docs tests README.md CONTRIBUTING.md
+	$(BIN)/codespell src docs tests tools examples benchmarks Makefile *.md
 
 fmt: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff check --fix .
@@ -41,7 +41,8 @@ bench: $(VENV)/dev.stamp ## Measure, side by side with peers
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/dev.stamp ## Build the documentation into site/
-	$(BIN)/mkdocs build --strict
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	@echo site/index.html
 
 fix-docs: $(VENV)/dev.stamp ## Write the generated pages of the documentation anew
 	$(BIN)/python tools/fix_docs.py
