@@ -6,14 +6,16 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from support import steady
+from msgspec import json
+
+from support import filler, steady
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["agent_process", "drain_with_agent", "steady_producer"]
+__all__ = ["Filler", "agent_process", "drain_with_agent", "filling_producer", "steady_producer"]
 
 
 @contextmanager
@@ -48,3 +50,33 @@ def steady_producer(environment: dict[str, str], counters: Path, *options: str) 
     finally:
         producer.kill()
         producer.wait()
+
+
+class Filler:
+    """An application that does one step after the other (see ``filler``)."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+
+    def ask(self, step: str) -> Any:
+        """Have it do a step; return its answer."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(step, file=self.process.stdin, flush=True)
+        return json.decode(self.process.stdout.readline())
+
+
+@contextmanager
+def filling_producer(environment: dict[str, str], counters: Path) -> Iterator[Filler]:
+    """Run an application that does as it is asked for the length of a block, and ends in good order."""
+    command = [sys.executable, str(Path(filler.__file__)), str(counters)]
+    producer = subprocess.Popen(
+        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    try:
+        yield Filler(producer)
+        producer.communicate(timeout=60)
+        assert producer.returncode == 0
+    finally:
+        producer.kill()
+        producer.communicate()

@@ -19,6 +19,7 @@ from clew.spool.directory import (
     CLOSED_FILE,
     LOCK_FILE,
     FileLock,
+    give_up_reserve,
     segment_name,
     segment_numbers,
 )
@@ -99,7 +100,12 @@ class ProducerLog:
     def cursor(self, sink: str) -> Cursor:
         """Return the cursor of *sink*, opened at the first call."""
         if sink not in self.cursors:
-            self.cursors[sink] = Cursor(cursor_path(self.directory, sink))
+            try:
+                self.cursors[sink] = Cursor(cursor_path(self.directory, sink))
+            except OSError:
+                if not give_up_reserve(self.directory):
+                    raise
+                self.cursors[sink] = Cursor(cursor_path(self.directory, sink))
         return self.cursors[sink]
 
     def bytes_between(self, start: Position, end: Position) -> int:

@@ -10,6 +10,8 @@ Any number of agents may run on one spool; each log is shipped by the one that h
 from __future__ import annotations
 
 import atexit
+import contextlib
+import errno
 import os
 import sys
 import threading
@@ -27,8 +29,14 @@ from clew.agent.log import ProducerLog
 from clew.agent.openspans import OpenSpans
 from clew.agent.sinks import make_sinks
 from clew.agent.worker import Worker
-from clew.errors import SpoolError
-from clew.spool.directory import AGENTS_DIRECTORY, FileLock, make_private_directory, producer_directories
+from clew.errors import SpoolError, SpoolFullError
+from clew.spool.directory import (
+    AGENTS_DIRECTORY,
+    FileLock,
+    give_up_reserve,
+    make_private_directory,
+    producer_directories,
+)
 from clew.spool.losses import read_losses
 
 if TYPE_CHECKING:
@@ -240,6 +248,8 @@ class Supervisor:
 
     def _tell(self, log: ProducerLog, error: Exception) -> None:
         """Report trouble with one log; the others go on, and this one is tried again."""
+        if isinstance(error, SpoolFullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            give_up_reserve(log.directory)
         line = f"{log.directory}: {error}"
         if line != self._told.get(log.producer.id):
             self._told[log.producer.id] = line
@@ -266,8 +276,9 @@ class Supervisor:
         living = sum(not log.is_writer_dead for log in self.logs())
         status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths())
         temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(json.encode(status))
-        temporary.replace(path)
+        with contextlib.suppress(OSError):  # a full disk keeps nobody from shipping
+            temporary.write_bytes(json.encode(status))
+            temporary.replace(path)
 
     def _end(self, *, keep_lock_file: bool, name: str) -> None:
         for worker in self._workers:

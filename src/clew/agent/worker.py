@@ -111,18 +111,17 @@ class Worker(threading.Thread):
 
     def _ship(self, log: ProducerLog) -> bool:
         """Ship what is new in *log*, one batch of it; true if the cursor moved."""
-        reader = self._reader(log)
-        start = reader.position
         is_settled = log.is_settled  # asked before reading: what is appended until then is seen
         try:
+            reader = self._reader(log)
+            start = reader.position
             slice_ = reader.read(
                 max_events=self._sink.max_events,
                 max_bytes=self._sink.max_bytes,
                 is_writer_dead=log.is_writer_dead and is_settled,
             )
-        except SpoolFormatError as error:
-            self._note_failure(Retry(f"{log.directory}: {error}", is_misconfigured=True))
-            return False
+        except SpoolFormatError:
+            return False  # left alone: the supervisor tells of it, and it is no trouble of the sink's
         self.health.damaged_bytes += slice_.damaged_bytes
         batch = Batch(log.producer, slice_.events, start, slice_.end)
         if batch.end == batch.start:

@@ -2,8 +2,8 @@
 
 A cursor file has two slots that are written in turn, each with a rising turn number and a
 checksum: a crash in the middle of a write spoils at most the slot being written, and the
-other one still tells where the sink was. The file never grows, so that moving a cursor
-works on a full disk.
+other one still tells where the sink was. The file is allocated when it is made and never grows, so
+that moving a cursor works on a full disk.
 
 Layout of a slot (little-endian), the second at byte 512 so that the two never share a sector::
 
@@ -31,6 +31,7 @@ __all__ = ["Cursor", "cursor_path"]
 _MAGIC = b"CLEWCUR1"
 _SLOT = struct.Struct("<8sQQQQI")
 _SLOT_OFFSETS = (0, 512)
+FILE_BYTES = 1024
 
 
 def cursor_path(directory: Path, sink: str) -> Path:
@@ -48,10 +49,18 @@ class Cursor:
         position: Where the sink reads next; everything before it is accounted for.
         delivered: How many events the sink has taken so far.
         quarantined: How many it refused, which are dead letters now.
+
+    Raises:
+        OSError: The disk has no room for it.
     """
 
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        try:
+            os.posix_fallocate(self._fd, 0, FILE_BYTES)
+        except OSError:
+            self.close()
+            raise
         slots = (_read_slot(os.pread(self._fd, _SLOT.size, offset)) for offset in _SLOT_OFFSETS)
         self._turn, position, self.delivered, self.quarantined = max(slots)
         self.position = Position(position)

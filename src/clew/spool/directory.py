@@ -11,6 +11,7 @@ Layout::
           0000000001.seg …            segments, by number
           cursor-<sink>               how far each sink has come
           closed                      written by a writer that ended in good order
+          reserve                     room for the agent's files on a full disk, given up when it is needed
 
 Why POSIX ``lockf``: the kernel releases it at the death of its process, whatever the cause, and
 a forked child does not inherit it (``flock`` is inherited, so an orphan would look alive). Its
@@ -37,10 +38,12 @@ if TYPE_CHECKING:
 __all__ = [
     "FileLock",
     "create_producer_directory",
+    "give_up_reserve",
     "is_locked",
     "make_private_directory",
     "new_producer_id",
     "producer_directories",
+    "reserve_room",
     "segment_name",
     "segment_numbers",
 ]
@@ -49,7 +52,10 @@ PRODUCER_FILE = "producer.json"
 LOCK_FILE = "lock"
 AGENT_LOCK_FILE = "agent.lock"
 CLOSED_FILE = "closed"
+RESERVE_FILE = "reserve"
 AGENTS_DIRECTORY = ".agents"
+
+RESERVE_BYTES = 64 * 1024
 
 _LOW_48_BITS = (1 << 48) - 1
 _SEGMENT_NAME = re.compile(r"(\d{10})\.seg")
@@ -80,6 +86,28 @@ def create_producer_directory(spool: Path, service: str, producer: str) -> Path:
     directory = spool / name / producer
     make_private_directory(directory)
     return directory
+
+
+def reserve_room(directory: Path) -> None:
+    """Set room aside in a producer's *directory*, for who has to empty it when the disk is full.
+
+    Raises:
+        OSError: There is none.
+    """
+    fd = os.open(directory / RESERVE_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(fd, 0, RESERVE_BYTES)
+    finally:
+        os.close(fd)
+
+
+def give_up_reserve(directory: Path) -> bool:
+    """Free the room that was set aside in a producer's *directory*; true if there was any."""
+    try:
+        (directory / RESERVE_FILE).unlink()
+    except OSError:
+        return False
+    return True
 
 
 def make_private_directory(directory: Path) -> None:

@@ -47,6 +47,7 @@ from clew.spool.directory import (
     create_producer_directory,
     new_producer_id,
     producer_directories,
+    reserve_room,
 )
 from clew.spool.format import (
     CRC_SLICE_BYTES,
@@ -205,6 +206,8 @@ class Writer:
         (self.directory / PRODUCER_FILE).write_bytes(identity)
         self.losses = Losses(self.directory)
         self._vitals = Vitals(self.directory)
+        with contextlib.suppress(OSError):  # without it the agent may have to wait for room
+            reserve_room(self.directory)
         self._describe_losses = describe_losses
         self._heartbeat = heartbeat
         self._reported: dict[str, int] = {}
