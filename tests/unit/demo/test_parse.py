@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from clew.demo import parse as parser_module
 from clew.demo.corpus import default_documents
 from clew.demo.parse import Parsed, UnreadableError, UnsupportedError, choose_parser
 
@@ -94,6 +95,13 @@ def test_html_that_is_badly_nested_is_still_read() -> None:
     )
 
 
+def test_html_keeps_code_and_the_cells_of_a_row_apart() -> None:
+    """Preformatted text is code, with its lines; cells of a table are words of one line."""
+    parsed = parse("a.html", "<pre>a = 1\n  b = 2</pre><table><tr><td>one</td><td>two</td></tr></table>")
+
+    assert [(block.text, block.is_code) for block in parsed.blocks] == [("a = 1\n  b = 2", True), ("one two", False)]
+
+
 def test_a_pdf_gives_pages_and_paragraphs() -> None:
     """The PDF that comes along: two pages, text from both, lines joined."""
     parsed = parse("clew-decisions.pdf", DOCUMENTS["clew-decisions.pdf"].data)
@@ -123,6 +131,14 @@ def test_an_encrypted_pdf_is_unreadable_and_says_so() -> None:
 
     with pytest.raises(UnreadableError, match="encrypted"):
         parse("a.pdf", locked.getvalue())
+
+
+def test_a_pdf_with_too_many_pages_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before their text is taken out, which would take minutes."""
+    monkeypatch.setattr(parser_module, "MAX_PAGES", 1)
+
+    with pytest.raises(UnreadableError, match="2 pages, the limit is 1"):
+        parse("a.pdf", DOCUMENTS["clew-decisions.pdf"].data)
 
 
 def test_a_restructured_readme_loses_its_directives() -> None:
