@@ -31,6 +31,7 @@ __all__ = ["OpenSpans", "Progress", "read_progress"]
 
 STATE_FILE = "open-spans.json"
 SAVE_INTERVAL_S = 1.0
+MAX_OPEN_SPANS = 10_000  # a program that opens spans and never ends them must not fill the agent's memory
 KIND_WINDOW_BYTES = 96  # "kind" is the second key, so it stands within the first bytes
 
 
@@ -123,7 +124,8 @@ class OpenSpans:
         if mark.span_id is None:
             return
         if mark.kind == "span_start":
-            self._open[mark.span_id] = payload
+            if len(self._open) < MAX_OPEN_SPANS:
+                self._open[mark.span_id] = payload
         else:
             self._open.pop(mark.span_id, None)
 
