@@ -35,7 +35,7 @@ fmt: $(VENV)/dev.stamp ## Format the code
 	$(BIN)/ruff format .
 
 types: $(VENV)/dev.stamp ## Check the types of the public surface
-	$(BIN)/pyright --verifytypes clew --ignoreexternal
+	PATH="$(CURDIR)/$(BIN):$$PATH" pyright --verifytypes clew --ignoreexternal
 
 bench: $(VENV)/dev.stamp ## Measure, side by side with peers
 	$(BIN)/python -m benchmarks $(ARGS)
