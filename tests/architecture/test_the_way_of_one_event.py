@@ -99,6 +99,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.agent.breaker",
         "clew.spool.cursor",
         "clew.spool.directory",
+        "clew.spool.disk",
         "clew.spool.format",
     }
     with psycopg.connect(postgres) as connection:

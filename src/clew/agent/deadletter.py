@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
+from clew.spool import disk
 from clew.spool.directory import FileLock, make_private_directory
 
 if TYPE_CHECKING:
@@ -74,7 +75,7 @@ class DeadLetters:
                 lines = b"".join(json.encode(letter) + b"\n" for letter in new)
                 while lines:
                     lines = lines[os.write(fd, lines) :]
-                os.fdatasync(fd)
+                disk.sync(fd)
             finally:
                 os.close(fd)
         self._known |= {(letter.producer, letter.position) for letter in new}

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
+from clew.spool import disk
 from clew.spool.directory import AGENTS_DIRECTORY, FileLock, make_private_directory
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ class Ledger:
             raw = json.encode(totals)
             while raw:
                 raw = raw[os.write(fd, raw) :]
-            os.fdatasync(fd)
+            disk.sync(fd)
         finally:
             os.close(fd)
         temporary.replace(self._path)

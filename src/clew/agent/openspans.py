@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
+from clew.spool import disk
 from clew.spool.format import Position
 from clew.spool.reader import Reader
 
@@ -140,7 +141,7 @@ class OpenSpans:
         fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
         try:
             os.write(fd, json.encode(state))
-            os.fdatasync(fd)
+            disk.sync(fd)
         finally:
             os.close(fd)
         temporary.replace(self._path)

@@ -21,6 +21,7 @@ import struct
 from typing import TYPE_CHECKING
 from zlib import crc32
 
+from clew.spool import disk
 from clew.spool.format import Position
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Cursor:
     def __init__(self, path: Path) -> None:
         self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(self._fd, 0, FILE_BYTES)
+            disk.allocate(self._fd, FILE_BYTES)
         except OSError:
             self.close()
             raise
@@ -73,7 +74,7 @@ class Cursor:
         self._turn += 1
         head = _SLOT.pack(_MAGIC, self._turn, position, self.delivered, self.quarantined, 0)[:-4]
         os.pwrite(self._fd, head + crc32(head).to_bytes(4, "little"), _SLOT_OFFSETS[self._turn % 2])
-        os.fdatasync(self._fd)
+        disk.sync(self._fd)
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""

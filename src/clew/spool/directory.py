@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError
 from clew.ids import uuid7
+from clew.spool import disk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -96,7 +97,7 @@ def reserve_room(directory: Path) -> None:
     """
     fd = os.open(directory / RESERVE_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(fd, 0, RESERVE_BYTES)
+        disk.allocate(fd, RESERVE_BYTES)
     finally:
         os.close(fd)
 

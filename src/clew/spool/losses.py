@@ -21,6 +21,8 @@ import struct
 from itertools import count
 from typing import TYPE_CHECKING, Final
 
+from clew.spool import disk
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -51,7 +53,7 @@ class Losses:
     def __init__(self, directory: Path) -> None:
         fd = os.open(directory / LOSSES_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, mmap.PAGESIZE)
+            disk.allocate(fd, mmap.PAGESIZE)
             self._map = mmap.mmap(fd, mmap.PAGESIZE)
         finally:
             os.close(fd)

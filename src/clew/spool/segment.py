@@ -16,6 +16,7 @@ import time
 from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError, SpoolFullError
+from clew.spool import disk
 from clew.spool.directory import segment_name
 from clew.spool.format import HEADER_BYTES, MAGIC, SegmentHeader
 
@@ -124,7 +125,7 @@ class Segment:
         used = self.used_bytes
         if used == self._synced:
             return False
-        os.fdatasync(self._fd)
+        disk.sync(self._fd)
         self._synced = used
         return True
 
@@ -144,7 +145,7 @@ def _allocate(path: Path, size_bytes: int) -> int:
         message = f"cannot create {path}: {error.strerror or error}"
         raise SpoolError(message) from error
     try:
-        os.posix_fallocate(fd, 0, size_bytes)
+        disk.allocate(fd, size_bytes)
     except OSError as error:
         os.close(fd)
         path.unlink(missing_ok=True)

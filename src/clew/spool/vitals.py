@@ -21,6 +21,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
+from clew.spool import disk
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -60,7 +62,7 @@ class Vitals:
     def __init__(self, directory: Path) -> None:
         fd = os.open(directory / VITALS_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            os.posix_fallocate(fd, 0, _SAMPLE.size)
+            disk.allocate(fd, _SAMPLE.size)
             self._map = mmap.mmap(fd, _SAMPLE.size)
         finally:
             os.close(fd)
