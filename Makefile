@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help demo test test-fast test-faults lint fmt types bench docs fix-docs cov lock clean
+.PHONY: help demo test test-fast test-faults lint fmt types bench bench-loss docs fix-docs cov lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -39,6 +39,9 @@ types: $(VENV)/dev.stamp ## Check the types of the public surface
 
 bench: $(VENV)/dev.stamp ## Measure, side by side with peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-loss: $(VENV)/dev.stamp ## Count what arrives when backends and processes break, side by side with peers
+	$(BIN)/python -m benchmarks.loss $(ARGS)
 
 docs: $(VENV)/dev.stamp ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

@@ -1,0 +1,1 @@
+"""What arrives when something breaks: clew and the SDKs it is compared to (see README.md)."""
