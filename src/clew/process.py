@@ -138,17 +138,19 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | None, contex
     try:
         append = process.append
         if append is None or process.pid != os.getpid():
-            if not (_enter_process() and _is_wanted(head)):
+            append = _enter_process()
+            if append is None or not _is_wanted(head):
                 return
-            append = process.append
         payload = encode_event(head, fields, error, context, process.origin, process.limits)
-        try:
-            append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
-        except SpoolClosedError:
-            # Another thread has shut down, or configured anew, since we looked: a thread that works on while
-            # the interpreter ends, say. The event goes where the next one would go.
-            if _enter_process():
-                process.append(payload, _priority(head, context))  # pyright: ignore[reportOptionalCall]
+        while append is not None:
+            try:
+                append(payload, _priority(head, context))
+            except SpoolClosedError:
+                # Another thread has shut down, or configured anew, since we looked: a thread that works on while
+                # the interpreter ends, say. The event goes where the next one would go.
+                append = _enter_process()
+            else:
+                return
     except Exception as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
         _count_failure(failure)
 
@@ -306,19 +308,19 @@ def _is_wanted(head: Head) -> bool:
     return head.kind != "log" or LEVELS[head.level] >= _process.threshold
 
 
-def _enter_process() -> bool:
-    """Open the spool in a process that has none yet: at the first event, or after a fork."""
+def _enter_process() -> Append | None:
+    """Open the spool in a process that has none yet, at the first event or after a fork; None if that cannot be now."""
     with _process.lock:
         if _process.pid == os.getpid():
-            return True
+            return _process.append
         if _process.is_opening or time.monotonic() < _process.next_attempt:
             _process.failures += 1
-            return False
+            return None
         _process.next_attempt = time.monotonic() + RETRY_OPEN_S
         _leave_parent()
         _open()
         _process.next_attempt = 0.0
-        return True
+        return _process.append
 
 
 def _leave_parent() -> None:

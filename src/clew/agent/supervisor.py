@@ -52,6 +52,8 @@ ROUND_S = 0.1
 STATUS_INTERVAL_S = 1.0
 IDLE_BEFORE_END_S = 1.0
 AUTO_LOCK = "auto.lock"
+LOCK_ATTEMPTS = 5
+LOCK_RETRY_S = 0.02  # who asks whether an agent lives holds the lock for a moment
 
 
 class AgentStatus(Struct):
@@ -161,17 +163,39 @@ class Supervisor:
                 there is one.
         """
         name = AUTO_LOCK if is_auto else f"{uuid4()}.lock"
-        lock = FileLock(self._agents / name)
-        if not lock.acquire():
-            lock.release()
+        lock = self._lock_as(name)
+        if lock is None:
             return
         for worker in self._workers:
             worker.start()
         try:
-            self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
+            while lock is not None:
+                self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
+                lock.release()
+                # A producer that came after the last look and before this release saw an agent, and started none.
+                lock = self._lock_as(name) if self._has_new() and not self._stopping.is_set() else None
         finally:
             self._end(keep_lock_file=is_auto, name=name)
+            if lock is not None:
+                lock.release()
+
+    def _lock_as(self, name: str) -> FileLock | None:
+        """Take the lock that says that an agent lives; None if another one has it, not just looks at it."""
+        for _ in range(LOCK_ATTEMPTS):
+            lock = FileLock(self._agents / name)
+            if lock.acquire():
+                return lock
             lock.release()
+            self._stopping.wait(LOCK_RETRY_S)
+        return None
+
+    def _has_new(self) -> bool:
+        """Whether there is a log that no agent ships."""
+        logs = [ProducerLog(directory) for directory in producer_directories(self._spool)]
+        taken = [log.take() for log in logs]
+        for log in logs:
+            log.release()
+        return any(taken)
 
     def start(self) -> None:
         """Ship in a thread of this process."""
@@ -194,16 +218,18 @@ class Supervisor:
         return False
 
     def _rounds(self, status_path: Path, *, until_idle: bool) -> None:
-        idle_since = time.monotonic()
+        idle_since: float | None = None
         while not self._stopping.is_set():
             self._adopt_new()
+            if self._logs:
+                idle_since = None
             for log in self.logs():
                 self._look_after(log)
             self._write_status(status_path)
             self._rounds_done += 1
             self._beat = time.time()
-            if self._logs:
-                idle_since = time.monotonic()
+            if idle_since is None:
+                idle_since = time.monotonic()  # at the end of a round, which may have been a long one
             elif until_idle and time.monotonic() - idle_since > IDLE_BEFORE_END_S:
                 return
             self._stopping.wait(ROUND_S)
