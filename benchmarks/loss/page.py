@@ -25,7 +25,9 @@ def loss_page(found: dict[str, Any]) -> str:
             lines.append([text, *(_cell(results[name].get(row), cell) for name in columns)])
     table = "\n".join(f"| {' | '.join(line)} |" for line in lines)
     missing = "".join(f"\n* {name} is missing: {why}" for name, why in found["not_installed"].items())
-    return "\n\n".join(part for part in (_machine(found), table, missing.strip(), _threads(results)) if part)
+    return "\n\n".join(
+        part for part in (_machine(found), table, missing.strip(), _threads(results), _refused(results)) if part
+    )
 
 
 def _machine(found: dict[str, Any]) -> str:
@@ -49,10 +51,26 @@ def _threads(results: dict[str, dict[str, Cell]]) -> str:
     )
 
 
+def _refused(results: dict[str, dict[str, Cell]]) -> str:
+    """Tell who tried to leave the machine, and was refused."""
+    tried = {
+        name: {host for cell in cells.values() for host in cell.get("refused", ())} for name, cells in results.items()
+    }
+    lines = [
+        f"* {name} tried to reach {', '.join(sorted(hosts))}, and was refused."
+        for name, hosts in tried.items()
+        if hosts
+    ]
+    return "\n".join(lines)
+
+
 def _cell(cell: Cell | None, show: Callable[[Cell], str]) -> str:
     if cell is None:
         return "–"
-    return "failed" if "failed" in cell else show(cell)
+    if "failed" in cell:
+        return f"not measured: {cell['failed']}"
+    unread = cell.get("unread")
+    return f"{show(cell)} ({'; '.join(unread)})" if unread else show(cell)
 
 
 def _arrived(cell: Cell) -> str:
