@@ -210,10 +210,9 @@ def isolated(**pinned: Any) -> Generator[None]:
 
 def _restore_propagation(outer: Settings | None, inner: Settings | None) -> None:
     wanted, installed = (() if told is None else told.propagate for told in (outer, inner))
-    if set(installed) - set(wanted):
+    if wanted != installed:
         from clew import propagation
 
-        propagation.uninstall()
         propagation.install(wanted)
 
 
@@ -237,7 +236,7 @@ def _adopt(resolved: Settings) -> None:
 
 
 def _install_hooks(resolved: Settings) -> None:
-    if resolved.propagate:
+    if resolved.propagate or "clew.propagation" in sys.modules:
         from clew import propagation
 
         propagation.install(resolved.propagate)

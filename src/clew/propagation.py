@@ -28,7 +28,7 @@ _originals: dict[str, Callable[..., Any]] = {}
 
 
 def install(targets: Iterable[str]) -> None:
-    """Patch the *targets* that are not patched yet; ``"threads"`` brings ``"executors"`` along.
+    """Have exactly the *targets* patched; ``"threads"`` brings ``"executors"`` along.
 
     Names outside ``TARGETS`` are ignored.
     """
@@ -42,14 +42,15 @@ def install(targets: Iterable[str]) -> None:
     if "threads" in wanted and "threads" not in _originals:
         _originals["threads"] = threading.Thread.start
         threading.Thread.start = _start_in_context(threading.Thread.start)  # pyright: ignore[reportAttributeAccessIssue]
+    if "executors" in _originals.keys() - wanted:
+        ThreadPoolExecutor.submit = _originals.pop("executors")
+    if "threads" in _originals.keys() - wanted:
+        threading.Thread.start = _originals.pop("threads")
 
 
 def uninstall() -> None:
     """Undo every patch."""
-    if "executors" in _originals:
-        ThreadPoolExecutor.submit = _originals.pop("executors")
-    if "threads" in _originals:
-        threading.Thread.start = _originals.pop("threads")
+    install(())
 
 
 def _submit_in_context(submit: Callable[..., Any]) -> Callable[..., Any]:

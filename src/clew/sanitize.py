@@ -71,6 +71,7 @@ class Sanitizer:
         flags: What was changed, in the words of this module's table.
 
     Example:
+        >>> from clew.redact import Redactor
         >>> sanitizer = Sanitizer(Redactor(), max_field_bytes=100)
         >>> sanitizer.fields({"score": float("nan"), "password": "x"}), sorted(sanitizer.flags)
         ({'score': 'nan', 'password': '[redacted]'}, ['nonfinite', 'redacted'])

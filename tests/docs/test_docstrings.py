@@ -15,17 +15,12 @@ from clew import process
 if TYPE_CHECKING:
     from pathlib import Path
 
-UNTRUE = {"clew.sanitize", "clew.store.paging"}
-"""Modules with an example that does not hold yet; whoever mends one takes it out."""
-
 MODULES = sorted(
     module.name for module in pkgutil.walk_packages(clew.__path__, "clew.") if not module.name.endswith("__main__")
 )
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.xfail(strict=False)) if name in UNTRUE else name for name in MODULES]
-)
+@pytest.mark.parametrize("name", MODULES)
 def test_the_examples_of_a_module_hold(name: str, tmp_path: Path) -> None:
     """Every example in a docstring gives what it says it gives."""
     with process.isolated(data_dir=tmp_path, spool_dir=tmp_path / "spool", agent="external"):

@@ -44,7 +44,7 @@ def format_cursor(place: Place) -> str:
 
     Example:
         >>> format_cursor(Place(datetime(2026, 11, 23, tzinfo=UTC), UUID(int=7)))
-        'AAZKURrQQAAAAAAAAAAAAAAAAAAAAAAH'
+        'AAZg5kZkgAAAAAAAAAAAAAAAAAAAAAAH'
     """
     micros = (place.timestamp - _EPOCH) // _MICROSECOND
     return urlsafe_b64encode(micros.to_bytes(8, "big", signed=True) + place.id.bytes).decode("ascii")
