@@ -107,7 +107,11 @@ class Proxy:
                 client, _ = listener.accept()
             except OSError:
                 return
-            server = self._connect()
+            try:
+                server = self._connect()
+            except OSError:  # the server itself is away
+                _reset(client)
+                continue
             with self._lock:
                 self._pairs.append((client, server))
             for target, ends in ((self._to_server, (client, server)), (self._to_client, (client, server))):

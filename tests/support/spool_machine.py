@@ -12,11 +12,11 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from clew.spool import disk
 from clew.spool import segment as segment_module
 from clew.spool.cursor import Cursor
 from clew.spool.directory import segment_name, segment_numbers
@@ -25,13 +25,13 @@ from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 from clew.spool.writer import Writer
 
-__all__ = ["FaultyOs", "SpoolMachine"]
+__all__ = ["FaultyDisk", "SpoolMachine"]
 
 SEGMENT_BYTES = 64 * 1024
 
 
-class FaultyOs:
-    """The ``os`` that segments are made and synced with; it fails as it is told.
+class FaultyDisk:
+    """What segments are allocated and synced with; it fails as it is told.
 
     Attributes:
         allocation_errno: What allocating a file fails with; 0 for success.
@@ -42,20 +42,17 @@ class FaultyOs:
         self.allocation_errno = 0
         self.is_sync_broken = False
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(os, name)
-
-    def posix_fallocate(self, fd: int, offset: int, size: int) -> None:
+    def allocate(self, fd: int, size_bytes: int) -> None:
         """Allocate, or fail."""
         if self.allocation_errno:
             raise OSError(self.allocation_errno, os.strerror(self.allocation_errno))
-        os.posix_fallocate(fd, offset, size)
+        disk.allocate(fd, size_bytes)
 
-    def fdatasync(self, fd: int) -> None:
+    def sync(self, fd: int) -> None:
         """Sync, or fail."""
         if self.is_sync_broken:
             raise OSError(errno.EIO, os.strerror(errno.EIO))
-        os.fdatasync(fd)
+        disk.sync(fd)
 
 
 class SpoolMachine(RuleBasedStateMachine):
@@ -64,14 +61,14 @@ class SpoolMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.home = Path(tempfile.mkdtemp(prefix="clew-model-"))
-        self.os = FaultyOs()
-        segment_module.os = self.os  # type: ignore[assignment]
+        self.disk = FaultyDisk()
+        segment_module.disk = self.disk  # type: ignore[assignment]
         self.count = 0
         self.open_log()
 
     def open_log(self) -> None:
         """Begin a log of its own, as a new process would, on a disk that works."""
-        self.os.allocation_errno, self.os.is_sync_broken = 0, False
+        self.disk.allocation_errno, self.disk.is_sync_broken = 0, False
         self.writer = Writer(self.home, service="model", segment_bytes=SEGMENT_BYTES, flush_interval_s=3600)
         self.directory = self.writer.directory
         self.accepted: list[bytes] = []
@@ -82,11 +79,11 @@ class SpoolMachine(RuleBasedStateMachine):
 
     def teardown(self) -> None:
         """Put everything back."""
-        self.os.is_sync_broken = False
+        self.disk.is_sync_broken = False
         self.writer.close()
         self.reader.close()
         self.cursor.close()
-        segment_module.os = os
+        segment_module.disk = disk
         shutil.rmtree(self.home)
 
     @rule(size=st.sampled_from([0, 1, 100, 3000, 5200, 20_000]), times=st.integers(1, 12))
@@ -109,18 +106,18 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(code=st.sampled_from([0, 0, errno.ENOSPC, errno.EIO]))
     def fail_to_allocate(self, code: int) -> None:
         """Let the disk be full, broken, or well again."""
-        self.os.allocation_errno = code
+        self.disk.allocation_errno = code
 
     @rule(is_broken=st.booleans())
     def fail_to_sync(self, is_broken: bool) -> None:
         """Let syncing fail, or succeed again."""
-        self.os.is_sync_broken = is_broken
+        self.disk.is_sync_broken = is_broken
 
     @rule()
     def flush(self) -> None:
         """Bring everything to the disk: it says truly whether it could."""
         is_flushed, was_unsynced = self.writer.flush(10), self.synced < len(self.accepted)
-        if self.os.is_sync_broken:
+        if self.disk.is_sync_broken:
             assert not (is_flushed and was_unsynced and self.is_dirty())
         else:
             assert is_flushed
@@ -179,7 +176,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule()
     def kill(self) -> None:
         """Let the process die: everything accepted is read by whoever comes next."""
-        self.writer.abandon()
+        self.leave()
         self.read_as_orphan(allowed_missing=set())
         self.start_over()
 
@@ -187,7 +184,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(data=st.data())
     def spoil(self, data: st.DataObject) -> None:
         """Flip a bit in a record that was not committed, after the process died: it alone is lost."""
-        self.writer.abandon()
+        self.leave()
         self.locate()
         index = data.draw(st.integers(self.committed, len(self.accepted) - 1))
         size = RECORD_HEADER_BYTES + len(self.accepted[index])
@@ -205,7 +202,7 @@ class SpoolMachine(RuleBasedStateMachine):
     @rule(data=st.data(), is_cut=st.booleans())
     def fail_the_power(self, data: st.DataObject, is_cut: bool) -> None:
         """Lose, from some place on, what was never synced: what was synced is there."""
-        self.writer.abandon()
+        self.leave()
         self.locate()
         first = max(self.synced, self.committed)
         if first == len(self.accepted):
@@ -225,6 +222,11 @@ class SpoolMachine(RuleBasedStateMachine):
             os.truncate(path, whole)  # a hole of zeros
         self.read_as_orphan(allowed_missing=set(range(index, len(self.accepted))))
         self.start_over()
+
+    def leave(self) -> None:
+        """Leave the log as a process leaves it that dies: nothing is closed in good order."""
+        self.writer.abandon()
+        self.writer._flusher._thread.join()
 
     def locate(self) -> None:
         """Find where each accepted event stands, from the first that is still there."""

@@ -130,9 +130,14 @@ class Segment:
         return True
 
     def close(self, *, unlink: bool = False) -> None:
-        """Unmap and close; with *unlink*, remove the file as well (a segment that was never used)."""
+        """Unmap and close; with *unlink*, remove the file as well (a segment that was never used).
+
+        A second call closes nothing: by then the descriptor's number may be another file's.
+        """
+        fd, self._fd = self._fd, -1
         self._map.close()
-        os.close(self._fd)
+        if fd >= 0:
+            os.close(fd)
         if unlink:
             self.path.unlink(missing_ok=True)
 

@@ -249,3 +249,18 @@ def test_a_disk_that_refuses_a_flush_is_told_and_its_segment_left(
     assert len(segment_numbers(writer.directory)) >= 2
     assert refused
     assert "does not take the spool" in told[0]
+
+
+def test_a_log_closed_while_the_disk_is_stuck_closes_no_file_of_the_application(
+    open_writer: Callable[..., Writer],
+) -> None:
+    """A flusher that comes back late retires a segment that is closed already; its descriptor may be another file's."""
+    writer = open_writer()
+    segment = writer._segment
+    writer.close()
+    others = os.open(os.devnull, os.O_RDONLY)
+
+    segment.close()
+
+    os.fstat(others)
+    os.close(others)
