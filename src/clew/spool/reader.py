@@ -188,7 +188,7 @@ class Reader:
         assert header is not None
         if os.pread(self._fd, 1, self._offset) != MAGIC[:1]:
             return []  # nothing new, seen without reading a window of zeros
-        window = os.pread(self._fd, max_bytes, self._offset)
+        window = os.pread(self._fd, max(max_bytes, RECORD_HEADER_BYTES), self._offset)
         need = _claimed_bytes(window)
         if len(window) < need <= header.size_bytes - self._offset:
             window = os.pread(self._fd, need, self._offset)

@@ -269,3 +269,13 @@ def test_records_stored_while_a_slow_look_is_taken_are_not_taken_for_damage(
 
     assert [payload for slice_ in slices for _, payload in slice_.events] == PAYLOADS[30:]
     assert sum(slice_.damaged_bytes for slice_ in slices) == 0
+
+
+def test_a_sink_that_takes_one_byte_at_a_time_still_gets_whole_events(log: Path) -> None:
+    """A window smaller than the head of a record is no reason to take the record for damage."""
+    reader = Reader(log, Position(0))
+
+    slices = [reader.read(max_bytes=1, is_writer_dead=True) for _ in PAYLOADS]
+    reader.close()
+
+    assert [payload for slice_ in slices for _, payload in slice_.events] == PAYLOADS
