@@ -51,6 +51,7 @@ def test_the_core_needs_msgspec_alone() -> None:
     """A fresh interpreter that imports clew has loaded nothing else from outside the standard library."""
     tops = {name.partition(".")[0] for name in imported_by_clew()}
 
+    # msgspec takes typing_extensions where some other package brought it along, and does without elsewhere.
     assert tops - set(sys.stdlib_module_names) - {"typing_extensions"} == {"clew", "msgspec"}
 
 
