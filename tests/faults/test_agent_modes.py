@@ -29,6 +29,19 @@ process.WATCH_SHIPPING_S = 0.2
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
+SHORT_LIVED = """
+import os, sys
+from pathlib import Path
+import clew
+from support.victim import Lane
+clew.configure()
+for _ in range(100):
+    child = os.fork()
+    if child == 0:
+        Lane(Path(sys.argv[1])).emit(5)
+        os._exit(0)
+    os.waitpid(child, 0)
+"""
 BRIEF = """
 import sys
 from pathlib import Path
@@ -132,3 +145,22 @@ def test_an_agent_inside_the_application_ships_at_exit(
     subprocess.run([sys.executable, "-c", BRIEF, str(place.counters)], env=told, check=True, timeout=60)
 
     assert assert_accounted(place.data, postgres, place.counters) == 500
+
+
+def test_more_orphans_than_descriptors_are_shipped_all_the_same(
+    place: Place, environment: dict[str, str], postgres: str
+) -> None:
+    """A hundred short-lived workers died during an outage; an agent that may open 128 files ships them by turns."""
+    told = {**environment, "CLEW_SEGMENT_BYTES": str(64 * 1024)}
+    subprocess.run([sys.executable, "-c", SHORT_LIVED, str(place.counters)], env=told, check=True, timeout=60)
+    limited = (
+        "import resource, runpy; resource.setrlimit(resource.RLIMIT_NOFILE, (128, 128)); "
+        "import sys; sys.argv = ['agent', '--until-idle']; runpy.run_module('clew.agent', run_name='__main__')"
+    )
+
+    agent = subprocess.run(
+        [sys.executable, "-c", limited], env={**environment, "CLEW_DSN": postgres}, check=False, timeout=100
+    )
+
+    assert agent.returncode == 0
+    assert assert_accounted(place.data, postgres, place.counters) == 100 * 5

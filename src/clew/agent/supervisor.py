@@ -13,6 +13,7 @@ import atexit
 import contextlib
 import errno
 import os
+import resource
 import sys
 import threading
 import time
@@ -52,6 +53,8 @@ ROUND_S = 0.1
 STATUS_INTERVAL_S = 1.0
 IDLE_BEFORE_END_S = 1.0
 AUTO_LOCK = "auto.lock"
+FEWEST_LOGS = 8
+SPARE_DESCRIPTORS = 32  # for connections and files of the sinks; half of the rest is left to who shares the process
 LOCK_ATTEMPTS = 5
 LOCK_RETRY_S = 0.02  # who asks whether an agent lives holds the lock for a moment
 
@@ -109,6 +112,8 @@ class Supervisor:
         self._rounds_done = 0
         self._beat = time.time()
         self._adopted = 0
+        self._is_full = False
+        self._most_logs = _most_logs(len(self._sinks))
         self._told: dict[str, str] = {}
 
     def logs(self) -> list[ProducerLog]:
@@ -213,7 +218,11 @@ class Supervisor:
         deadline = time.monotonic() + timeout_s
         seen_from = self._rounds_done + 2  # a writer that has just ended is noticed in the next whole round
         while time.monotonic() < deadline and not self._stopping.wait(ROUND_S / 4):
-            if self._rounds_done >= seen_from and not any(log.is_writer_dead for log in self.logs()):
+            if (
+                self._rounds_done >= seen_from
+                and not self._is_full
+                and not any(log.is_writer_dead for log in self.logs())
+            ):
                 return True
         return False
 
@@ -235,9 +244,13 @@ class Supervisor:
             self._stopping.wait(ROUND_S)
 
     def _adopt_new(self) -> None:
-        for directory in producer_directories(self._spool):
-            if directory.name in self._logs:
-                continue
+        """Take the logs that nobody ships, the oldest first, as many as there are descriptors for."""
+        waiting = [place for place in producer_directories(self._spool) if place.name not in self._logs]
+        self._is_full = False
+        for directory in sorted(waiting, key=lambda place: place.name):
+            if len(self._logs) >= self._most_logs:
+                self._is_full = True  # the rest comes when these are shipped
+                return
             log = ProducerLog(directory)
             if log.take():
                 if directory.name in self._ledger.read().producers:
@@ -350,6 +363,13 @@ def start_in_process(settings: Settings) -> Supervisor:
 
     atexit.register(finish)
     return supervisor
+
+
+def _most_logs(sinks: int) -> int:
+    """Tell how many logs may be open at once: each takes two locks, a reader, and a cursor and a reader a sink."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    descriptors = 65536 if soft == resource.RLIM_INFINITY else soft
+    return max(FEWEST_LOGS, (descriptors // 2 - SPARE_DESCRIPTORS) // (3 + 2 * sinks))
 
 
 def _to_stderr(line: str) -> None:
