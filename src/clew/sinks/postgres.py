@@ -44,7 +44,7 @@ _READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s 
 _MOVE_CURSOR: LiteralString = """
 INSERT INTO cursors (producer, service, position, delivered) VALUES (%s, %s, %s, %s)
 ON CONFLICT (producer) DO UPDATE SET
-    position = excluded.position, delivered = cursors.delivered + excluded.delivered, updated_at = now()
+    position = greatest(cursors.position, excluded.position), delivered = cursors.delivered + excluded.delivered, updated_at = now()
 """
 _OPEN_SPANS: LiteralString = """
 INSERT INTO open_spans (span_id, trace_id, "timestamp", producer, event) VALUES (%s, %s, %s, %s, %s)

@@ -244,3 +244,14 @@ def test_a_position_is_never_lost_to_a_type(sink: PostgresSink) -> None:
     sink.deliver(Batch(PRODUCER, [(Position(2**48 - 100), event())], Position(2**48 - 100), end))
 
     assert sink.resume(PRODUCER) == end
+
+
+def test_a_batch_that_comes_again_in_parts_is_stored_once(sink: PostgresSink, postgres: str) -> None:
+    """An agent that could not ask how far its forerunner came repeats it in small parts: the cursor never goes back."""
+    payloads = [event(context={"n": n}) for n in range(4)]
+    sink.deliver(batch(*payloads))
+
+    outcomes = [sink.deliver(batch(*payloads[:2])), sink.deliver(batch(*payloads[2:], start=264))]
+
+    assert outcomes == [Delivered(), Delivered()]
+    assert [row["context"]["n"] for row in rows(postgres)] == [0, 1, 2, 3]
