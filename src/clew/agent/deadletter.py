@@ -57,7 +57,8 @@ class DeadLetters:
 
     def __init__(self, spool: Path, sink: str) -> None:
         self._path = spool / DEAD_DIRECTORY / f"{sink}.jsonl"
-        self._known = {(letter.producer, letter.position) for letter in self.read()}
+        self._known: set[tuple[str, int]] = set()
+        self._known_bytes = 0
 
     def add(self, letters: list[DeadLetter]) -> None:
         """Append *letters*, durably; those that are there already, from before a crash, are left out.
@@ -65,10 +66,11 @@ class DeadLetters:
         Raises:
             OSError: The disk refused; the caller must not move past the events.
         """
-        new = [letter for letter in letters if (letter.producer, letter.position) not in self._known]
-        if not new:
-            return
         with self._locked():
+            self._look_again()
+            new = [letter for letter in letters if (letter.producer, letter.position) not in self._known]
+            if not new:
+                return
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 _end_torn_line(fd)
@@ -76,12 +78,15 @@ class DeadLetters:
                 while lines:
                     lines = lines[os.write(fd, lines) :]
                 disk.sync(fd)
+                self._known_bytes = os.fstat(fd).st_size
             finally:
                 os.close(fd)
-        self._known |= {(letter.producer, letter.position) for letter in new}
+            self._known |= {(letter.producer, letter.position) for letter in new}
 
     def holds(self, producer: str, position: int) -> bool:
         """Whether the event that stood at *position* in a producer's log is among them."""
+        with self._locked():
+            self._look_again()
         return (producer, position) in self._known
 
     def read(self) -> list[DeadLetter]:
@@ -102,7 +107,13 @@ class DeadLetters:
         with self._locked():
             yield self.read()
             self._path.unlink(missing_ok=True)
-            self._known.clear()
+
+    def _look_again(self) -> None:
+        """Know what other agents have added, and the command line has taken out, since the last look."""
+        size = self._path.stat().st_size if self._path.exists() else 0
+        if size != self._known_bytes:
+            self._known = {(letter.producer, letter.position) for letter in self.read()}
+            self._known_bytes = size
 
     @contextmanager
     def _locked(self) -> Generator[None]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ from msgspec import json
 
 from clew import config
 from clew.agent.accounts import read_account
-from clew.agent.deadletter import DeadLetters
+from clew.agent.deadletter import DeadLetter, DeadLetters
 from clew.agent.ledger import Ledger, Share
 from clew.agent.supervisor import Supervisor
 from clew.cli.main import run
@@ -169,3 +170,15 @@ def test_a_sink_that_cannot_tell_which_event_is_poison_is_asked_again_with_halve
     assert len(sink.payloads()) == 999
     assert [letter.event for letter in DeadLetters(settings.spool_dir, "blind").read()] == ['{"kind":"log","i":613}']
     assert sink.attempts < 30
+
+
+def test_a_letter_that_another_agent_wrote_is_not_written_again(settings: Settings) -> None:
+    """An agent that takes over from one that was killed finds the letters of that one, though it began before."""
+    first, second = DeadLetters(settings.spool_dir, "picky"), DeadLetters(settings.spool_dir, "picky")
+    letter = DeadLetter(datetime.now(UTC), "p-1", "rag-api", 64, "seven", "{}")
+    first.add([letter])
+
+    second.add([letter])
+
+    assert second.holds("p-1", 64)
+    assert DeadLetters(settings.spool_dir, "picky").read() == [letter]
