@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help demo test test-fast test-faults lint fmt types bench bench-loss docs fix-docs cov lock clean
+.PHONY: help demo test test-fast test-faults soak lint fmt types bench bench-loss docs fix-docs cov lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ test-fast: $(VENV)/dev.stamp ## Run what is not slow
 
 test-faults: $(VENV)/dev.stamp debian ## Run the whole fault suite
 	$(BIN)/python -m pytest tests/faults --run-faults $(ARGS)
+
+soak: $(VENV)/dev.stamp debian ## Run chaos for ten minutes (ARGS="--minutes 60"), resources watched
+	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(ARGS)
 
 lint: $(VENV)/dev.stamp ## Check style, types and who imports whom
 	$(BIN)/ruff check .
@@ -69,11 +72,11 @@ $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
 $(VENV)/demo.stamp: requirements/demo.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install -r requirements/demo.txt
-	$(PIP) install --no-deps -e .
+	$(PIP) install --require-hashes -r requirements/demo.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@
 
 $(VENV)/dev.stamp: requirements/dev.txt pyproject.toml | $(VENV)/bin/python
-	$(PIP) install -r requirements/dev.txt
-	$(PIP) install --no-deps -e .
+	$(PIP) install --require-hashes -r requirements/dev.txt
+	$(PIP) install --no-deps --no-build-isolation -e .
 	@touch $@ $(VENV)/demo.stamp
