@@ -1,4 +1,4 @@
-"""Write the pages of ``docs/reference`` that say what the code already says.
+"""Write the pages of ``docs`` that say what the code, or other pages, already say.
 
 ``make fix-docs`` runs this; ``tests/docs/test_generated_pages.py`` fails when a page is stale. A page is
 what its function here returns, and never edited by hand.
@@ -56,6 +56,10 @@ list is separated by commas, and a table has one `key=value` a line.
 _EXIT_CODES = """Every command exits with 0 when it has done what was asked, 1 when it failed or found nothing, 2 when it \
 was asked in a way that cannot be meant, and 130 when it was interrupted. A fault is one line on stderr.
 """
+_DECISIONS_ARE = """Why clew is as it is, where that would surprise a careful reader or where a measurement decided. A page says what \
+the question was, what was decided, what follows from it, and what would overturn it. \
+[The first](0001-record-architecture-decisions.md) says when to write one.
+"""
 _API_IS = """Answered by `clew up` and `clew server`, at `127.0.0.1:4319` unless told otherwise. `/docs` shows this page, \
 and `/openapi.json` is for tools. When a `token` is configured, every request below `/api` carries \
 `Authorization: Bearer <token>`; without one the server listens on loopback only.
@@ -65,7 +69,7 @@ and `/openapi.json` is for tools. When a `token` is configured, every request be
 def main() -> int:
     """Write every page that differs from what the code says, and name it."""
     for name, page in PAGES.items():
-        path = REFERENCE / name
+        path = (REFERENCE / name).resolve()
         text = page()
         if not path.exists() or path.read_text("utf-8") != text:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -241,6 +245,22 @@ def http() -> str:
     return "\n".join(parts)
 
 
+def decisions() -> str:
+    """Write the list of the decisions, from their titles."""
+    rows = []
+    for path in sorted((REFERENCE / ".." / "adr").glob("[0-9]*.md")):
+        title = path.read_text("utf-8").partition("\n")[0]
+        rows.append((path.name[:4], f"[{re.sub(r'^# [0-9]+[.] ', '', title)}]({path.name})"))
+    return "\n".join(
+        [
+            "# Decisions\n",
+            NOTE.format(source="the pages beside this one"),
+            _DECISIONS_ARE,
+            _table(("", "decision"), rows),
+        ]
+    )
+
+
 def _attributes(documented: type) -> dict[str, str]:
     """Read the section ``Attributes`` of a class's docstring: text by name."""
     section = (documented.__doc__ or "").partition("Attributes:")[2]
@@ -254,13 +274,14 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
+    "../adr/index.md": decisions,
     "cli.md": cli,
     "events.md": events,
     "http.md": http,
     "metrics.md": metrics,
     "settings.md": settings,
 }
-"""The generated pages: file name, and what writes it."""
+"""The generated pages: where it is, from ``docs/reference``, and what writes it."""
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -7,6 +7,7 @@ import re
 import shlex
 import subprocess
 import sys
+import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
@@ -84,11 +85,15 @@ def test_a_documented_program_runs(program: Block, environment: dict[str, str]) 
 
 
 def test_the_quick_start_does_what_the_readme_says(environment: dict[str, str], postgres: str) -> None:
-    """Its events reach the store, and are found by trace and by user."""
+    """Its events reach the store, and `clew trace` shows the README's tree, but for ids, times and lengths."""
     program = next(block for block in PROGRAMS if block.path.name == "README.md")
+    shown = next(
+        block.code for block in blocks("console") if block.path.name == "README.md" and "clew trace" in block.code
+    )
+    tree_shown = re.split(r"^\$ clew (?:trace|logs) .*$", shown, flags=re.MULTILINE)[1]
 
     *_, trace_id = run(environment, "-c", program.code).split()
-    shipped = {**environment, "CLEW_DSN": postgres}
+    shipped = {**environment, "CLEW_DSN": postgres, "COLUMNS": "120"}
     subprocess.run(
         [sys.executable, "-m", "clew", "agent", "--until-idle"],
         env=shipped,
@@ -97,9 +102,27 @@ def test_the_quick_start_does_what_the_readme_says(environment: dict[str, str], 
         timeout=60,
     )
 
-    tree = run(shipped, "-m", "clew", "trace", trace_id)
-    assert all(name in tree for name in ("answer", "search", "query_received", "generation_complete"))
+    assert _form(run(shipped, "-m", "clew", "trace", trace_id)) == _form(tree_shown)
     assert "generation_complete" in run(shipped, "-m", "clew", "logs", "--user", "user-123")
+
+
+def _form(text: str) -> list[str]:
+    """Give the lines of a trace without what differs from run to run."""
+    text = re.sub(r"[0-9a-f]{8}-[0-9a-f-]{27}", "ID", text)
+    text = re.sub(r"\d{4}-\d\d-\d\dT[\d:.]+Z|\d\d:\d\d:\d\d\.\d{3}", "TIME", text)
+    text = re.sub(r"\b[\d.]+ (?:ms|s)\b", "LENGTH", text)
+    text = re.sub(r"[\u2580-\u259f]+", "", text)
+    return [" ".join(line.split()) for line in text.splitlines() if line.strip()]
+
+
+def test_the_bytes_of_the_spool_are_drawn_as_in_the_code() -> None:
+    """Every diagram of bytes on the page of the spool stands in the module that writes those bytes."""
+    page = (ROOT / "docs/explanation/spool.md").read_text("utf-8")
+    diagrams = [found for found in re.findall(r"^```\n(.*?)^```$", page, re.MULTILINE | re.DOTALL) if "┌" in found]
+    code = "".join(path.read_text("utf-8") for path in sorted((ROOT / "src/clew/spool").glob("*.py")))
+
+    assert diagrams
+    assert [diagram for diagram in diagrams if textwrap.indent(diagram, "    ") not in code] == []
 
 
 @pytest.mark.parametrize("block", blocks("sql"), ids=str)
