@@ -234,6 +234,8 @@ class Supervisor:
                 idle_since = None
             for log in self.logs():
                 self._look_after(log)
+            for worker in self._workers:
+                worker.check_patience()
             self._write_status(status_path)
             self._rounds_done += 1
             self._beat = time.time()

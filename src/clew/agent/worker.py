@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = ["Worker"]
 
 POLL_S = 0.03  # idle look-round; a tenth of the budget from emit to queryable
+PATIENCE_S = 60.0  # an attempt that takes longer is given up, if the sink can
 HALF_OPEN_EVENTS = 50  # what a sink gets to show that it works again
 BACKOFF_CAP_S = 5.0  # beyond five failures the breaker paces the attempts
 LONGEST_RETRY_AFTER_S = 900.0
@@ -69,6 +70,7 @@ class Worker(threading.Thread):
         self._rng = Random(seed)
         self._breaker = Breaker()
         self._partial_since: dict[str, float] = {}
+        self._attempt_began: float | None = None
         self._readers: dict[str, Reader] = {}
         self._stopping = threading.Event()
 
@@ -89,6 +91,18 @@ class Worker(threading.Thread):
     def stop(self) -> None:
         """Ask the thread to end after the attempt under way."""
         self._stopping.set()
+
+    def check_patience(self) -> None:
+        """Report an attempt that takes too long, and have the sink give it up if it can; called by the supervisor."""
+        began = self._attempt_began
+        if began is None or time.monotonic() - began < PATIENCE_S:
+            return
+        self._attempt_began = None  # once is enough for one attempt
+        self.health.trouble = f"no answer for {PATIENCE_S:.0f} s"
+        self._report(f"{self._sink.name} does not deliver: {self.health.trouble}")
+        interrupt = getattr(self._sink, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
 
     def _ship_round(self) -> bool:
         has_moved = False
@@ -182,7 +196,9 @@ class Worker(threading.Thread):
                 parts += _split(part, HALF_OPEN_EVENTS)
                 continue
             began = time.perf_counter()
+            self._attempt_began = time.monotonic()
             outcome = self._sink.deliver(part)
+            self._attempt_began = None
             if isinstance(outcome, Delivered):
                 self.health.batch_seconds += time.perf_counter() - began
                 self._advance(log, part, refused)

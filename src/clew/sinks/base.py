@@ -94,8 +94,11 @@ class Sink(Protocol):
         max_bytes: Most bytes it takes in one batch; one larger event still comes alone.
         linger_s: How long a batch may wait to fill up, in seconds.
 
+    A sink may also have ``interrupt() -> None``: called from another thread when an attempt has taken longer than a
+    minute, it makes that attempt end.
+
     Threads:
-        A sink belongs to one worker, which is one thread.
+        A sink belongs to one worker, which is one thread; ``interrupt`` alone comes from another.
     """
 
     name: str

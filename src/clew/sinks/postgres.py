@@ -9,8 +9,11 @@ Before: ``agent.worker``. After: the tables of ``store/sql/schema.sql``.
 
 from __future__ import annotations
 
+import contextlib
+import os
+import socket
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
@@ -30,6 +33,8 @@ if TYPE_CHECKING:
 __all__ = ["PostgresSink"]
 
 CONNECT_TIMEOUT_S = 5
+KEEPALIVE: Final[dict[str, Any]] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+"""A peer that is gone without a word is noticed within half a minute (libpq's own words; the last in ms)."""
 PARTITION_PAST = timedelta(days=31)
 PARTITION_AHEAD = timedelta(days=2)
 JSONB_OID = 3802
@@ -165,6 +170,18 @@ class PostgresSink:
             return self._judge(error, batch)
         return Rejected(tuple(parts.refused), parts.reason) if parts.refused else Delivered()
 
+    def interrupt(self) -> None:
+        """Give up the attempt under way: its connection is cut, and it ends as one that may be tried again.
+
+        Threads:
+            Called by another thread than the worker's, when a server takes the connection and says nothing.
+        """
+        connection = self._connection
+        with contextlib.suppress(OSError, psycopg.Error):
+            if connection is not None and not connection.closed:
+                with socket.socket(fileno=os.dup(connection.fileno())) as end:
+                    end.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Close the connection."""
         self._disconnect()
@@ -175,7 +192,11 @@ class PostgresSink:
                 self._prepare(self._dsn)
                 self._prepare = None
             self._connection = psycopg.connect(
-                self._dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="clew-agent"
+                self._dsn,
+                autocommit=True,
+                connect_timeout=CONNECT_TIMEOUT_S,
+                application_name="clew-agent",
+                **KEEPALIVE,
             )
             self._connection.adapters.register_dumper(bytes, _JsonbDumper)
             self._connection.execute("SET synchronous_commit = on")

@@ -37,6 +37,7 @@ _ADVICE = (
     ("password authentication failed", "check user and password in the DSN"),
     ("no password supplied", "put the password into the DSN, or into ~/.pgpass"),
     ("no pg_hba.conf entry", "let this host in (pg_hba.conf on the server)"),
+    ("not currently accepting connections", "let clients in again (ALTER DATABASE … ALLOW_CONNECTIONS true)"),
     ("role", "check the user in the DSN"),
     ("database", "create it with `createdb`, or check the database in the DSN"),
     ("resolve host", "check the host in the DSN"),

@@ -10,15 +10,21 @@ import psycopg
 import pytest
 from msgspec import json
 
+from clew import config
+from clew.agent.supervisor import Supervisor
 from clew.ids import uuid7
 from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
 from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import new_producer_id
 from clew.spool.format import Position, event_id, position_of
+from clew.spool.writer import Writer
 from clew.store.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
+
+    from support.fix_proxy import Proxy
 
 PRODUCER = Producer(new_producer_id(1_700_000_000_000_000_000), "rag-api")
 
@@ -235,6 +241,32 @@ def test_a_connection_that_breaks_is_made_anew(sink: PostgresSink, postgres: str
     outcomes = [sink.deliver(batch(event(), start=164)), sink.deliver(batch(event(), start=164))]
 
     assert outcomes[-1] == Delivered()
+    assert len(rows(postgres)) == 2
+
+
+def test_a_server_that_says_nothing_is_given_up(
+    proxy: Proxy, postgres: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A connection that hangs for ever is told, cut and made anew; the event arrives once."""
+    monkeypatch.setattr("clew.agent.worker.PATIENCE_S", 0.3)
+    settings, said = config.load(data_dir=tmp_path), list[str]()
+    writer = Writer(settings.spool_dir, service="rag-api")
+    supervisor = Supervisor(settings, sinks=[PostgresSink(proxy.dsn)], report=said.append)
+    supervisor.start()
+    writer.append(event())
+    while not rows(postgres):
+        pass
+    proxy.set("hang")
+    writer.append(event())
+    while not any("no answer" in line for line in said):
+        pass
+    proxy.set("none")
+    while len(rows(postgres)) < 2:
+        pass
+
+    writer.close()
+    assert supervisor.drain(20.0)
+    supervisor.stop()
     assert len(rows(postgres)) == 2
 
 
