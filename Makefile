@@ -54,7 +54,7 @@ fix-docs: $(VENV)/dev.stamp ## Write the generated pages of the documentation an
 	$(BIN)/python tools/fix_docs.py
 
 cov: $(VENV)/dev.stamp ## Run the suite and report coverage
-	$(BIN)/coverage run -m pytest && $(BIN)/coverage report --skip-covered
+	$(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine --quiet && $(BIN)/coverage report --skip-covered
 
 lock: $(VENV)/bin/python ## Resolve the dependencies anew, a week old at least
 	$(PIP) install "uv>=0.9,<1"
