@@ -33,7 +33,12 @@ if TYPE_CHECKING:
 __all__ = ["PostgresSink"]
 
 CONNECT_TIMEOUT_S = 5
-KEEPALIVE: Final[dict[str, Any]] = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 30_000}
+KEEPALIVE: Final[dict[str, Any]] = {
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 30_000,
+}
 """A peer that is gone without a word is noticed within half a minute (libpq's own words; the last in ms)."""
 PARTITION_PAST = timedelta(days=31)
 PARTITION_AHEAD = timedelta(days=2)
