@@ -15,7 +15,7 @@ from msgspec import UNSET
 
 from clew import clock, process
 from clew.context import current
-from clew.record import LEVELS, Head
+from clew.record import Head
 
 __all__ = ["Logger", "get_logger"]
 
@@ -80,8 +80,6 @@ class Logger:
         self._emit("CRITICAL", message, fields)
 
     def _emit(self, level: str, message: str, fields: dict[str, Any]) -> None:
-        if LEVELS[level] < process.threshold():
-            return
         if self._bound is not None:
             fields = {**self._bound, **fields}
         error = _take_error(fields) if "error" in fields or "exc_info" in fields else None

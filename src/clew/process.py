@@ -139,12 +139,15 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | None, contex
         append = process.append
         if append is None or process.pid != os.getpid():
             append = _enter_process()
-            if append is None or not _is_wanted(head):
+            if append is None:
                 return
+        is_log = head.kind == "log"
+        if is_log and LEVELS[head.level] < process.threshold:
+            return
         payload = encode_event(head, fields, error, context, process.origin, process.limits)
         while append is not None:
             try:
-                append(payload, _priority(head, context))
+                append(payload, _LOG_PRIORITIES[head.level] if is_log else _span_priority(context))
             except SpoolClosedError:
                 # Another thread has shut down, or configured anew, since we looked: a thread that works on while
                 # the interpreter ends, say. The event goes where the next one would go.
@@ -302,11 +305,6 @@ def _ensure_shipping(resolved: Settings) -> None:
         _say(notice, about="shipping")
 
 
-def _is_wanted(head: Head) -> bool:
-    """Judge the first event of a process, which was let through before the settings were known."""
-    return head.kind != "log" or LEVELS[head.level] >= _process.threshold
-
-
 def _enter_process() -> Append | None:
     """Open the spool in a process that has none yet, at the first event or after a fork; None if that cannot be now."""
     with _process.lock:
@@ -362,10 +360,8 @@ def _describe_losses(dropped: dict[str, int]) -> bytes | None:
         return None
 
 
-def _priority(head: Head, context: Context) -> int:
-    """Tell how important an event is when the spool fills up (see ``spool.writer``)."""
-    if head.kind == "log":
-        return _LOG_PRIORITIES[head.level]
+def _span_priority(context: Context) -> int:
+    """Tell how important a span is when the spool fills up (see ``spool.writer``)."""
     return 1 if context.parent_span_id is None or context.stage == "evaluation" else 2
 
 

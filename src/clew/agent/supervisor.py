@@ -47,7 +47,7 @@ if TYPE_CHECKING:
     from clew.config import Settings
     from clew.sinks.base import Sink
 
-__all__ = ["AgentStatus", "Supervisor", "read_statuses", "start_in_process"]
+__all__ = ["AgentStatus", "Supervisor", "raise_file_limit", "read_statuses", "start_in_process"]
 
 ROUND_S = 0.1
 STATUS_INTERVAL_S = 1.0
@@ -333,6 +333,13 @@ class Supervisor:
         (self._agents / name.replace(".lock", ".json")).unlink(missing_ok=True)
         if not keep_lock_file:
             (self._agents / name).unlink(missing_ok=True)
+
+
+def raise_file_limit() -> None:
+    """Allow as many open files as the system lets us: every living producer's log takes some."""
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(OSError, ValueError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
 
 
 def read_statuses(spool: Path) -> list[AgentStatus]:

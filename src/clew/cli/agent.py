@@ -9,7 +9,7 @@ import typer
 
 from clew import config
 from clew.agent.health import serve_metrics
-from clew.agent.supervisor import Supervisor
+from clew.agent.supervisor import Supervisor, raise_file_limit
 from clew.errors import ClewError
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ def agent(
     Example: CLEW_DSN=postgresql://localhost/clew clew agent
     """
     settings = config.load(dsn=dsn, data_dir=data)
+    raise_file_limit()
     supervisor = Supervisor(settings, report=_report_json if as_json else None)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import uvicorn
 from msgspec.structs import replace
 
-from clew.agent.supervisor import Supervisor
+from clew.agent.supervisor import Supervisor, raise_file_limit
 from clew.errors import ClewError
 from clew.server.app import create_app
 from clew.server.run import listen, url_of
@@ -81,6 +81,7 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
         with connect(settings.dsn, application_name="clew-up") as connection:
             migrate(connection)
             ensure_ahead(connection, datetime.now(UTC).date())
+        raise_file_limit()
         supervisor = Supervisor(settings, report=report)
         supervisor.start()
         parts.callback(supervisor.stop)
