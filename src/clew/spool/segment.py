@@ -113,8 +113,13 @@ class Segment:
             self._populated = self.size_bytes
         return True
 
-    def sync(self) -> bool:
-        """Bring what was stored to the disk itself; true when there was anything to do.
+    @property
+    def is_dirty(self) -> bool:
+        """Whether anything was stored since the last ``sync``."""
+        return self.used_bytes != self._synced
+
+    def sync(self, *, force: bool = False) -> bool:
+        """Bring what was stored to the disk itself; true when there was anything to do, or with *force*.
 
         ``fdatasync`` gives up the interpreter lock; ``mmap.flush`` holds it, and was measured
         to stop the whole process for 140 ms beside a busy disk.
@@ -123,7 +128,7 @@ class Segment:
             OSError: The disk refused. What was stored since the last success may not be on it.
         """
         used = self.used_bytes
-        if used == self._synced:
+        if used == self._synced and not force:
             return False
         disk.sync(self._fd)
         self._synced = used

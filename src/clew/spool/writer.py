@@ -215,6 +215,7 @@ class Writer:
         self._beat_due = 0.0
         self._report = report
         self._unsynced: set[int] = set()
+        self._is_refusing = False
         self._leave_due = 0.0
         self._segment = self._first = self._new_segment()
         self._is_open = True
@@ -262,7 +263,8 @@ class Writer:
         """Bring everything stored so far to the disk itself.
 
         Returns:
-            False when the disk did not answer within *timeout_s* seconds or reported an error.
+            False when the disk did not answer within *timeout_s* seconds, or refuses. What it has refused
+            once is not tried again: that part is safe from the death of the process alone.
         """
         return self._flusher.flush(timeout_s)
 
@@ -385,16 +387,23 @@ class Writer:
         Source:
             PostgreSQL's fsync finding of 2018, https://wiki.postgresql.org/wiki/Fsync_Errors.
         """
-        if segment.number in self._unsynced:
-            return
+        if segment.number in self._unsynced and segment is not self._segment:
+            return  # the current one is asked again where the disk had no room for another
         try:
-            segment.sync()
+            # A disk that has refused is asked again even if there is nothing new: flush has to tell the truth.
+            if segment.sync(force=self._is_refusing):
+                self._is_refusing = False
         except OSError as error:
+            self._is_refusing = True
             now = time.monotonic()
-            if now >= self._leave_due:  # a disk that refuses everything must not eat segment after segment
+            if (
+                now >= self._leave_due and segment.is_dirty
+            ):  # a disk that refuses everything must not eat segment after segment
                 self._leave_due = now + LEAVE_PAUSE_S
                 self._unsynced.add(segment.number)
                 segment.seal()
+                with contextlib.suppress(SpoolError):
+                    self._segment = self.prepare(segment)
             if self._report is not None:
                 self._report(f"the disk does not take the spool in {self.directory} ({error.strerror or error})")
             raise
