@@ -8,6 +8,7 @@ where ``CLEW_CONFIG`` points), the default.
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -23,7 +24,9 @@ __all__ = ["Settings", "data_dir", "load"]
 PREFIX: Final = "CLEW_"
 MIB: Final = 1024 * 1024
 
-_HIDDEN: Final = ("dsn", "token", "redact_key")
+_HIDDEN: Final = ("dsn", "langsmith_api_key", "otlp_headers", "token", "redact_key")
+
+_HTTP_URL: Final = re.compile(r"https?://[^/\s]")
 
 Size = Annotated[int, Meta(ge=0)]
 
@@ -40,6 +43,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         dsn: PostgreSQL to ship to, as a libpq URL; None for none.
         sinks: Further sinks to ship to, by the name of their entry point.
         console: File that the sink ``console`` appends to; None or ``-`` for standard output.
+        langsmith_api_key: Key of LangSmith; with it (or an endpoint) finished runs are shipped there.
+        langsmith_endpoint: Base URL of LangSmith's API; None for ``https://api.smith.langchain.com``.
+        langsmith_project: Project to ship to; None for one named after the service.
+        langsmith_workspace: Workspace, for keys that are valid in several.
+        otlp_endpoint: Base URL of an OTLP/HTTP receiver, without ``/v1/traces``; None for none.
+        otlp_headers: Headers to send there, such as ``authorization``.
+        pushgateway_url: Pushgateway that gets the metrics of short-lived agents; None for none.
+        prices: A TOML file of prices that go before the built-in ones.
+        prometheus_url: The Prometheus that scrapes us, to look up exemplars; None when not told.
+        grafana_url: The Grafana that shows it, for links; None when not told.
+        public_url: How people reach the server, for links; None for its own address.
         agent: Who ships: ``"auto"``, ``"external"`` or ``"in-process"``.
         level: Events below this level are not emitted.
         capture: Whether ``@traceable`` and ``span`` record inputs and outputs.
@@ -69,6 +83,17 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     dsn: str | None = None
     sinks: tuple[str, ...] = ()
     console: Path | None = None
+    langsmith_api_key: str | None = None
+    langsmith_endpoint: str | None = None
+    langsmith_project: str | None = None
+    langsmith_workspace: str | None = None
+    otlp_endpoint: str | None = None
+    otlp_headers: dict[str, str] = {}
+    pushgateway_url: str | None = None
+    prices: Path | None = None
+    prometheus_url: str | None = None
+    grafana_url: str | None = None
+    public_url: str | None = None
     agent: Literal["auto", "external", "in-process"] = "auto"
     level: Literal["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"] = "DEBUG"
     capture: bool = True
@@ -87,6 +112,15 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 4319
     token: str | None = field(default=None)
+
+    def sink_names(self) -> tuple[str, ...]:
+        """Name the sinks beside PostgreSQL: those that have a place to ship to, and those told by name."""
+        told = {
+            "langsmith": self.langsmith_api_key is not None or self.langsmith_endpoint is not None,
+            "otlp": self.otlp_endpoint is not None,
+        }
+        implied = [name for name, is_on in told.items() if is_on]
+        return tuple(dict.fromkeys([*implied, *self.sinks]))
 
     def __repr__(self) -> str:
         """Show the settings without what is secret in them."""
@@ -143,6 +177,9 @@ def load(**told: Any) -> Settings:
     values["spool_dir"] = _directory("spool_dir", values.get("spool_dir") or home / "spool", sources)
     values.setdefault("service", _program_name())
     values["level"] = str(values.get("level", "DEBUG")).upper()
+    for name in _URLS:
+        if values.get(name) is not None:
+            values[name] = _url(name, values[name], sources)
     try:
         return convert(values, Settings, strict=False, dec_hook=_path)
     except ValidationError as error:
@@ -190,13 +227,22 @@ def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
     return str(path), told
 
 
+_URLS: Final = (
+    "langsmith_endpoint",
+    "otlp_endpoint",
+    "pushgateway_url",
+    "prometheus_url",
+    "grafana_url",
+    "public_url",
+)
+
 _CHOICES: Final = {
     "level": tuple(LEVELS),
     "agent": ("auto", "external", "in-process"),
     "propagate": ("executors", "threads"),
 }
 _LISTS: Final = frozenset({"propagate", "redact", "redact_allow", "sinks"})
-_TABLES: Final = frozenset({"redact_patterns"})
+_TABLES: Final = frozenset({"otlp_headers", "redact_patterns"})
 
 
 def _directory(name: str, told: Any, sources: dict[str, str]) -> Path:
@@ -209,6 +255,14 @@ def _directory(name: str, told: Any, sources: dict[str, str]) -> Path:
             return path
         problem = "a path holds no NUL"
     raise ConfigError(f"the setting {name} is {told!r} (from {sources.get(name, 'the defaults')}): {problem}")
+
+
+def _url(name: str, told: Any, sources: dict[str, str]) -> str:
+    if isinstance(told, str) and _HTTP_URL.match(told.strip()):
+        return told.strip().rstrip("/")
+    raise ConfigError(
+        f"the setting {name} is {told!r} (from {sources[name]}): it is no URL", hint="begin it with http:// or https://"
+    )
 
 
 def _path(kind: type, value: Any) -> Any:

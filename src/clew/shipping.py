@@ -14,7 +14,7 @@ import os
 import sys
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final, cast
 
 from clew.errors import SpoolError
 from clew.spool.directory import AGENTS_DIRECTORY, is_locked, make_private_directory
@@ -23,6 +23,24 @@ if TYPE_CHECKING:
     from clew.config import Settings
 
 __all__ = ["agent_is_alive", "ensure", "start_agent"]
+
+
+_HANDED_ON: Final = (
+    "data_dir",
+    "spool_dir",
+    "dsn",
+    "sinks",
+    "console",
+    "langsmith_api_key",
+    "langsmith_endpoint",
+    "langsmith_project",
+    "langsmith_workspace",
+    "otlp_endpoint",
+    "otlp_headers",
+    "pushgateway_url",
+    "prices",
+)
+"""The settings that decide where and how to ship, whichever way the application was told them."""
 
 
 def ensure(settings: Settings) -> str | None:
@@ -34,7 +52,7 @@ def ensure(settings: Settings) -> str | None:
     if settings.agent == "external" or agent_is_alive(settings.spool_dir):
         return None
     waiting = f"no agent runs: events wait in {settings.spool_dir}"
-    if settings.dsn is None and not settings.sinks:
+    if settings.dsn is None and not settings.sink_names():
         return f"{waiting}; `clew up` ships and shows them, or set CLEW_DSN to a PostgreSQL"
     if settings.dsn is not None and find_spec("psycopg") is None:
         return f"{waiting}; the agent needs `pip install 'clew[agent]'`"
@@ -65,21 +83,25 @@ def start_agent(settings: Settings) -> None:
     """
     make_private_directory(settings.data_dir)
     log = settings.data_dir / "agent.log"
-    environment = {
-        **os.environ,
-        "CLEW_DATA_DIR": str(settings.data_dir),
-        "CLEW_SPOOL_DIR": str(settings.spool_dir),
-        "CLEW_DSN": settings.dsn or "",
-        "CLEW_SINKS": ",".join(settings.sinks),
-        "CLEW_CONSOLE": "" if settings.console is None else str(settings.console.absolute()),
-        "CLEW_SERVICE": "clew-agent",
-    }
+    told = {f"CLEW_{name.upper()}": _as_text(getattr(settings, name)) for name in _HANDED_ON}
+    environment = {**os.environ, **told, "CLEW_SERVICE": "clew-agent"}
     # The shell puts the agent into the background and ends: init adopts the agent, and the
     # application is left with no child that it does not know.
     script = 'exec "$0" -m clew.agent --until-idle --auto >>"$1" 2>&1 </dev/null &'
     arguments = ["/bin/sh", "-c", script, _python(), str(log)]
     child = os.posix_spawn("/bin/sh", arguments, environment, setsid=True)
     os.waitpid(child, 0)
+
+
+def _as_text(value: Any) -> str:
+    """Write a setting as the environment holds it (see ``config``)."""
+    if value is None:
+        return ""
+    if isinstance(value, Path):
+        return str(value.absolute())
+    if isinstance(value, dict):
+        return "\n".join(f"{key}={text}" for key, text in cast("dict[str, str]", value).items())
+    return ",".join(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else str(value)
 
 
 def _python() -> str:

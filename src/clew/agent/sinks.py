@@ -1,14 +1,16 @@
 """Make the sinks that the settings name.
 
-PostgreSQL by ``dsn``; every other sink by its name in ``sinks`` (``CLEW_SINKS=console,mine``), found as an
-entry point of the group ``clew.sinks``: a function that takes the settings and returns a sink. Sinks of
-other packages are found in the same way as our own.
+PostgreSQL by ``dsn``, LangSmith by its key or endpoint, OTLP by its endpoint; every other sink by its name
+in ``sinks`` (``CLEW_SINKS=console,mine``). All but PostgreSQL are found as entry points of the group
+``clew.sinks``: functions that take the settings and return a sink. Sinks of other packages are found in
+the same way as our own.
 """
 
 from __future__ import annotations
 
 from importlib.metadata import entry_points
 from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
 
 from clew.errors import AgentError, ConfigError
 
@@ -34,11 +36,24 @@ def make_sinks(settings: Settings) -> list[Sink]:
     sinks: list[Sink] = []
     if settings.dsn is not None:
         sinks.append(_postgres(settings.dsn))
-    sinks += [_named(name, settings) for name in settings.sinks]
+    for setting in ("langsmith_endpoint", "otlp_endpoint"):
+        _refuse_own_address(setting, getattr(settings, setting), settings)
+    sinks += [_named(name, settings) for name in settings.sink_names()]
     if not sinks:
         message = "there is nowhere to ship to"
         raise ConfigError(message, hint="set CLEW_DSN (or --dsn) to a PostgreSQL, or run `clew up`")
     return sinks
+
+
+def _refuse_own_address(setting: str, url: str | None, settings: Settings) -> None:
+    """Refuse to ship to the receivers of our own server: each event would come back as a new one, for ever."""
+    if url is None:
+        return
+    there = urlsplit(url)
+    is_here = there.hostname in {"localhost", "127.0.0.1", "::1", settings.host}
+    if is_here and there.port == settings.port:
+        message = f"{setting} is {url}, this clew's own receiver: it would ship to itself"
+        raise ConfigError(message, hint=f"point {setting} at another system, or unset it")
 
 
 def _postgres(dsn: str) -> Sink:
