@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from os import getpid, urandom
+from os import urandom
 from typing import TYPE_CHECKING
+
+from clew.forks import new_mark
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,7 +27,7 @@ RANDOM_BYTES = 10
 POOL_IDS = 128
 
 _pool: deque[int] = deque()
-_pool_owner = 0
+_is_own = new_mark()
 _VERSION_7 = 0x7 << 76
 _VARIANT = 0b10 << 62
 _RANDOM_A = 0xFFF << 64
@@ -49,7 +51,7 @@ def uuid7(time_ns: int) -> str:
     Source:
         RFC 9562, section 5.7.
     """
-    if _pool_owner != getpid():
+    if not _is_own[0]:
         _forget_inherited()
     try:
         random = _pool.popleft()
@@ -70,9 +72,8 @@ def _refill() -> int:
 
 def _forget_inherited() -> None:
     """Throw away what the process before a fork had drawn."""
-    global _pool_owner
     _pool.clear()
-    _pool_owner = getpid()
+    _is_own[0] = 1
 
 
 mint: Callable[[int], str] = uuid7

@@ -23,6 +23,7 @@ from msgspec import UNSET
 from clew import clock, config
 from clew.context import Context
 from clew.errors import ClewError, SpoolClosedError
+from clew.forks import new_mark
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
 from clew.sanitize import message_of
@@ -51,6 +52,7 @@ class _Process:
         self.settings: Settings | None = None
         self.writer: Writer | None = None
         self.append: Append | None = None
+        self.is_own = new_mark()
         self.origin = Origin("python", UNSET, UNSET)
         self.limits = Limits(Redactor(), 32 * 1024, 256 * 1024)
         self.threshold = 0
@@ -137,7 +139,7 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | None, contex
     process = _process
     try:
         append = process.append
-        if append is None or process.pid != os.getpid():
+        if append is None or not process.is_own[0]:
             append = _enter_process()
             if append is None:
                 return
@@ -286,6 +288,7 @@ def _open_writer(resolved: Settings) -> None:
     )
     _process.writer, _process.append = writer, writer.append
     _process.pid = os.getpid()
+    _process.is_own[0] = 1
     _ensure_shipping(resolved)
 
 

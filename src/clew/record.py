@@ -21,6 +21,7 @@ from msgspec.structs import asdict, astuple
 
 from clew.catalog import METRIC_FIELDS, STAGE_OF
 from clew.context import Context
+from clew.redact import MEMO_KEYS, MIN_CARD_DIGITS
 from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer, message_of
 
 if TYPE_CHECKING:
@@ -77,6 +78,8 @@ COLUMNS: Final = (
 MAX_CAUSES = 5
 MAX_FRAMES = 50
 MAX_NAME_CHARS = 200
+MAX_REMEMBERED_CHARS = 200
+_AT, _EQUALS = "@="
 FLAGS_BYTES = 32  # what the flag "truncated" adds to an event at most
 
 
@@ -204,7 +207,8 @@ def encode_event(
         that of ``Event``.
     """
     told = UNSET if error is None else encode_error(error)
-    plain, metrics, is_safe = _look_over(fields, limits.redactor.harmless)
+    redactor = limits.redactor
+    plain, metrics, is_safe, is_innocent = _look_over(fields, redactor)
     if is_safe and type(head.message) is str:
         event = _build(head, context, origin, plain, metrics, told, UNSET)
         try:
@@ -215,15 +219,63 @@ def encode_event(
             payload
             and len(payload) <= limits.max_field_bytes
             and not (_BACKSLASH in payload and b"\\u0000" in payload)
-            and (head.message in STAGE_OF or limits.redactor.is_harmless_message(head.message))
-            and not limits.redactor.may_hold_secret(payload[payload.find(_BRACE, 1) :])  # ids stand before the brace
+            and (head.message in STAGE_OF or redactor.is_harmless_message(head.message))
         ):
-            return payload
+            if is_innocent and error is None:
+                return payload
+            if not redactor.may_hold_secret(payload[payload.find(_BRACE, 1) :]):  # ids stand before the brace
+                _remember_texts(fields, redactor)
+                return payload
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
 
 
-def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict[str, Any], dict[str, Any], bool]:
-    """Sort *fields* into (context, metrics), and tell whether they can be encoded as they are."""
+# The hottest loop there is, in one piece: a call for each field would cost more than looking at it.
+def _look_over(  # noqa: C901, PLR0912
+    fields: dict[str, Any], redactor: Redactor
+) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
+    """Sort *fields*, and tell whether they can be encoded as they are, and whether they are too plain for a secret.
+
+    Returns:
+        (context, metrics, is safe to encode, is innocent): innocent are numbers, texts too short for a secret,
+        and texts that the same field has held before.
+    """
+    plain: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    roles, last_texts = redactor.roles, redactor.last_texts
+    is_innocent = not redactor.has_own_rules
+    for name, value in fields.items():
+        role = roles.get(name)
+        if role is None:
+            return _look_closely(fields, redactor)
+        if role:
+            metrics[name] = value
+        else:
+            plain[name] = value
+        kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
+        if kind is int:
+            if MIN_INT <= value <= MAX_INT:
+                continue
+        elif kind is str:
+            if len(value) < MIN_CARD_DIGITS:
+                if _AT in value or _EQUALS in value:
+                    is_innocent = False
+            elif name not in last_texts or last_texts[name] != value:
+                is_innocent = False
+            continue
+        elif kind is float:
+            if value - value == 0.0:  # not so for NaN and the infinities
+                continue
+        elif kind is bool or value is None:
+            continue
+        elif kind is Raw or ((kind is dict or kind is list or kind is tuple) and is_clean(value, redactor.harmless)):
+            is_innocent = False
+            continue
+        return _look_closely(fields, redactor)
+    return plain, metrics, True, is_innocent
+
+
+def _look_closely(fields: dict[str, Any], redactor: Redactor) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
+    """Do the same for fields of which one is not known yet, or has to be made safe; learn its name if it can be."""
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     is_safe = True
@@ -231,26 +283,23 @@ def _look_over(fields: dict[str, Any], harmless: AbstractSet[str]) -> tuple[dict
         kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
         if name in METRIC_FIELDS:
             metrics[name] = value
-        elif name == "metrics" and kind is dict:
-            metrics |= value
-        elif name == "context" and kind is dict:
-            plain |= value
+        elif name in ("metrics", "context") and kind is dict:
+            (metrics if name == "metrics" else plain).update(value)
         else:
             plain[name] = value
-        if is_safe and name in harmless:
-            if (
-                kind is str
-                or (kind is int and MIN_INT <= value <= MAX_INT)
-                or (kind is float and value - value == 0.0)  # not so for NaN and the infinities
-                or kind is bool
-                or value is None
-                or kind is Raw
-            ):
-                continue
-            is_safe = (kind is dict or kind is list or kind is tuple) and is_clean(value, harmless)
-        else:
+        if name not in redactor.harmless:
             is_safe = False
-    return plain, metrics, is_safe
+        elif name not in ("metrics", "context") and len(redactor.roles) < MEMO_KEYS:
+            redactor.roles[name] = name in METRIC_FIELDS
+        is_safe = is_safe and is_clean([value], redactor.harmless)
+    return plain, metrics, is_safe, False
+
+
+def _remember_texts(fields: dict[str, Any], redactor: Redactor) -> None:
+    """Remember the texts of an event in which no secret was found."""
+    for name, value in fields.items():
+        if type(value) is str and MIN_CARD_DIGITS <= len(value) <= MAX_REMEMBERED_CHARS and name in redactor.roles:
+            redactor.last_texts[name] = value
 
 
 def is_clean(value: Any, harmless: AbstractSet[str]) -> bool:

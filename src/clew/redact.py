@@ -153,7 +153,12 @@ class Redactor:
         ]
         self._card = self._rules[-1][1]
         self.harmless: set[str] = set()
-        """Names known to be harmless: the memo that the hot path asks first."""
+        """Names known to be harmless: the memo that is asked first."""
+        self.roles: dict[str, bool] = {}
+        """Of names known to be harmless, whether they are metrics: filled and asked by ``record``."""
+        self.last_texts: dict[str, str] = {}
+        """The last text of each field in which no secret was found: most fields hold few, or the same again."""
+        self.has_own_rules = bool(self._own)
         self._harmless_messages: set[str] = set()
 
     def is_secret(self, name: str) -> bool:

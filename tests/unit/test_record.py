@@ -311,3 +311,24 @@ def test_encoding_a_value_does_not_declare_its_name_harmless() -> None:
     encode_value("x", bounds)
 
     assert json.loads(encode(fields={"value": "pin"}, bounds=bounds))["context"] == {"value": "[redacted]"}
+
+
+@pytest.mark.parametrize(
+    ("first", "then"),
+    [
+        ({"note": "all is well here"}, {"note": "password=hunter2 is it"}),
+        ({"note": "short"}, {"note": "a@b.example"}),
+        ({"note": "short"}, {"note": "pwd=abc"}),
+        ({"note": "all is well here"}, {"note": "4111 1111 1111 1111"}),
+    ],
+)
+def test_a_secret_is_found_in_a_field_that_was_harmless_before(first: dict[str, Any], then: dict[str, Any]) -> None:
+    """What was learnt of a field's name and last text does not hide what it holds next."""
+    limits = Limits(Redactor(), 32 * 1024, 256 * 1024)
+    head = Head(datetime.now(UTC), "log", "INFO", "told")
+    for _ in range(3):
+        encode_event(head, dict(first), None, Context(), ORIGIN, limits)
+
+    event = json.loads(encode_event(head, dict(then), None, Context(), ORIGIN, limits))
+
+    assert "redacted" in str(event["context"])
