@@ -38,6 +38,7 @@ class Identity(Struct):
         memory_events: The ``memory.events`` file of its cgroup.
         oom_kills: How many processes of the cgroup had been killed for want of memory by then.
         only_sink: The one sink that these events are for; None for all.
+        is_relay: It hands on what others told it: the spans open in its log are theirs, and outlive it.
     """
 
     service: str = "unknown"
@@ -51,14 +52,16 @@ class Identity(Struct):
     memory_events: str | None = None
     oom_kills: int | None = None
     only_sink: str | None = None
+    is_relay: bool = False
 
 
-def describe(settings: Settings, *, only_sink: str | None = None) -> bytes:
+def describe(settings: Settings, *, only_sink: str | None = None, is_relay: bool = False) -> bytes:
     """Describe this process as the contents of its ``producer.json``.
 
     Args:
         settings: The service's name, environment and version.
         only_sink: The one sink that its events are for; None for all.
+        is_relay: Whether it hands on what others told it.
     """
     memory_events = _memory_events()
     identity = Identity(
@@ -73,6 +76,7 @@ def describe(settings: Settings, *, only_sink: str | None = None) -> bytes:
         memory_events=None if memory_events is None else str(memory_events),
         oom_kills=None if memory_events is None else count_oom_kills(memory_events),
         only_sink=only_sink,
+        is_relay=is_relay,
     )
     return json.encode(identity)
 

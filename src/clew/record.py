@@ -189,7 +189,12 @@ def stage_of(message: str, context: Context) -> str:
 
 
 def encode_event(
-    head: Head, fields: dict[str, Any], error: BaseException | None, context: Context, origin: Origin, limits: Limits
+    head: Head,
+    fields: dict[str, Any],
+    error: BaseException | dict[str, Any] | None,
+    context: Context,
+    origin: Origin,
+    limits: Limits,
 ) -> bytes:
     """Encode one event.
 
@@ -197,7 +202,7 @@ def encode_event(
         head: When, what, how grave.
         fields: What was told. Names of ``METRIC_FIELDS`` become metrics, and so does
             what a mapping ``metrics`` holds; the rest becomes context.
-        error: What was raised, if anything.
+        error: What was raised, if anything, or what another system told of it as ``encode_error`` would.
         context: The ids in force.
         origin: The emitting service.
         limits: What an event may hold.
@@ -206,7 +211,7 @@ def encode_event(
         One line of compact JSON, UTF-8, at most ``max_event_bytes`` long. The order of keys is
         that of ``Event``.
     """
-    told = UNSET if error is None else encode_error(error)
+    told = UNSET if error is None else encode_error(error) if isinstance(error, BaseException) else error
     redactor = limits.redactor
     plain, metrics, is_safe, is_innocent = _look_over(fields, redactor)
     if is_safe and type(head.message) is str:

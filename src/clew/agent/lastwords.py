@@ -1,7 +1,9 @@
 """What a dead process could not say any more, appended to its own log.
 
 For each span it left open, a closing ``span`` with ``status: aborted`` and how the process ended; for
-what it had to drop and could not report, one ``events_dropped``. They stand behind the process's last
+what it had to drop and could not report, one ``events_dropped``. A relay, which hands on what other
+processes told it, leaves open what is not its own: they may live on, and end their spans through the
+next one. The last words stand behind the process's last
 record, so every sink gets them in order, with ids of their own.
 
 How a process ended, as far as it can be known from outside and afterwards:
@@ -100,7 +102,8 @@ def append_last_words(log: ProducerLog, open_spans: Iterable[bytes]) -> int:
         SpoolError: There is no room; call again later.
     """
     ending, now = how_it_ended(log), datetime.now(UTC)
-    payloads = [_closing_event(start, ending, now) for start in open_spans]
+    own_spans = () if log.identity.is_relay else open_spans
+    payloads = [_closing_event(start, ending, now) for start in own_spans]
     dropped, reported = read_losses(log.directory), read_reported(log.directory)
     unreported = {reason: number - reported.get(reason, 0) for reason, number in dropped.items()}
     unreported = {reason: number for reason, number in unreported.items() if number > 0}
