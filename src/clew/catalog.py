@@ -1,9 +1,10 @@
 """The events of a RAG system: one declaration of what each is called, holds, and becomes elsewhere.
 
-Three tables of data. ``FIELDS`` declares every field once, so that one name means one thing in every
+Tables of data. ``FIELDS`` declares every field once, so that one name means one thing in every
 event. ``METRICS`` declares the time series. ``EVENTS`` says which fields an event carries and which
 series it feeds. The reference page, the split into metrics and context, the stage of a log and the
-Prometheus sink all read these tables; there is no second list.
+Prometheus sink all read these tables; there is no second list. ``PAID_MESSAGES``, ``PAID_RUN_TYPES`` and
+``PAID_STAGES`` say what costs money, and on which line of the bill it stands.
 
 A field is a *metric* when it is a measurement whose sum or distribution over many events means
 something by itself: durations, costs, tokens, scores. A field that describes this one event is *context*,
@@ -24,9 +25,25 @@ from typing import TYPE_CHECKING, Final, Literal
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Container, Mapping
 
-__all__ = ["EVENTS", "FIELDS", "METRICS", "METRIC_FIELDS", "STAGES", "STAGE_OF", "Event", "Field", "Metric"]
+__all__ = [
+    "COST_LINES",
+    "EVENTS",
+    "FIELDS",
+    "METRICS",
+    "METRIC_FIELDS",
+    "PAID_MESSAGES",
+    "PAID_RUN_TYPES",
+    "PAID_STAGES",
+    "STAGES",
+    "STAGE_OF",
+    "Event",
+    "Field",
+    "Metric",
+    "Paid",
+    "paid_for",
+]
 
 Stage = Literal["ingestion", "retrieval", "generation", "evaluation"]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
@@ -80,6 +97,20 @@ class Metric(Struct, frozen=True):
     field: str = ""
     scale: float = 1.0
     buckets: tuple[float, ...] = ()
+
+
+class Paid(Struct, frozen=True):
+    """What a step is paid for.
+
+    Attributes:
+        line: Its line of the bill, one of ``COST_LINES``.
+        named_by: Fields that name what is paid for (a model, an index …), the more precise one first.
+        counted_by: Fields that tell how many documents there were: a number, or the list of them.
+    """
+
+    line: str
+    named_by: tuple[str, ...]
+    counted_by: tuple[str, ...] = ()
 
 
 class Event(Struct, frozen=True):
@@ -161,6 +192,8 @@ _FIELDS = (
           attribute="gen_ai.provider.name", langsmith="extra.metadata.ls_provider"),
     Field("model", "string", "The model asked.", attribute="gen_ai.request.model", langsmith="extra.metadata.ls_model_name"),
     Field("response_model", "string", "The model that answered.", attribute="gen_ai.response.model"),
+    Field("price_source", "string", "Where the agent has the cost from: override, genai-prices and its version, or unknown.",
+          attribute="rag.cost.source"),
     Field("is_streaming", "boolean", "The answer is streamed.", attribute="gen_ai.request.stream"),
     Field("temperature", "number", "Temperature.",
           attribute="gen_ai.request.temperature", langsmith="extra.metadata.ls_temperature"),
@@ -199,6 +232,9 @@ _FIELDS = (
     Field("tokens_cached", "integer", "Tokens read from the provider's cache.", "tokens", is_metric=True,
           attribute="gen_ai.usage.cache_read.input_tokens",
           langsmith="extra.metadata.usage_metadata.input_token_details.cache_read"),
+    Field("tokens_cache_written", "integer", "Tokens written to the provider's cache.", "tokens", is_metric=True,
+          attribute="gen_ai.usage.cache_creation.input_tokens",
+          langsmith="extra.metadata.usage_metadata.input_token_details.cache_creation"),
     Field("time_to_first_token_ms", "number", "From the call to the first token.", "ms", is_metric=True,
           attribute="gen_ai.response.time_to_first_chunk", attribute_scale=0.001),
     Field("tokens_per_second", "number", "Speed of the answer after its first token.", "tokens/s", is_metric=True,
@@ -282,7 +318,8 @@ _EVENTS = (
     Event("first_token_received", "generation", "The first piece of the answer is here.",
           ("provider", "model", "time_to_first_token_ms"), ("clew_llm_time_to_first_token_seconds",), run_type="llm"),
     Event("token_usage_recorded", "generation", "What the call used is known.",
-          ("provider", "model", "response_model", "tokens_in", "tokens_out", "tokens_cached", "cost_usd"),
+          ("provider", "model", "response_model", "tokens_in", "tokens_out", "tokens_cached",
+           "tokens_cache_written", "cost_usd", "price_source"),
           ("clew_llm_tokens_input_total", "clew_llm_tokens_output_total", "clew_cost_usd_total"), run_type="llm"),
     Event("generation_complete", "generation", "The answer is complete.",
           ("provider", "model", "response_model", "finish_reason", "retry_count", "answer_id", "answer_chars",
@@ -340,3 +377,66 @@ METRIC_FIELDS: Final = frozenset(field.name for field in _FIELDS if field.is_met
 
 STAGE_OF: Final[dict[str, str]] = {event.message: event.stage for event in _EVENTS}
 """The stage of each declared event."""
+
+COST_LINES: Final = ("generation", "embedding", "reranking", "judge", "vector_store", "other")
+"""The lines of the bill; each cost stands on one of them."""
+
+_LLM = ("response_model", "model")
+
+PAID_MESSAGES: Final[Mapping[str, Paid]] = MappingProxyType(
+    {
+        "embedding_complete": Paid("embedding", ("embedding_model",), ("chunk_count",)),
+        "storage_complete": Paid("vector_store", ("index_name",), ("stored_count",)),
+        "hybrid_search_complete": Paid("vector_store", ("index_name", "search_mode"), ("hit_count", "hits")),
+        "reranking_complete": Paid("reranking", ("reranker",), ("hits_before", "hit_count")),
+        "token_usage_recorded": Paid("generation", _LLM),
+        "score_computed": Paid("judge", ("judge",), ("claim_count",)),
+        "metrics_evaluated": Paid("judge", ("judge",)),
+    }
+)
+"""What is paid for at the end of a step, by the log that tells of it."""
+
+PAID_RUN_TYPES: Final[Mapping[str, Paid]] = MappingProxyType(
+    {
+        "llm": Paid("generation", _LLM),
+        "embedding": Paid("embedding", ("embedding_model", *_LLM), ("chunk_count",)),
+        "retriever": Paid("vector_store", ("index_name", "search_mode"), ("hit_count",)),
+        "reranker": Paid("reranking", ("reranker", *_LLM), ("hits_before", "hit_count")),
+    }
+)
+"""What is paid for in a span, by its kind; ``reranker`` is a retriever that names one."""
+
+PAID_STAGES: Final[Mapping[str, Paid]] = MappingProxyType(
+    {
+        "evaluation": Paid("judge", (*_LLM, "judge", "embedding_model")),
+        "generation": Paid("generation", _LLM),
+    }
+)
+"""What is paid for in any other event of a stage; in evaluation it is the judge, whatever the kind of the span."""
+
+_PAID_OTHERWISE: Final = Paid("other", (*_LLM, "embedding_model", "reranker", "judge", "index_name"))
+
+
+def paid_for(message: str, run_type: str | None, stage: str | None, context: Container[str] = ()) -> Paid:
+    """Tell what an event's cost is paid for.
+
+    Args:
+        message: The event's message.
+        run_type: Its kind, if it is a span.
+        stage: Its stage.
+        context: Names of its fields.
+
+    Example:
+        >>> paid_for("reranking_complete", None, "retrieval").line
+        'reranking'
+        >>> paid_for("ChatOpenAI", "llm", "evaluation").line
+        'judge'
+    """
+    kind = "reranker" if run_type == "retriever" and "reranker" in context else run_type or ""
+    return (
+        PAID_MESSAGES.get(message)
+        or (PAID_STAGES["evaluation"] if stage == "evaluation" else None)
+        or PAID_RUN_TYPES.get(kind)
+        or PAID_STAGES.get(stage or "")
+        or _PAID_OTHERWISE
+    )

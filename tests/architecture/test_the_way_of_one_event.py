@@ -9,7 +9,9 @@ import psycopg
 
 import clew
 from clew import config
+from clew.agent.enrich import Enricher
 from clew.agent.log import ProducerLog
+from clew.agent.prices import Prices
 from clew.agent.worker import Worker
 from clew.sinks.postgres import PostgresSink
 from clew.spool.writer import Writer
@@ -84,7 +86,13 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
     writer.append(EVENT)
     log = ProducerLog(writer.directory)
     assert log.take()
-    worker = Worker(PostgresSink(postgres), logs=lambda: [log], spool=settings.spool_dir, report=lambda _: None)
+    worker = Worker(
+        PostgresSink(postgres),
+        logs=lambda: [log],
+        spool=settings.spool_dir,
+        report=lambda _: None,
+        enrich=Enricher(Prices()),
+    )
 
     seen = calls_on_the_way(lambda: worker._ship(log), "clew")
     log.release()
@@ -97,6 +105,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         *hops,
         "clew.agent.log",
         "clew.agent.breaker",
+        "clew.agent.enrich",
         "clew.spool.cursor",
         "clew.spool.directory",
         "clew.spool.disk",

@@ -23,11 +23,13 @@ from uuid import uuid4
 from msgspec import Struct, json
 
 from clew import process
+from clew.agent.enrich import Enricher
 from clew.agent.health import AgentHealth, SinkHealth, SinkLag, lag_seconds, render
 from clew.agent.lastwords import append_last_words
 from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.openspans import OpenSpans
+from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
 from clew.agent.worker import Worker
 from clew.errors import SpoolError, SpoolFullError
@@ -86,7 +88,7 @@ class Supervisor:
         report: Called with one line for people; by default written to stderr.
 
     Raises:
-        ConfigError: There is no sink to ship to.
+        ConfigError: There is no sink to ship to, or the file of prices means nothing.
         SpoolError: The spool directory cannot be written to.
     """
 
@@ -104,7 +106,18 @@ class Supervisor:
         self._sinks = make_sinks(settings) if sinks is None else sinks
         self._logs: dict[str, ProducerLog] = {}
         self._spans: dict[str, OpenSpans] = {}
-        self._workers = [Worker(sink, logs=self.logs, spool=self._spool, report=self._report) for sink in self._sinks]
+        self._enricher = Enricher(make_prices(settings))
+        self._workers = [
+            Worker(
+                sink,
+                logs=self.logs,
+                spool=self._spool,
+                report=self._report,
+                # Each sink sees every event: one of them counts those that have no price.
+                enrich=self._enricher if number else self._enricher.counting,
+            )
+            for number, sink in enumerate(self._sinks)
+        ]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self._ledger = Ledger(self._spool)

@@ -49,6 +49,7 @@ class Worker(threading.Thread):
         logs: Returns the logs to ship, at each round.
         spool: Root of the spool, for the dead letters.
         report: Called with one line for people when the sink's state changes.
+        enrich: Adds to each event what only the agent knows, such as its cost; the same for every sink.
         seed: Seed of the backoff's randomness; None for a random one.
     """
 
@@ -59,6 +60,7 @@ class Worker(threading.Thread):
         logs: Callable[[], Iterable[ProducerLog]],
         spool: Path,
         report: Callable[[str], None],
+        enrich: Callable[[bytes], bytes],
         seed: int | None = None,
     ) -> None:
         super().__init__(name=f"clew-{sink.name}", daemon=True)
@@ -67,6 +69,7 @@ class Worker(threading.Thread):
         self._logs = logs
         self._dead = DeadLetters(spool, sink.name)
         self._report = report
+        self._enrich = enrich
         self._rng = Random(seed)
         self._breaker = Breaker()
         self._partial_since: dict[str, float] = {}
@@ -144,7 +147,8 @@ class Worker(threading.Thread):
             self._readers.pop(log.producer.id).close()
             self._readers[log.producer.id] = Reader(log.directory, start)
             return False
-        return self._deliver(log, batch)
+        events = [(position, self._enrich(payload)) for position, payload in batch.events]
+        return self._deliver(log, batch._replace(events=events))
 
     def _lets_fill_up(self, log: ProducerLog, batch: Batch, *, is_settled: bool) -> bool:
         """Whether a sink that prefers full batches should wait for this one to fill up."""
