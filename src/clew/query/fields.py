@@ -1,0 +1,94 @@
+"""The fields that a query can name, and how the text behind the operator is read.
+
+What is not listed here stands in the context, the metrics or the error, and is named by its path:
+``context.top_k``, ``metrics.tokens_in``, ``error.type``.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import Final, Literal, NamedTuple
+
+__all__ = ["FIELDS", "PATHS", "Field", "Kind", "find_field", "suggest"]
+
+Kind = Literal["text", "level", "stage", "id", "duration", "number", "since", "until", "any"]
+
+
+class Field(NamedTuple):
+    """A field that can be asked for.
+
+    Attributes:
+        name: Its name, the canonical one.
+        kind: How its values are read and compared.
+        description: What it is.
+        aliases: What else it is called.
+    """
+
+    name: str
+    kind: Kind
+    description: str
+    aliases: tuple[str, ...] = ()
+
+
+_FIELDS: Final = (
+    Field("level", "level", "How grave: debug, info, warning, error, critical; ordered."),
+    Field("stage", "stage", "ingestion, retrieval, generation, evaluation or other."),
+    Field("message", "text", "What happened; a span's name.", ("name",)),
+    Field("service", "text", "The emitting service."),
+    Field("environment", "text", "Where it runs.", ("env",)),
+    Field("version", "text", "Its version."),
+    Field("logger", "text", "Name of the logger."),
+    Field("kind", "text", "log or span."),
+    Field("run_type", "text", "Kind of a span, such as llm or retriever."),
+    Field("status", "text", "Of a span: ok, error, cancelled, aborted."),
+    Field("user", "text", "On whose behalf.", ("user_id",)),
+    Field("session", "text", "The conversation.", ("session_id",)),
+    Field("request", "text", "The request.", ("request_id",)),
+    Field("trace", "id", "The trace, as UUID or 32 hex digits.", ("trace_id",)),
+    Field("span", "id", "The span, as UUID.", ("span_id",)),
+    Field("duration", "duration", "How long it took, with a unit.", ("duration_ms",)),
+    Field("cost", "number", "What it cost, in US dollars.", ("cost_usd",)),
+    Field("error", "text", "Type of what was raised, or a piece of its message."),
+    Field("model", "text", "The model asked."),
+    Field("since", "since", "Not older than this: 15m, 2h, 7d, or a moment."),
+    Field("until", "until", "Older than this."),
+)
+
+FIELDS: Final = {field.name: field for field in _FIELDS}
+"""Every field, by its canonical name."""
+
+PATHS: Final = ("context", "metrics", "score", "error")
+"""What a dotted name may begin with."""
+
+_BY_ANY_NAME: Final = {name: field for field in _FIELDS for name in (field.name, *field.aliases)}
+
+
+def find_field(name: str) -> tuple[Field, tuple[str, ...]] | None:
+    """Find what a name in a query means.
+
+    Returns:
+        The field and the path to follow inside it; None when there is none of this name.
+
+    Example:
+        >>> find_field("context.hits.score")[1]
+        ('hits', 'score')
+        >>> find_field("USER_ID")[0].name
+        'user'
+    """
+    root, dot, rest = name.partition(".")
+    if dot:
+        path = tuple(rest.split("."))
+        if root.lower() not in PATHS or not all(path):
+            return None
+        return Field(root.lower(), "number" if root.lower() == "score" else "any", ""), path
+    field = _BY_ANY_NAME.get(name.lower())
+    return None if field is None else (field, ())
+
+
+def suggest(name: str) -> str:
+    """Say what was probably meant by a name that is no field."""
+    known = [*_BY_ANY_NAME, *(f"{path}." for path in PATHS)]
+    close = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    if close:
+        return f"did you mean {close[0]}?"
+    return f"use one of {', '.join(FIELDS)}, or context.{name} for a field of the context"

@@ -1,0 +1,125 @@
+"""Cut a query into tokens, each with its place.
+
+A term is cut here and understood in ``parser``: ``level>=error`` is one token of kind ``term`` with name, operator and
+value. Words in capitals, ``AND``, ``OR`` and ``NOT``, are operators; in small letters they are words to look for.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
+
+from clew.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["MAX_CHARS", "QueryError", "Token", "tokens"]
+
+MAX_CHARS: Final = 10_000
+
+_TERM = re.compile(r"([A-Za-z_][\w.\-]*)(>=|<=|!=|[:=<>])")
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_BARE = re.compile(r'[^\s()"]+')
+_ESCAPE = re.compile(r"\\(.)", re.DOTALL)
+
+
+class QueryError(UsageError):
+    """A query that cannot be understood.
+
+    Args:
+        message: What is wrong.
+        at: Where, counted in characters from 0.
+        hint: What was probably meant.
+
+    Attributes:
+        at: Where, counted in characters from 0.
+    """
+
+    def __init__(self, message: str, *, at: int, hint: str = "") -> None:
+        super().__init__(f"at character {at + 1}: {message}", hint=hint)
+        self.at = at
+
+
+TokenKind = Literal["(", ")", "AND", "OR", "NOT", "term", "text"]
+
+
+class Token(NamedTuple):
+    """A piece of a query.
+
+    Attributes:
+        kind: ``"("``, ``")"``, ``"AND"``, ``"OR"``, ``"NOT"``, ``"term"`` or ``"text"``.
+        at: Where it begins.
+        text: The value of a term, or the text; escapes undone.
+        is_quoted: Whether it stood in quotes.
+        name: The name of a term.
+        operator: Its operator.
+    """
+
+    kind: TokenKind
+    at: int
+    text: str = ""
+    is_quoted: bool = False
+    name: str = ""
+    operator: str = ""
+
+
+def tokens(query: str) -> Iterator[Token]:
+    """Cut *query* into its tokens.
+
+    Raises:
+        QueryError: It is too long, a quote is not closed, or a value is missing.
+
+    Example:
+        >>> [token.kind for token in tokens('level>=error NOT "rate limit"')]
+        ['term', 'NOT', 'text']
+    """
+    if len(query) > MAX_CHARS:
+        raise QueryError(f"the query is longer than {MAX_CHARS} characters", at=MAX_CHARS)
+    if "\0" in query:
+        raise QueryError("a query holds no NUL", at=query.index("\0"))
+    at = 0
+    while at < len(query):
+        if query[at].isspace():
+            at += 1
+            continue
+        token, at = _token(query, at)
+        yield token
+
+
+def _token(query: str, at: int) -> tuple[Token, int]:
+    """Cut the token that begins at *at*; return it and where the next one may begin."""
+    char = query[at]
+    if char in "()":
+        return Token(cast("TokenKind", char), at), at + 1
+    if char == "-" and at + 1 < len(query) and not query[at + 1].isspace():
+        return Token("NOT", at), at + 1
+    if char == '"':
+        text, end = _quoted(query, at)
+        return Token("text", at, text, is_quoted=True), end
+    term = _TERM.match(query, at)
+    if term:
+        return _value(query, term)
+    word = _BARE.match(query, at)
+    assert word is not None, "what is no space, bracket or quote is a word"
+    kind = cast("TokenKind", word[0] if word[0] in {"AND", "OR", "NOT"} else "text")
+    return Token(kind, at, word[0]), word.end()
+
+
+def _value(query: str, term: re.Match[str]) -> tuple[Token, int]:
+    """Cut the value of a term, which stands right behind its operator."""
+    at = term.end()
+    if query[at : at + 1] == '"':
+        text, end = _quoted(query, at)
+        return Token("term", term.start(), text, is_quoted=True, name=term[1], operator=term[2]), end
+    bare = _BARE.match(query, at)
+    if bare is None:
+        raise QueryError(f"{term[0]} has no value", at=at, hint='put it right behind, in "quotes" if it holds spaces')
+    return Token("term", term.start(), bare[0], name=term[1], operator=term[2]), bare.end()
+
+
+def _quoted(query: str, at: int) -> tuple[str, int]:
+    match = _QUOTED.match(query, at)
+    if match is None:
+        raise QueryError("this quote is never closed", at=at, hint='write \\" for a quote inside of quotes')
+    return _ESCAPE.sub(r"\1", match[1]), match.end()
