@@ -1,0 +1,86 @@
+"""The body of a request: inflated, and never beyond a bound.
+
+A few kilobytes can hold gigabytes of zeros. Nothing is inflated beyond the bound, whatever the body says of
+itself, and a zstd frame may not have us set aside a larger window than its usual levels need.
+"""
+
+from __future__ import annotations
+
+import zlib
+from typing import Final
+
+import zstandard
+
+from clew.errors import UsageError
+
+__all__ = ["MAX_BODY_BYTES", "WireError", "inflate"]
+
+MAX_BODY_BYTES: Final = 64 * 1024 * 1024
+MAX_ZSTD_WINDOW_BYTES: Final = 32 * 1024 * 1024  # level 19 asks for 8 MiB
+CHUNK_BYTES: Final = 1024 * 1024
+
+
+class WireError(UsageError):
+    """A request cannot be taken.
+
+    Args:
+        message: What was wrong.
+        status: What to answer: 400 for a malformed body, 413 for one too large, 415 for an unknown encoding,
+            422 for a run that cannot be one.
+    """
+
+    def __init__(self, message: str, *, status: int = 400) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+def inflate(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Undo the ``Content-Encoding`` of a body.
+
+    Args:
+        body: As it came.
+        encoding: The header; empty for none.
+        max_bytes: The longest result; nothing beyond it is inflated.
+
+    Raises:
+        WireError: The encoding is unknown (415), the body is not in it (400), or holds too much (413).
+    """
+    name = encoding.strip().lower()
+    if name in {"", "identity"}:
+        result = body
+    elif name == "gzip":
+        result = _gunzip(body, max_bytes)
+    elif name == "zstd":
+        result = _unzstd(body, max_bytes)
+    else:
+        raise WireError(f"the Content-Encoding {encoding[:50]!r} is not one of gzip, zstd, identity", status=415)
+    if len(result) > max_bytes:
+        raise WireError(f"the body holds more than {max_bytes} bytes", status=413)
+    return result
+
+
+def _gunzip(body: bytes, max_bytes: int) -> bytes:
+    member = zlib.decompressobj(wbits=31)
+    try:
+        result = member.decompress(body, max_bytes + 1)
+    except zlib.error as error:
+        raise WireError(f"the body is not gzip: {error}") from None
+    if len(result) <= max_bytes and (not member.eof or member.unused_data):
+        raise WireError("the body is not one whole gzip stream")
+    return result
+
+
+def _unzstd(body: bytes, max_bytes: int) -> bytes:
+    result = bytearray()
+    try:
+        reader = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES).stream_reader(
+            body, read_across_frames=True
+        )
+        while len(result) <= max_bytes:
+            chunk = reader.read(min(CHUNK_BYTES, max_bytes + 1 - len(result)))
+            if not chunk:
+                break
+            result += chunk
+    except zstandard.ZstdError as error:
+        raise WireError(f"the body is not zstd: {error}") from None
+    return bytes(result)
