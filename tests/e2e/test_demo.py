@@ -7,7 +7,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import urllib.error
 import urllib.request
@@ -19,12 +18,12 @@ from msgspec import json
 
 from clew.catalog import EVENTS
 from support.chat_endpoint import ChatEndpoint, Reply, says
+from support.commands import CLEW, read_object
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-CLEW = [sys.executable, "-m", "clew"]
 HARBOUR = "# Harbour fees\n\nA berth in the harbour of Ystad costs 340 euros a night.\n"
 
 
@@ -58,17 +57,6 @@ def serving(tmp_path: Path) -> Iterator[Callable[..., tuple[subprocess.Popen[byt
         if process.poll() is None:
             process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
-
-
-def read_object(process: subprocess.Popen[bytes]) -> dict[str, Any]:
-    """Read a JSON object of several lines from the standard output of a process that goes on."""
-    assert process.stdout is not None
-    text = b""
-    for line in process.stdout:
-        text += line
-        if line.rstrip() == b"}" or (text == line and line.startswith(b"{") and line.rstrip().endswith(b"}")):
-            return json.decode(text)
-    raise AssertionError(text)
 
 
 def is_there(pid: int) -> bool:
