@@ -34,6 +34,7 @@ __all__ = [
     "METRICS",
     "METRIC_FIELDS",
     "PAID_MESSAGES",
+    "PAID_OTHERWISE",
     "PAID_RUN_TYPES",
     "PAID_STAGES",
     "STAGES",
@@ -414,7 +415,8 @@ PAID_STAGES: Final[Mapping[str, Paid]] = MappingProxyType(
 )
 """What is paid for in any other event of a stage; in evaluation it is the judge, whatever the kind of the span."""
 
-_PAID_OTHERWISE: Final = Paid("other", (*_LLM, "embedding_model", "reranker", "judge", "index_name"))
+PAID_OTHERWISE: Final = Paid("other", (*_LLM, "embedding_model", "reranker", "judge", "index_name"))
+"""What is paid for in whatever else has a cost."""
 
 
 def paid_for(message: str, run_type: str | None, stage: str | None, context: Container[str] = ()) -> Paid:
@@ -438,5 +440,5 @@ def paid_for(message: str, run_type: str | None, stage: str | None, context: Con
         or (PAID_STAGES["evaluation"] if stage == "evaluation" else None)
         or PAID_RUN_TYPES.get(kind)
         or PAID_STAGES.get(stage or "")
-        or _PAID_OTHERWISE
+        or PAID_OTHERWISE
     )

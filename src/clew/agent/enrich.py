@@ -136,7 +136,8 @@ class Enricher:
         cost = self._prices.cost(names, _text(told.context.get("provider")), moment, use) if names else None
         if cost is None and not use.has_tokens():
             return None
-        return cost, names[-1] if names else ""
+        asked = _text(told.context.get("model"))
+        return cost, asked if asked in names else names[0] if names else ""
 
     def _is_paid_flat(self, told: _Told, *, is_span: bool) -> bool:
         return bool(self._flat) and (is_span or told.message in PAID_MESSAGES)

@@ -9,8 +9,13 @@ step around it tells the sum. What counts, from the inside out:
 
 * a span that tells an amount itself is believed, whatever is inside it;
 * else, for each stage, the larger of what its inner spans come to and what its own logs come to;
-* of its own logs of one stage, those of the message that comes to most (``token_usage_recorded``
-  and ``generation_complete`` tell the same tokens).
+* of its own logs of one stage, for each line of the bill (``catalog.paid_for``) those of the message that
+  comes to most (``token_usage_recorded`` and ``generation_complete`` tell the same tokens), all lines
+  together (a search and a reranking are paid for apart);
+* but those of a message on the line ``other``, if they come to more: they sum a stage up
+  (``chunks_created`` tells what embedding and storing took together).
+
+``store.costs`` says the same in SQL, for many traces at once.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
+from clew.catalog import paid_for
 from clew.record import LEVELS
 from clew.store.events import PublicEvent, format_timestamp
 
@@ -281,16 +287,30 @@ def _combine(inner: list[_Account], logs: list[PublicEvent]) -> _Account:
         for part in inner:
             for stage, value in part.get(amount, {}).items():
                 spans[stage] += value
-        by_message: defaultdict[tuple[str, str], float] = defaultdict(int)
-        for log in logs:
-            value = _number(log, amount)
-            if value is not None:
-                by_message[log.get("stage") or "other", log["message"]] += value
         told: dict[str, float] = dict(spans)
-        for (stage, _), value in by_message.items():
+        for stage, value in _own(logs, amount).items():
             told[stage] = max(told.get(stage, 0), value)
         account[amount] = told
     return account
+
+
+def _own(logs: list[PublicEvent], amount: str) -> dict[str, float]:
+    """Say what the logs of one span come to, by stage."""
+    by_line: defaultdict[tuple[str, str], defaultdict[str, float]] = defaultdict(lambda: defaultdict(int))
+    for log in logs:
+        value = _number(log, amount)
+        if value is not None:
+            stage = log.get("stage") or "other"
+            line = paid_for(log["message"], None, stage).line
+            by_line[stage, line][log["message"]] += value
+    lines: defaultdict[str, float] = defaultdict(int)
+    sums: dict[str, float] = {}
+    for (stage, line), by_message in by_line.items():
+        if line == "other":
+            sums[stage] = max(by_message.values())
+        else:
+            lines[stage] += max(by_message.values())
+    return {stage: max(sums.get(stage, 0), lines.get(stage, 0)) for stage in {**sums, **lines}}
 
 
 def _number(event: PublicEvent, name: str) -> float | None:
