@@ -2,4 +2,10 @@
 
 from __future__ import annotations
 
-pytest_plugins = ["support.fix_events", "support.fix_postgres", "support.fix_proxy", "support.fix_server"]
+pytest_plugins = [
+    "support.fix_events",
+    "support.fix_postgres",
+    "support.fix_proxy",
+    "support.fix_receiving",
+    "support.fix_server",
+]

@@ -43,7 +43,7 @@ _SECRET = re.compile(
     re.IGNORECASE,
 )
 _COUNTS_TOKENS = re.compile(
-    r"(?<!access_)(?<!refresh_)(?<!auth_)token(s|_?(count|usage|budget|limit|ids?$|type|index))|first_token",
+    r"(?<!access_)(?<!refresh_)(?<!auth_)token(s|_?(count|usage|budget|limit|details|ids?$|type|index))|first_token",
     re.IGNORECASE,
 )
 

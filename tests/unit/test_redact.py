@@ -23,7 +23,7 @@ def test_a_secret_is_known_by_its_name(name: str) -> None:
 @pytest.mark.parametrize(
     "name",
     ["tokens", "token_count", "max_tokens", "tokens_in", "tokens_out", "prompt_tokens", "token_budget", "token_ids",
-     "token_usage", "tokenCount", "time_to_first_token_ms", "first_token_received", "document_id", "passage", "author",
+     "input_token_details", "token_usage", "tokenCount", "time_to_first_token_ms", "first_token_received", "document_id", "passage", "author",
      "key", "message", "adsnap"],
 )  # fmt: skip
 def test_counts_of_tokens_and_lookalikes_are_kept(name: str) -> None:

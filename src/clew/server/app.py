@@ -1,19 +1,24 @@
 """The server as an ASGI application.
 
-Everything is read-only: its connections can neither write nor run for long. The parts are a route
-module a topic (``api/``), the way to the store (``connections``), who may ask (``auth``), and how
+Towards the store everything is read-only: its connections can neither write nor run for long. What other
+systems' clients send goes to the spool (``receivers``), and comes to the store like everything else. The parts
+are a route module a topic (``api/``), the way to the store (``connections``), who may ask (``auth``), and how
 errors look (``errors``).
 """
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING
 
 from fastapi import FastAPI
 
+from clew.receivers.intake import Intake
+from clew.receivers.langsmith import LangSmithReceiver
 from clew.server import errors
+from clew.server.api.langsmith import langsmith_routes
 from clew.server.api.logs import log_routes
 from clew.server.api.traces import trace_routes
 from clew.server.auth import Gate
@@ -35,8 +40,8 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], str] | None = N
     """Make the server's application.
 
     Args:
-        settings: Which store to read (``dsn``, else the embedded one of ``data_dir``), and the
-            ``token`` to ask for.
+        settings: Which store to read (``dsn``, else the embedded one of ``data_dir``), which spool takes
+            what is received, and the ``token`` to ask for.
         more_metrics: Renders what ``/metrics`` tells beside the server's own, in Prometheus' text
             format.
 
@@ -45,11 +50,13 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], str] | None = N
     """
     connections = Connections(settings)
     counts = RequestCounts()
+    intake = Intake(settings)
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
         yield
         await connections.close()
+        await asyncio.to_thread(intake.close)
 
     app = FastAPI(
         title="clew", version=_version(), description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan
@@ -58,6 +65,7 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], str] | None = N
     for router in (
         trace_routes(connections),
         log_routes(connections),
+        langsmith_routes(LangSmithReceiver(intake), connections),
         health_routes(connections, counts, more_metrics),
         docs_routes(app),
     ):

@@ -2,7 +2,9 @@
 
 Without a token the server listens on loopback only, and answers only to names of this machine: a web
 page elsewhere could otherwise point a name of its own at 127.0.0.1 and read the answers (DNS
-rebinding). With a token every route under ``/api`` asks for it, wherever the server listens.
+rebinding). Nor may such a page write: a request that changes something and says that it comes from another
+site is turned away. With a token every route under ``/api`` and every receiver asks for it, wherever the
+server listens; LangSmith's clients send it as their ``x-api-key``.
 """
 
 from __future__ import annotations
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "check_address", "is_loopback"]
 
-PROTECTED: Final = "/api"
+PROTECTED: Final = ("/api", "/langsmith")
+TAKING_API_KEYS: Final = "/langsmith"
+READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
@@ -71,7 +75,12 @@ class Gate:
                     scope, receive, send
                 )
                 return
-        elif scope["path"].startswith(PROTECTED) and not self._knows(headers.get(b"authorization", b"")):
+            origin = headers.get(b"origin", b"").decode("latin-1")
+            if origin and scope["method"] not in READING and not is_loopback(_host_of(origin)):
+                hint = "a page of another site may not write here"
+                await error_response(403, f"this server takes nothing from {origin!r}", hint)(scope, receive, send)
+                return
+        elif scope["path"].startswith(PROTECTED) and not self._has_token(scope["path"], headers):
             hint = "send the header `Authorization: Bearer …` with the token of CLEW_TOKEN"
             response = error_response(401, "the token is missing or wrong", hint)
             response.headers["www-authenticate"] = "Bearer"
@@ -79,10 +88,20 @@ class Gate:
             return
         await self._app(scope, receive, send)
 
+    def _has_token(self, path: str, headers: dict[bytes, bytes]) -> bool:
+        if path.startswith(TAKING_API_KEYS) and self._knows(b"bearer " + headers.get(b"x-api-key", b"")):
+            return True
+        return self._knows(headers.get(b"authorization", b""))
+
     def _knows(self, header: bytes) -> bool:
         kind, _, told = header.partition(b" ")
         expected = (self._token or "").encode()
         return kind.lower() == b"bearer" and hmac.compare_digest(told.strip(), expected)
+
+
+def _host_of(origin: str) -> str:
+    """Cut the host out of an Origin header, ``scheme://host:port`` or ``null``."""
+    return _without_port(origin.partition("://")[2])
 
 
 def _without_port(host: str) -> str:

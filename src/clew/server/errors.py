@@ -5,10 +5,13 @@
 ====  ==========================================================================
 400   the request cannot be meant: a malformed id, moment, level or cursor
 401   the token is missing or wrong
+403   the request is for another name, or from another site
 404   nothing is known about the id, or there is no such route
-422   a parameter is of the wrong type
+413   the body is too large
+415   the body is in an encoding or of a type that is not known
+422   a parameter, or what a body tells, is of the wrong type
 500   a fault of ours; the server's log has the traceback
-503   the store is down, not migrated, or took too long
+503   the store is down, not migrated, or took too long; or the spool has no room
 ====  ==========================================================================
 """
 
@@ -23,7 +26,8 @@ from msgspec import json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from clew.errors import ClewError, ConfigError, NotFoundError, StoreError, UsageError
+from clew.errors import ClewError, ConfigError, NotFoundError, SpoolError, StoreError, UsageError
+from clew.receivers.body import WireError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -36,7 +40,9 @@ _STATUS: tuple[tuple[type[ClewError], int], ...] = (
     (NotFoundError, 404),
     (StoreError, 503),
     (ConfigError, 503),
+    (SpoolError, 503),
 )
+RETRY_AFTER_S = 5
 _log = logging.getLogger(__name__)
 
 
@@ -56,8 +62,13 @@ def install(app: FastAPI) -> None:
 
 async def _clew_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ClewError)
+    if isinstance(error, WireError):
+        return error_response(error.status, error.message, error.hint)
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    return error_response(status, error.message, error.hint)
+    response = error_response(status, error.message, error.hint)
+    if isinstance(error, SpoolError):
+        response.headers["retry-after"] = str(RETRY_AFTER_S)
+    return response
 
 
 async def _malformed(_request: Request, error: Exception) -> Response:

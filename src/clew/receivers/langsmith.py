@@ -1,0 +1,227 @@
+"""Take in what LangSmith's clients trace: ``@traceable``, LangChain, LangGraph, unmodified.
+
+A client tells a run twice: when it begins (``post``) and when it ends (``patch``, without the inputs). What
+began is remembered until it ends, so that the ``span`` is whole; a run told in one piece needs no memory.
+The memory is bounded. What falls out of it, or was begun before this process, still ends: with what the
+``patch`` holds itself, which is all but the inputs.
+
+Clients repeat a request whose answer they missed, so what has ended is remembered too, and told once.
+
+Before: ``langsmith_wire``, with operations. After: ``intake``, with events.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec import Struct
+
+from clew.errors import SpoolError
+from clew.ids import parse_uuid
+from clew.receivers.intake import IntakeFullError
+from clew.receivers.langsmith_runs import SCORE, Facts, end_events, facts_of, merge, score_event, start_event
+from clew.receivers.langsmith_values import mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from clew.receivers.intake import Intake, Received
+    from clew.receivers.langsmith_wire import Operation
+
+__all__ = ["Counts", "LangSmithReceiver"]
+
+MAX_OPEN_RUNS: Final = 20_000
+MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
+MAX_ENDED_RUNS: Final = 50_000
+
+_log = logging.getLogger(__name__)
+
+
+class Counts(Struct):
+    """What the receiver has done.
+
+    Attributes:
+        runs: Runs that have ended.
+        scores: Scores taken.
+        repeated: Operations that had been told before.
+        forgotten: Runs that began and fell out of the memory before they ended.
+        unbegun: Runs whose end came without a beginning.
+    """
+
+    runs: int = 0
+    scores: int = 0
+    repeated: int = 0
+    forgotten: int = 0
+    unbegun: int = 0
+
+
+class _Open(NamedTuple):
+    run: dict[str, Any]
+    facts: Facts
+    size_bytes: int
+
+
+class _Undo(NamedTuple):
+    """How to take an operation back whose events did not all fit.
+
+    Attributes:
+        until: How many events of the request there are up to its last one.
+        id: Of its run or feedback.
+        open: What was remembered of the run before.
+    """
+
+    until: int
+    id: str
+    open: _Open | None
+
+
+class LangSmithReceiver:
+    """Make events of runs, and hand them in.
+
+    Args:
+        intake: Where to.
+        max_open_runs: How many runs are remembered that have begun and not ended.
+        max_open_bytes: How large they may be together.
+
+    Attributes:
+        counts: What was done so far.
+
+    Threads:
+        Any.
+    """
+
+    def __init__(
+        self, intake: Intake, *, max_open_runs: int = MAX_OPEN_RUNS, max_open_bytes: int = MAX_OPEN_BYTES
+    ) -> None:
+        self.counts = Counts()
+        self._intake = intake
+        self._max_open_runs = max_open_runs
+        self._max_open_bytes = max_open_bytes
+        self._lock = threading.Lock()
+        self._open: OrderedDict[str, _Open] = OrderedDict()
+        self._open_bytes = 0
+        self._ended: OrderedDict[str, Facts] = OrderedDict()
+
+    def receive(self, operations: Iterable[Operation]) -> None:
+        """Take operations in; what they tell is on the spool when this returns.
+
+        Args:
+            operations: Of one request. Runs that begin are taken before those that end.
+
+        Raises:
+            IntakeFullError: There is no room; the client should send the request again.
+            SpoolError: The spool cannot be written to.
+        """
+        with self._lock:
+            events: list[Received] = []
+            undo: list[_Undo] = []
+            for operation in sorted(operations, key=lambda operation: operation.kind != "post"):
+                before = self._open.get(operation.id)
+                if operation.id in self._ended:
+                    self.counts.repeated += 1
+                    continue
+                events += self._feedback(operation) if operation.kind == "feedback" else self._run(operation)
+                undo.append(_Undo(len(events), operation.id, before))
+            try:
+                self._intake.accept(events)
+            except SpoolError as error:
+                self._take_back(undo, error.accepted if isinstance(error, IntakeFullError) else 0)
+                raise
+            self.counts.runs += sum(event.kind == "span" for event in events)
+            self.counts.scores += sum(event.message == SCORE for event in events)
+            self._forget_oldest()
+
+    def unknown(self, operations: Iterable[Operation]) -> set[str]:
+        """Name the runs that are ended or scored and of which nothing is known, beyond what *operations* tell."""
+        told = list(operations)
+        begun = {operation.id for operation in told if operation.kind == "post"}
+        wanted = {
+            parse_uuid(str(operation.body.get("run_id"))) if operation.kind == "feedback" else operation.id
+            for operation in told
+            if operation.kind == "feedback" or (operation.kind == "patch" and operation.body.get("inputs") is None)
+        }
+        with self._lock:
+            return {run for run in wanted if run is not None and run not in begun and self._facts(run) is None}
+
+    def recall(self, event: dict[str, Any]) -> None:
+        """Remember a run by the event that the store holds of it, in the public format."""
+        span_id = str(event.get("span_id"))
+        facts = Facts(
+            event.get("trace_id"),
+            event["service"],
+            **{name: event.get(name) for name in Facts.__struct_fields__[2:]},
+        )
+        with self._lock:
+            if span_id in self._open or span_id in self._ended:
+                return
+            if event.get("kind") == "span" and event.get("status") != "running":
+                self._ended[span_id] = facts
+                return
+            run: dict[str, Any] = {
+                "id": span_id,
+                "name": event.get("message"),
+                "run_type": event.get("run_type"),
+                "start_time": event.get("timestamp"),
+                "inputs": mapping(event.get("context")).get("inputs"),
+            }
+            self._remember(span_id, _Open(run, facts, 0))
+
+    def _run(self, operation: Operation) -> list[Received]:
+        """Take in what an operation tells of a run; the events that this makes."""
+        earlier = self._open.get(operation.id)
+        run = operation.body if earlier is None else merge(earlier.run, operation.body)
+        parent = self._facts(run.get("parent_run_id"))
+        facts = facts_of(run, parent if earlier is None else earlier.facts)
+        if run.get("end_time") is None:
+            size = operation.size_bytes + (0 if earlier is None else earlier.size_bytes)
+            self._remember(operation.id, _Open(run, facts, size))
+            return [start_event(run, facts)] if earlier is None else []
+        if earlier is None and operation.kind == "patch":
+            self.counts.unbegun += 1
+        self._drop(operation.id)
+        self._ended[operation.id] = facts
+        return end_events(run, facts)
+
+    def _feedback(self, operation: Operation) -> list[Received]:
+        facts = self._facts(operation.body.get("run_id"))
+        self._ended[operation.id] = facts or Facts(None, "")
+        return [score_event(operation.body, facts)]
+
+    def _facts(self, run_id: Any) -> Facts | None:
+        found = parse_uuid(run_id) if isinstance(run_id, str) else None
+        if found is None:
+            return None
+        known = self._open.get(found)
+        return self._ended.get(found) if known is None else known.facts
+
+    def _remember(self, run_id: str, entry: _Open) -> None:
+        self._drop(run_id)
+        self._open[run_id] = entry
+        self._open_bytes += entry.size_bytes
+
+    def _drop(self, run_id: str) -> None:
+        entry = self._open.pop(run_id, None)
+        if entry is not None:
+            self._open_bytes -= entry.size_bytes
+
+    def _take_back(self, undo: list[_Undo], accepted: int) -> None:
+        """Forget the operations whose events did not all fit: they come again."""
+        for step in reversed(undo):
+            if step.until > accepted:
+                self._ended.pop(step.id, None)
+                self._drop(step.id)
+                if step.open is not None:
+                    self._remember(step.id, step.open)
+
+    def _forget_oldest(self) -> None:
+        while len(self._open) > self._max_open_runs or self._open_bytes > self._max_open_bytes:
+            run_id = next(iter(self._open))
+            self._drop(run_id)
+            if not self.counts.forgotten:
+                _log.warning("runs begin faster than they end: the oldest are forgotten, and will end without inputs")
+            self.counts.forgotten += 1
+        while len(self._ended) > MAX_ENDED_RUNS:
+            self._ended.popitem(last=False)

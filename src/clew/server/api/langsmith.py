@@ -1,0 +1,163 @@
+"""``/langsmith``: the part of LangSmith's API that its clients trace with.
+
+An application sets ``LANGSMITH_ENDPOINT`` to this address and needs no change. What it sends is on the spool
+when it is answered; from there it goes to the store and to every sink, LangSmith's own service among them.
+
+Clients send over several connections, so the end of a run may come before its beginning. Such a run is first
+looked up in the store (it may have begun before this server did), then waited for, a second at most.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated, Any, Final
+from uuid import NAMESPACE_URL, uuid5
+
+from fastapi import APIRouter, Path, Query, Request, Response
+from msgspec import json
+
+from clew import clock
+from clew.errors import ClewError, NotFoundError
+from clew.receivers.langsmith_wire import (
+    Operation,
+    read_batch,
+    read_feedback,
+    read_multipart,
+    read_run,
+)
+from clew.server.body import read_body
+from clew.server.errors import error_response
+from clew.store.events import fetch_span, format_timestamp
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clew.receivers.langsmith import LangSmithReceiver
+    from clew.server.connections import Connections
+
+__all__ = ["INFO", "PREFIX", "langsmith_routes"]
+
+PREFIX: Final = "/langsmith"
+BEGINNING_WAIT_S: Final = 1.0
+LOOK_UP_TIMEOUT_S: Final = 1.0
+MAX_LOOKED_UP: Final = 200
+
+INFO: Final[dict[str, Any]] = {
+    "version": "0.16.0",
+    "batch_ingest_config": {
+        "use_multipart_endpoint": True,
+        "scale_up_qsize_trigger": 1000,
+        "scale_up_nthreads_limit": 16,
+        "scale_down_nempty_trigger": 4,
+        "size_limit": 100,
+        "size_limit_bytes": 20 * 1024 * 1024,
+    },
+    "instance_flags": {"zstd_compression_enabled": True},
+}
+"""What clients ask once: how to send. It is what the SDK takes its fast path for."""
+
+_NOT_HERE: Final = "clew takes LangSmith's traces, and does not answer for them in LangSmith's words"
+RunId = Annotated[str, Path(description="The run's UUID")]
+Name = Annotated[str, Query(description="Name of the project")]
+
+
+def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> APIRouter:
+    """Make the routes of this module.
+
+    Args:
+        receiver: What takes the runs.
+        connections: The way to the store, to look up what began before this server.
+    """
+    router = APIRouter(prefix=PREFIX, tags=["langsmith"])
+    taking = _Taking(receiver, connections)
+
+    @router.get("/info", summary="How LangSmith's clients are to send")
+    async def info() -> Response:
+        return _json(INFO)
+
+    @router.post("/runs/multipart", status_code=202, summary="Take runs and feedback, a part each")
+    async def multipart(request: Request) -> Response:
+        """Take what the LangSmith SDK sends, gzip, zstd or plain."""
+        kind = request.headers.get("content-type", "")
+        return await taking.take(request, lambda body: read_multipart(kind, body))
+
+    @router.post("/runs/batch", status_code=202, summary="Take runs as one object")
+    async def batch(request: Request) -> Response:
+        """Take `{"post": [run, …], "patch": [run, …]}`."""
+        return await taking.take(request, read_batch)
+
+    @router.post("/runs", status_code=202, summary="Take a run that begins, or a whole one")
+    async def create(request: Request) -> Response:
+        return await taking.take(request, lambda body: [read_run(body)])
+
+    @router.patch("/runs/{run_id}", status_code=202, summary="Take the end of a run")
+    async def update(request: Request, run_id: RunId) -> Response:
+        return await taking.take(request, lambda body: [read_run(body, run_id=run_id)])
+
+    @router.post("/feedback", summary="Take a score")
+    async def feedback(request: Request) -> Response:
+        return await taking.take(request, lambda body: [read_feedback(body)], status=200)
+
+    @router.get("/sessions", summary="The project of a name")
+    async def sessions(name: Name = "default") -> Response:
+        """Answer with one project of that name: here a project is a service, and needs no making."""
+        project = {
+            "id": str(uuid5(NAMESPACE_URL, f"clew:{name}")),
+            "tenant_id": str(uuid5(NAMESPACE_URL, "clew")),
+            "name": name,
+            "start_time": format_timestamp(clock.now()),
+            "reference_dataset_id": None,
+        }
+        return _json([project])
+
+    @router.api_route("/{rest:path}", methods=["GET", "POST", "PATCH", "DELETE"], include_in_schema=False)
+    async def not_here(rest: str) -> Response:
+        return error_response(501, f"{_NOT_HERE}: there is no /{rest[:100]}", "read traces at /api/traces")
+
+    return router
+
+
+class _Taking:
+    """Take one request after the other in."""
+
+    def __init__(self, receiver: LangSmithReceiver, connections: Connections) -> None:
+        self._receiver = receiver
+        self._connections = connections
+        self._arrived = asyncio.Condition()
+
+    async def take(self, request: Request, read: Callable[[bytes], list[Operation]], *, status: int = 202) -> Response:
+        """Read a request, and answer when what it tells is on the spool."""
+        body = await read_body(request)
+        operations = await asyncio.to_thread(read, body)
+        begins = [operation for operation in operations if operation.kind == "post"]
+        if begins and self._receiver.unknown(operations):
+            await self._receive(begins)  # others may be waiting for these
+            operations = [operation for operation in operations if operation.kind != "post"]
+        if unknown := self._receiver.unknown(operations):
+            await self._look_up(sorted(unknown)[:MAX_LOOKED_UP])
+            await self._wait_for_beginnings([operation for operation in operations if operation.kind == "patch"])
+        await self._receive(operations)
+        return Response(b"{}", status, media_type="application/json")
+
+    async def _receive(self, operations: list[Operation]) -> None:
+        await asyncio.to_thread(self._receiver.receive, operations)
+        async with self._arrived:
+            self._arrived.notify_all()
+
+    async def _look_up(self, runs: list[str]) -> None:
+        """Ask the store for runs that began before this server; whatever it cannot tell is told without."""
+        with suppress(ClewError, TimeoutError):
+            async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
+                for run in runs:
+                    with suppress(NotFoundError):
+                        self._receiver.recall(await self._connections.ask(lambda run=run: fetch_span(run)))
+
+    async def _wait_for_beginnings(self, ends: list[Operation]) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(BEGINNING_WAIT_S), self._arrived:
+                await self._arrived.wait_for(lambda: not self._receiver.unknown(ends))
+
+
+def _json(value: Any) -> Response:
+    return Response(json.encode(value), media_type="application/json")

@@ -1,0 +1,105 @@
+"""A server that takes in what other systems' clients send, with an agent and a store behind it; all real.
+
+Fixtures:
+    ``receiving``: The server listens on a port of its own; clients in other processes may send to it.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+import uvicorn
+
+from clew import config
+from clew.agent.supervisor import Supervisor
+from clew.server.app import create_app
+from clew.server.run import listen, url_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from clew.config import Settings
+
+_TIMEOUT_S = 30.0
+_FOREIGN = ("LANGSMITH_", "LANGCHAIN_", "OTEL_", "CLEW_")
+
+
+class Receiving:
+    """A running server.
+
+    Attributes:
+        url: Where it listens.
+        settings: Its settings.
+    """
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self.url = url
+        self.settings = settings
+        self._client = httpx.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_S)
+
+    def send(self, method: str, path: str, **told: Any) -> httpx.Response:
+        """Send one request."""
+        return self._client.request(method, path, **told)
+
+    def trace(self, trace_id: str, until: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+        """Ask the server for a trace until it is as expected."""
+        return self._ask(f"/api/traces/{trace_id}", until)
+
+    def traces(self, until: Callable[[list[dict[str, Any]]], bool]) -> list[dict[str, Any]]:
+        """Ask the server for the latest traces until they are as expected."""
+        return self._ask("/api/traces", lambda told: until(told["traces"]))["traces"]
+
+    def run(self, code: str, **environment: str) -> str:
+        """Run a program that knows nothing of clew, told by its environment where to send to; return what it prints."""
+        inherited = {name: value for name, value in os.environ.items() if not name.startswith(_FOREIGN)}
+        command = [sys.executable, "-W", "ignore", "-c", code]
+        ran = subprocess.run(
+            command, env=inherited | environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        assert ran.returncode == 0, ran.stderr
+        return ran.stdout.strip()
+
+    def close(self) -> None:
+        """Let go of the connections."""
+        self._client.close()
+
+    def _ask(self, path: str, until: Callable[[Any], bool]) -> Any:
+        deadline = time.monotonic() + _TIMEOUT_S
+        seen: list[str] = []
+        waiting = threading.Event()
+        while time.monotonic() < deadline:
+            answer = self._client.get(path)
+            if answer.status_code == 200 and until(answer.json()):
+                return answer.json()
+            seen.append(f"{answer.status_code} {answer.text}")
+            waiting.wait(0.05)
+        raise AssertionError("\n".join(seen[-1:]))
+
+
+@pytest.fixture
+def receiving(tmp_path: Path, postgres: str) -> Iterator[Receiving]:
+    """Start a server and an agent on a fresh store and spool."""
+    settings = config.load(dsn=postgres, data_dir=tmp_path, agent="external", segment_bytes=1024 * 1024)
+    supervisor = Supervisor(settings, report=lambda _: None)
+    supervisor.start()
+    listener = listen("127.0.0.1", 0, token=None)
+    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
+    thread.start()
+    running = Receiving(settings, url_of(listener))
+    try:
+        yield running
+    finally:
+        running.close()
+        server.should_exit = True
+        thread.join()
+        listener.close()
+        supervisor.stop()
