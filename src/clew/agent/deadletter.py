@@ -9,6 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import os
+from array import array
+from bisect import bisect_left, insort
+from collections import defaultdict
 from contextlib import contextmanager
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -47,6 +50,16 @@ class DeadLetter(Struct, frozen=True):
     event: str
 
 
+class _Place(Struct):
+    """As much of a letter as tells which event it holds."""
+
+    producer: str
+    position: int
+
+
+_decode_place = json.Decoder(_Place).decode
+
+
 class DeadLetters:
     """The dead letters of one sink.
 
@@ -57,8 +70,9 @@ class DeadLetters:
 
     def __init__(self, spool: Path, sink: str) -> None:
         self._path = spool / DEAD_DIRECTORY / f"{sink}.jsonl"
-        self._known: set[tuple[str, int]] = set()
-        self._known_bytes = 0
+        self._known: defaultdict[str, array[int]] = defaultdict(lambda: array("Q"))
+        self._file = 0
+        self._read_bytes = 0
 
     def add(self, letters: list[DeadLetter]) -> None:
         """Append *letters*, durably; those that are there already, from before a crash, are left out.
@@ -68,7 +82,7 @@ class DeadLetters:
         """
         with self._locked():
             self._look_again()
-            new = [letter for letter in letters if (letter.producer, letter.position) not in self._known]
+            new = [letter for letter in letters if not self._knows(letter.producer, letter.position)]
             if not new:
                 return
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
@@ -78,16 +92,14 @@ class DeadLetters:
                 while lines:
                     lines = lines[os.write(fd, lines) :]
                 disk.sync(fd)
-                self._known_bytes = os.fstat(fd).st_size
             finally:
                 os.close(fd)
-            self._known |= {(letter.producer, letter.position) for letter in new}
 
     def holds(self, producer: str, position: int) -> bool:
         """Whether the event that stood at *position* in a producer's log is among them."""
         with self._locked():
             self._look_again()
-        return (producer, position) in self._known
+            return self._knows(producer, position)
 
     def read(self) -> list[DeadLetter]:
         """Return every letter, oldest first; a line that a crash has torn is left out."""
@@ -108,12 +120,40 @@ class DeadLetters:
             yield self.read()
             self._path.unlink(missing_ok=True)
 
+    def _knows(self, producer: str, position: int) -> bool:
+        positions = self._known.get(producer)
+        if positions is None:
+            return False
+        at = bisect_left(positions, position)
+        return at < len(positions) and positions[at] == position
+
     def _look_again(self) -> None:
-        """Know what other agents have added, and the command line has taken out, since the last look."""
-        size = self._path.stat().st_size if self._path.exists() else 0
-        if size != self._known_bytes:
-            self._known = {(letter.producer, letter.position) for letter in self.read()}
-            self._known_bytes = size
+        """Know what was added since the last look, by this agent or another, and what was taken out.
+
+        Only the places are kept, eight bytes a letter, and only what is new is read: there may be very many.
+        """
+        try:
+            told = self._path.stat()
+        except FileNotFoundError:
+            self._forget(0)
+            return
+        if told.st_ino != self._file or told.st_size < self._read_bytes:
+            self._forget(told.st_ino)
+        if told.st_size == self._read_bytes:
+            return
+        with self._path.open("rb") as file:
+            file.seek(self._read_bytes)
+            for line in file:
+                if not line.endswith(b"\n"):
+                    break  # torn by a crash, or its writer is not done
+                self._read_bytes += len(line)
+                with contextlib.suppress(DecodeError, ValidationError):
+                    place = _decode_place(line)
+                    insort(self._known[place.producer], place.position)
+
+    def _forget(self, file: int) -> None:
+        self._known.clear()
+        self._file, self._read_bytes = file, 0
 
     @contextmanager
     def _locked(self) -> Generator[None]:
