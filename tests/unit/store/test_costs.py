@@ -116,7 +116,7 @@ def test_costs_are_told_by_what_is_asked_for(postgres: str, by: Key, expected: d
     found = ask(postgres, by=by)
 
     assert costs(found.costs) == expected
-    assert (found.total.requests, found.total.calls) == (2, 12)
+    assert (found.total.requests, found.total.calls) == (2, 12)  # of equal amounts the scores count, not their sum
     assert (found.total.tokens_in, found.total.tokens_out) == (2000, 400)
 
 

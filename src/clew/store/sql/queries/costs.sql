@@ -78,7 +78,7 @@ amounts AS MATERIALIZED (
 climbed AS (
     SELECT trace_id, span_id AS node, "timestamp" AS began, span_id AS around, "timestamp" AS around_began,
         parent_span_id AS next, 0 AS distance
-    FROM spans WHERE (trace_id, span_id) IN (SELECT trace_id, node FROM amounts)
+    FROM spans JOIN (SELECT DISTINCT trace_id, node AS span_id FROM amounts) AS hosts USING (trace_id, span_id)
     UNION ALL
     SELECT climbed.trace_id, node, began, spans.span_id, spans."timestamp", spans.parent_span_id, distance + 1
     FROM climbed JOIN spans ON spans.trace_id = climbed.trace_id AND spans.span_id = climbed.next
@@ -87,10 +87,9 @@ climbed AS (
 lineage AS MATERIALIZED (
     -- Spans that name each other in a circle: the older one is around the younger one.
     SELECT trace_id, node, around, distance FROM climbed
-    WHERE NOT is_round AND (
-        distance = 0 OR (around_began, around) < (began, node)
-        OR (trace_id, node) NOT IN (SELECT trace_id, node FROM climbed WHERE is_round AND around = node)
-    )
+    LEFT JOIN (SELECT DISTINCT trace_id, node, true AS is_in FROM climbed WHERE is_round AND around = node) AS circles
+        USING (trace_id, node)
+    WHERE NOT is_round AND (is_in IS NULL OR distance = 0 OR (around_began, around) < (began, node))
     UNION ALL
     SELECT DISTINCT trace_id, node, '00000000-0000-0000-0000-000000000000'::uuid, 1000000 FROM amounts
     WHERE node <> '00000000-0000-0000-0000-000000000000'
@@ -105,34 +104,39 @@ kept AS MATERIALIZED (
     SELECT amounts.* FROM amounts LEFT JOIN inside USING (trace_id, node, name)
     WHERE inside.node IS NULL OR (is_span AND NOT is_around)
 ),
--- 2. Of the logs of a span and stage, one message a line; or one that sums them up.
-messages AS (
-    SELECT trace_id, node, name, stage, line, message, sum(value) AS value,
-        row_number() OVER (
-            PARTITION BY trace_id, node, name, stage, line
-            ORDER BY sum(value) DESC, %(paid)s::jsonb -> 'messages' ? message DESC, message
-        ) AS place
-    FROM kept WHERE NOT is_span GROUP BY trace_id, node, name, stage, line, message
+-- 2. Of the logs of a span and stage, one message a line; or one that sums them up. (Conditions are written so that
+-- the planner expects much of them: where it expects one row, it loops over all pairs.)
+ranked AS (
+    SELECT *, dense_rank() OVER (
+        PARTITION BY trace_id, node, name, stage, line
+        ORDER BY round(told::numeric, 10) DESC, logs DESC,  -- of equals the one that knows more
+            %(paid)s::jsonb -> 'messages' ? message DESC, message
+    ) AS place
+    FROM (
+        SELECT *, sum(value) OVER same AS told, count(*) OVER same AS logs FROM kept WHERE NOT is_span
+        WINDOW same AS (PARTITION BY trace_id, node, name, stage, line, message)
+    ) AS of_messages
 ),
-logs AS (
-    SELECT trace_id, node, name, stage, line, message,
-        coalesce(max(value) FILTER (WHERE line = 'other') OVER stages, 0) AS summed_up,
+compared AS (
+    SELECT *,
+        coalesce(sum(value) FILTER (WHERE line = 'other') OVER stages, 0) AS summed_up,
         coalesce(sum(value) FILTER (WHERE line <> 'other') OVER stages, 0) AS of_lines,
         bool_and(line = 'other') OVER stages AS is_alone
-    FROM messages WHERE place = 1
+    FROM ranked WHERE place < 2
     WINDOW stages AS (PARTITION BY trace_id, node, name, stage)
 ),
 chosen AS MATERIALIZED (
-    SELECT * FROM logs
-    WHERE (line = 'other') = (is_alone OR summed_up > of_lines * (1 + 1e-9))
+    SELECT dense_rank() OVER (ORDER BY trace_id, node, name, stage) AS id, * FROM (
+        SELECT trace_id, node, name, stage, false AS is_span, event_id, value FROM compared
+        WHERE CASE WHEN is_alone OR summed_up > of_lines * (1 + 1e-9) THEN line = 'other' ELSE line <> 'other' END
+        UNION ALL
+        SELECT trace_id, node, name, stage, true, event_id, value FROM kept WHERE is_span
+    ) AS both_kinds
 ),
 -- 3. Logs against what is inside, from the innermost outwards.
 accounts AS MATERIALIZED (
-    SELECT row_number() OVER () AS id, * FROM (
-        SELECT DISTINCT trace_id, node, name, stage, false AS is_span, greatest(summed_up, of_lines) AS own FROM chosen
-        UNION ALL
-        SELECT trace_id, node, name, stage, true, value FROM kept WHERE is_span
-    ) AS account
+    SELECT id, trace_id, node, name, stage, is_span, sum(value) AS own FROM chosen
+    GROUP BY id, trace_id, node, name, stage, is_span
 ),
 nested AS MATERIALIZED (
     SELECT inner_one.id, outer_one.id AS outer_id, distance
@@ -160,16 +164,14 @@ weighed AS (
     ) AS handed WHERE level <= next_step
 ),
 won AS MATERIALIZED (
-    SELECT id, is_span OR inner_sum IS NULL OR own > inner_sum * (1 + 1e-9) AS is_won FROM weighed WHERE level = step
+    SELECT id, is_span OR inner_sum IS NULL OR own > inner_sum * (1 + 1e-9) AS is_won FROM weighed WHERE level >= step
 ),
-counting AS (
-    SELECT trace_id, node, name, stage, is_span FROM accounts JOIN won USING (id)
-    WHERE is_won AND id NOT IN (SELECT nested.id FROM nested JOIN won ON won.id = nested.outer_id WHERE is_won)
+beaten AS (
+    SELECT DISTINCT nested.id FROM nested JOIN won ON won.id = nested.outer_id WHERE is_won
 ),
 counted AS (
-    SELECT kept.event_id, kept.name, kept.value FROM kept JOIN counting USING (trace_id, node, name, stage, is_span)
-    WHERE is_span OR (trace_id, node, name, stage, line, message)
-        IN (SELECT trace_id, node, name, stage, line, message FROM chosen)
+    SELECT event_id, name, value FROM chosen JOIN won USING (id) LEFT JOIN beaten USING (id)
+    WHERE is_won AND beaten.id IS NULL
     UNION ALL
     SELECT event_id, name, value FROM seen CROSS JOIN LATERAL (
         VALUES ('cost_usd', cost_usd), ('tokens_in', tokens_in), ('tokens_out', tokens_out)
