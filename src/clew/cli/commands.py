@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "demo": ("clew.cli.demo", "demo"),
     "trace": ("clew.cli.trace", "trace"),
     "logs": ("clew.cli.logs", "logs"),
+    "costs": ("clew.cli.costs", "costs"),
     "agent": ("clew.cli.agent", "agent"),
     "server": ("clew.cli.server", "server"),
     "store": ("clew.cli.store", "app"),

@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.server import errors
+from clew.server.api.costs import cost_routes
 from clew.server.api.langsmith import langsmith_routes
 from clew.server.api.logs import log_routes
 from clew.server.api.traces import trace_routes
@@ -65,6 +66,7 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], str] | None = N
     for router in (
         trace_routes(connections),
         log_routes(connections),
+        cost_routes(connections),
         langsmith_routes(LangSmithReceiver(intake), connections),
         health_routes(connections, counts, more_metrics),
         docs_routes(app),

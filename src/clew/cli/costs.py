@@ -1,0 +1,78 @@
+"""``clew costs``: what was spent, by line, stage, model, user, service, trace, day or hour."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+
+from clew import clock, config
+from clew.cli.asking import Data, Dsn, Json, ask
+from clew.cli.render import clean, console, cost, print_json
+from clew.errors import NotFoundError
+from clew.store.costs import KEYS, CostFilter, fetch_costs, parse_key
+from clew.store.paging import MAX_LIMIT
+from clew.store.when import parse_moment
+
+if TYPE_CHECKING:
+    from clew.store.costs import CostPart, Costs
+
+__all__ = ["costs"]
+
+
+def costs(  # noqa: PLR0913, PLR0917 - the options of the command
+    by: Annotated[str, typer.Option(help=f"Told apart by {', '.join(KEYS)}.")] = "line",
+    since: Annotated[str, typer.Option(help="From this moment, or this long ago: 15m, 24h, 7d.")] = "24h",
+    until: Annotated[str | None, typer.Option(help="Before this moment, or this long ago.")] = None,
+    user: Annotated[str | None, typer.Option(help="On this user's behalf.", show_default=False)] = None,
+    service: Annotated[str | None, typer.Option(help="Of this service.", show_default=False)] = None,
+    limit: Annotated[int, typer.Option(help="How many lines at most: the dearest.", min=1, max=MAX_LIMIT)] = 100,
+    data: Data = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Show what was spent, each cost once; a price that is not known is told, never taken for zero.
+
+    Example: clew costs --by model --since 7d
+    """
+    now = clock.now()
+    wanted = CostFilter(
+        since=parse_moment(since, "--since", now=now),
+        until=now if until is None else parse_moment(until, "--until", now=now),
+        user_id=user,
+        service=service,
+    )
+    found = ask(config.load(data_dir=data, dsn=dsn), fetch_costs(wanted, by=parse_key(by), limit=limit))
+    if as_json:
+        print_json(found)
+    if not found.total.calls:
+        raise NotFoundError("nothing told a cost or tokens", hint="a longer --since may find some")
+    if not as_json:
+        _show(found)
+
+
+def _show(found: Costs) -> None:
+    out = console()
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    table.add_column(found.by)
+    for title in ("cost", "tokens in", "tokens out", "calls", "requests", "a request"):
+        table.add_column(title, justify="right", no_wrap=True)
+    for part in found.costs:
+        table.add_row(clean(part.key) or "-", *_figures(part))
+    table.add_row("total", *_figures(found.total), style="bold")
+    out.print(table)
+    for part in found.unpriced:
+        name = clean(part.key) or "a model that was not named"
+        out.print(f"no price for {name}: {part.calls} calls, not in the costs", style="yellow")
+
+
+def _figures(part: CostPart) -> tuple[str, ...]:
+    is_mean = part.cost_usd is not None and part.requests > 0
+    return (
+        cost(part.cost_usd) or "unknown",
+        *("" if tokens is None else f"{tokens:,}" for tokens in (part.tokens_in, part.tokens_out)),
+        f"{part.calls:,}",
+        f"{part.requests:,}",
+        cost((part.cost_usd or 0.0) / part.requests) if is_mean else "",
+    )
