@@ -36,8 +36,10 @@ __all__ = [
 
 MAX_HITS: Final = 200
 MAX_CONTENT_CHARS: Final = 300
-CANCELLATIONS: Final = frozenset({"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit"})
-"""Somebody asked the work to stop; it did not fail (see ``spans``)."""
+CANCELLATIONS: Final = frozenset(
+    {"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit", "GraphInterrupt", "ParentCommand"}
+)
+"""Somebody asked the work to stop; it did not fail (see ``spans``). The last two are how LangGraph leaves a node."""
 
 _DOTTED_TIME = re.compile(r"(\d{8}T\d{12})Z[0-9a-fA-F-]{36}")
 _REPR = re.compile(r"\s*(?P<type>[A-Za-z_][\w.]*)\((?P<message>.*)\)\s*", re.DOTALL)
@@ -45,6 +47,7 @@ _SUMMARY = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>[^\0]*)|$)", 
 _QUOTED = re.compile(r"'((?:[^'\\]|\\.)*)',?|\"((?:[^\"\\]|\\.)*)\",?", re.DOTALL)
 _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
+_NO_TRACEBACK = "NoneType: None\n"  # what formatting makes of an exception that is not being handled
 _TRACEBACK = "Traceback (most recent call last)"
 
 _TOKENS_IN: Final = (("input_tokens",), ("prompt_tokens",), ("prompt_token_count",))
@@ -133,7 +136,7 @@ def read_error(told: str) -> dict[str, str]:
         >>> read_error("ValueError('bad')\n\nTraceback (most recent call last):\n  File …")
         {'type': 'ValueError', 'message': 'bad', 'stack': 'Traceback (most recent call last):\n  File …'}
     """
-    head, mark, rest = told.partition(_TRACEBACK)
+    head, mark, rest = told.removesuffix(_NO_TRACEBACK).partition(_TRACEBACK)
     stack = f"{mark}{rest}".strip()
     match = _SUMMARY.search(rest, rest.rfind("\n  File ") + 1) if mark else None
     if match is None:

@@ -3,8 +3,8 @@
 An application sets ``LANGSMITH_ENDPOINT`` to this address and needs no change. What it sends is on the spool
 when it is answered; from there it goes to the store and to every sink, LangSmith's own service among them.
 
-Clients send over several connections, so the end of a run may come before its beginning. Such a run is first
-looked up in the store (it may have begun before this server did), then waited for, a second at most.
+Clients send over several connections, so the end of a run, or its score, may come before its beginning. Such a
+run is first looked up in the store (it may have begun before this server did), then waited for, a second at most.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ class _Taking:
             operations = [operation for operation in operations if operation.kind != "post"]
         if unknown := self._receiver.unknown(operations):
             await self._look_up(sorted(unknown)[:MAX_LOOKED_UP])
-            await self._wait_for_beginnings([operation for operation in operations if operation.kind == "patch"])
+            await self._wait_for_beginnings(operations)
         await self._receive(operations)
         return Response(b"{}", status, media_type="application/json")
 
@@ -153,10 +153,10 @@ class _Taking:
                     with suppress(NotFoundError):
                         self._receiver.recall(await self._connections.ask(lambda run=run: fetch_span(run)))
 
-    async def _wait_for_beginnings(self, ends: list[Operation]) -> None:
+    async def _wait_for_beginnings(self, operations: list[Operation]) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(BEGINNING_WAIT_S), self._arrived:
-                await self._arrived.wait_for(lambda: not self._receiver.unknown(ends))
+                await self._arrived.wait_for(lambda: not self._receiver.unknown(operations))
 
 
 def _json(value: Any) -> Response:
