@@ -16,6 +16,7 @@ import pytest
 from tools.fix_docs import PAGES, REFERENCE
 
 from clew import config
+from clew.agent.price_file import read_prices
 from clew.cli.commands import root
 from clew.config import Settings
 
@@ -137,6 +138,10 @@ def test_documented_sql_runs(block: Block, postgres: str) -> None:
 def test_documented_settings_load(block: Block, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every documented `clew.toml` is one; what is for other files is not ours to judge."""
     if block.code.startswith("[project"):
+        return
+    if "[[price]]" in block.code:
+        (tmp_path / "prices.toml").write_text(block.code, "utf-8")
+        assert read_prices(tmp_path / "prices.toml")
         return
     (tmp_path / "clew.toml").write_text(block.code, "utf-8")
     monkeypatch.setenv("CLEW_CONFIG", str(tmp_path / "clew.toml"))
