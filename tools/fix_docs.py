@@ -117,7 +117,7 @@ def _field_rows() -> Iterator[tuple[str, ...]]:
 def metrics() -> str:
     """Write the page of metrics, from what the agent and the server answer and from the catalogue."""
     sink = (SinkHealth("postgres"), SinkLag())
-    health = AgentHealth(0.0, 0, 0, 0, [sink], {"postgres": {"delivered": 0}}, {"spool_full": 0})
+    health = AgentHealth(0.0, 0, 0, 0, [sink], {"postgres": {"delivered": 0}}, {"spool_full": 0}, {"gpt-4o": 0})
     counts = RequestCounts()
     counts.add("/api/logs", 200, 0.001)
     declared = [

@@ -18,6 +18,8 @@ clew_agent_breaker_state                 sink, state               1 for the sta
 clew_agent_misconfigured                 sink                      1 while only a person can put it right
 clew_agent_damaged_bytes_total           sink                      bytes of logs that could not be read
 clew_agent_dropped_events_total          reason                    events that producers could not accept
+clew_agent_unpriced_events_total         model                     events whose price is not known; the first 50
+                                                                   models by name, then "other"
 ======================================== ========================= ==========================================
 """
 
@@ -98,6 +100,7 @@ class AgentHealth(Struct):
         sinks: How each sink is doing, and how far it is behind.
         outcomes: Events ever delivered, quarantined and dropped on this spool, by sink.
         dropped: Events that producers could not accept, ever, by reason.
+        unpriced: Events whose price is not known, since the agent started, by model.
     """
 
     heartbeat: float
@@ -107,6 +110,7 @@ class AgentHealth(Struct):
     sinks: list[tuple[SinkHealth, SinkLag]]
     outcomes: dict[str, dict[str, int]]
     dropped: dict[str, int]
+    unpriced: dict[str, int] = {}
 
 
 def render(health: AgentHealth) -> str:
@@ -165,6 +169,12 @@ def render(health: AgentHealth) -> str:
             "Events that producers could not accept.",
             [(f'reason="{reason}"', number) for reason, number in health.dropped.items()],
         ),
+        (
+            "unpriced_events_total",
+            "counter",
+            "Events whose price is not known.",
+            [(f'model="{_escaped(model)}"', number) for model, number in health.unpriced.items()],
+        ),
     ]
     lines: list[str] = []
     for name, kind, told, samples in families:
@@ -174,6 +184,11 @@ def render(health: AgentHealth) -> str:
             for labels, value in samples
         ]
     return "\n".join(lines) + "\n"
+
+
+def _escaped(label: str) -> str:
+    """Write a label's value, which an application has told, so that it ends where it should."""
+    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
 
 
 def serve_metrics(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:

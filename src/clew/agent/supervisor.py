@@ -155,7 +155,8 @@ class Supervisor:
                 "dropped": sum(dropped.values()),
             }
         living = sum(not log.is_writer_dead for log in logs)
-        return AgentHealth(self._beat, living, len(logs) - living, self._adopted, sinks, outcomes, dropped)
+        unpriced = self._enricher.unpriced()
+        return AgentHealth(self._beat, living, len(logs) - living, self._adopted, sinks, outcomes, dropped, unpriced)
 
     def metrics(self) -> str:
         """Render ``health`` for Prometheus."""

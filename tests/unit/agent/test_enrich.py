@@ -10,6 +10,7 @@ import genai_prices
 import psycopg
 import pytest
 from msgspec import json
+from prometheus_client.parser import text_string_to_metric_families
 
 import clew
 from clew import config
@@ -205,7 +206,18 @@ def test_an_agent_writes_the_same_cost_for_every_sink(tmp_path: Path, postgres: 
         ).fetchall()
     assert is_drained
     assert taken == rows == [(0.002, "override"), (0.0002475, BUILT_IN), (None, "unknown")]
-    assert agent._enricher.unpriced() == {"llama-of-ours": 1}
+    assert 'clew_agent_unpriced_events_total{model="llama-of-ours"} 1' in agent.metrics()
+
+
+def test_a_model_may_have_any_name(tmp_path: Path) -> None:
+    """What an application calls its model cannot break the answer to a scrape."""
+    agent = Supervisor(config.load(data_dir=tmp_path), sinks=[RecordingSink()], report=lambda _: None)
+
+    agent._enricher.counting(event("token_usage_recorded", {"model": 'a"b\\c\nd'}, TOKENS))
+
+    families = list(text_string_to_metric_families(agent.metrics()))
+    told = [sample for family in families for sample in family.samples if "unpriced" in sample.name]
+    assert [(sample.labels, sample.value) for sample in told] == [({"model": 'a"b\\c\nd'}, 1.0)]
 
 
 def test_an_agent_does_not_start_with_prices_that_mean_nothing(tmp_path: Path) -> None:
