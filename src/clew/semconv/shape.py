@@ -53,7 +53,7 @@ _encode = json.Encoder().encode
 
 def kind_of(event: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     """Name the kind of a span in OpenInference's words."""
-    kind = _KINDS.get(event.get("run_type") or "chain", "CHAIN")
+    kind = _KINDS.get(str(event.get("run_type")), "CHAIN")
     if kind == "RETRIEVER" and "hits" not in facts and ("reranker" in facts or "hits_after" in facts):
         return "RERANKER"
     return "EVALUATOR" if kind == "CHAIN" and event.get("stage") == "evaluation" else kind

@@ -148,7 +148,6 @@ def write_span(event: Mapping[str, Any], logs: Sequence[Mapping[str, Any]], drop
 
     Raises:
         ValueError: An id or the time is not what it must be.
-        KeyError: Something that every event has is missing.
     """
     start_ns = _nanoseconds(event["timestamp"])
     own_facts, told = fields_of(event), risen(logs)
@@ -156,7 +155,7 @@ def write_span(event: Mapping[str, Any], logs: Sequence[Mapping[str, Any]], drop
     end_ns = min(start_ns + _duration_ns(own_facts.get("duration_ms")), LAST_NS)
     error = _error_of(event)
     kind = kind_of(event, facts)
-    status = event.get("status")
+    status = str(event.get("status"))
     attributes = attributes_of(facts) | shape(event, kind, facts, told)
     if kind not in MODEL_CALLS:  # may be the sum of the calls below, which a backend sums up itself
         attributes = {name: value for name, value in attributes.items() if name not in TOKENS or TOKENS[name] in told}
@@ -168,7 +167,7 @@ def write_span(event: Mapping[str, Any], logs: Sequence[Mapping[str, Any]], drop
         attributes[names.ERROR_TYPE] = str(error.get("type") or "_OTHER")
         events.append(WrittenEvent(names.EXCEPTION, end_ns, _exception(error)))
     has_failed = status in {"error", "aborted"} or (error is not None and status != "cancelled")
-    trace_id, span_id = _uuid("trace_id", event["trace_id"]), _uuid("span_id", event["span_id"])
+    trace_id, span_id = _uuid("trace_id", event.get("trace_id")), _uuid("span_id", event.get("span_id"))
     parent = event.get("parent_span_id")
     return WrittenSpan(
         resource=_resource_of(event),
@@ -196,7 +195,6 @@ def write_log(event: Mapping[str, Any], event_id: str) -> WrittenLog:
 
     Raises:
         ValueError: An id or the time is not what it must be.
-        KeyError: Something that every event has is missing.
     """
     attributes = attributes_of(fields_of(event)) | pack(event)
     attributes.pop(names.CLEW_LEVEL, None)  # it is the severity's text
@@ -243,7 +241,8 @@ def _exception(error: Mapping[str, Any]) -> dict[str, Value]:
 
 
 def _resource_of(event: Mapping[str, Any]) -> Resource:
-    return Resource(event["service"], event.get("version"), event.get("environment"))
+    version, environment = event.get("version"), event.get("environment")
+    return Resource(event["service"], str(version) if version else None, str(environment) if environment else None)
 
 
 def _error_of(event: Mapping[str, Any]) -> dict[str, Any] | None:
