@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help demo test test-fast test-faults soak lint fmt types bench bench-loss docs fix-docs cov lock clean
+.PHONY: help demo test test-fast test-faults test-phoenix soak lint fmt types bench bench-loss docs fix-docs cov lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,10 @@ test-fast: $(VENV)/dev.stamp ## Run what is not slow
 
 test-faults: $(VENV)/dev.stamp debian ## Run the whole fault suite
 	$(BIN)/python -m pytest tests/faults --run-faults $(ARGS)
+
+PHOENIX_VERSION := 20.26.1
+test-phoenix: $(VENV)/dev.stamp ## Ship a trace to a real Phoenix (fetched once, 1 GB, into ~/.cache/clew) and ask it back
+	PHOENIX_PROGRAM="$$(PYTHON=$(PYTHON) sh tools/phoenix.sh $(PHOENIX_VERSION))" $(BIN)/python -m pytest tests/phoenix $(ARGS)
 
 soak: $(VENV)/dev.stamp debian ## Run chaos for ten minutes (ARGS="--minutes 60"), resources watched
 	PYTHONPATH=tests $(BIN)/python -m benchmarks.soak $(ARGS)
