@@ -199,6 +199,26 @@ def test_a_sum_around_its_parts_is_not_added_to_them() -> None:
     assert assemble([span("quiet")]).summary.cost_usd is None
 
 
+def test_different_things_that_are_paid_for_in_one_span_add_up() -> None:
+    """A search and a reranking in one function are two costs; what sums a stage up is none of its own."""
+    searched = [
+        span("retrieve"),
+        log("hybrid_search_complete", "retrieve", stage="retrieval", metrics={"cost_usd": 1}),
+        log("reranking_complete", "retrieve", stage="retrieval", metrics={"cost_usd": 2}),
+    ]
+    ingested = [
+        span("ingest"),
+        log("embedding_complete", "ingest", stage="ingestion", metrics={"cost_usd": 4}),
+        log("storage_complete", "ingest", stage="ingestion", metrics={"cost_usd": 1}),
+        log("chunks_created", "ingest", stage="ingestion", metrics={"cost_usd": 5}),
+    ]
+    summed_up = [*ingested[:-1], log("chunks_created", "ingest", stage="ingestion", metrics={"cost_usd": 8})]
+
+    assert assemble(searched).summary.cost_usd == 3
+    assert assemble(ingested).summary.cost_usd == 5
+    assert assemble(summed_up).summary.cost_usd == 8
+
+
 def test_amounts_that_are_no_numbers_are_passed_over() -> None:
     """A cost that somebody logged as text does not break the trace."""
     trace = assemble([span("answer", metrics={"duration_ms": "long", "cost_usd": "much", "tokens_in": True})])
