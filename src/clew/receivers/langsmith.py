@@ -162,6 +162,8 @@ class LangSmithReceiver:
                 return
             run: dict[str, Any] = {
                 "id": span_id,
+                "trace_id": facts.trace_id,
+                "parent_run_id": event.get("parent_span_id"),
                 "name": event.get("message"),
                 "run_type": event.get("run_type"),
                 "start_time": event.get("timestamp"),
