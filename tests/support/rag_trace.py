@@ -38,7 +38,7 @@ def emit_rag_trace() -> str:
             log.info("api_call_started", provider="openai", model="gpt-4o-mini", temperature=0.2, max_output_tokens=300)
             log.info("first_token_received", provider="openai", model="gpt-4o-mini", time_to_first_token_ms=250.0)
             log.info("token_usage_recorded", provider="openai", model="gpt-4o-mini", response_model="gpt-4o-mini-2024",
-                     tokens_in=1000, tokens_out=200, tokens_cached=300, cost_usd=0.0002475)  # fmt: skip
+                     tokens_in=1000, tokens_out=200, tokens_cached=300, tokens_cache_written=100, cost_usd=0.0002475)  # fmt: skip
             log.info("generation_complete", provider="openai", model="gpt-4o-mini", finish_reason="stop")
             call.set_outputs({"answer": "Because processes die."})
         with clew.span("evaluate_answer", stage="evaluation"):

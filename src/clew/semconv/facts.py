@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
     from clew.semconv.own import Value
 
-__all__ = ["attributes_of", "fields_of", "risen"]
+__all__ = ["SUMMED", "attributes_of", "fields_of", "risen"]
 
-SUMMED: Final = frozenset({"tokens_in", "tokens_out", "tokens_cached", "cost_usd"})
+SUMMED: Final = frozenset({"tokens_in", "tokens_out", "tokens_cached", "tokens_cache_written", "cost_usd"})
 """Fields that add up over the logs of a span; of all others the last one counts."""
 
 COST_METRIC: Final = "clew_cost_usd_total"

@@ -24,7 +24,7 @@ from msgspec import Struct
 from clew.catalog import EVENTS, FIELDS
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.semconv import names
-from clew.semconv.facts import attributes_of, fields_of, risen
+from clew.semconv.facts import SUMMED, attributes_of, fields_of, risen
 from clew.semconv.own import Value, pack
 from clew.semconv.shape import CLIENTS, MODEL_CALLS, kind_of, shape
 
@@ -40,7 +40,7 @@ MICROSECOND: Final = timedelta(microseconds=1)
 SEVERITIES: Final = {"DEBUG": 5, "INFO": 9, "WARNING": 13, "ERROR": 17, "CRITICAL": 21}
 """Our levels as severity numbers (OpenTelemetry's logs data model: DEBUG, INFO, WARN, ERROR, FATAL)."""
 
-TOKENS: Final = {FIELDS[name].attribute: name for name in ("tokens_in", "tokens_out", "tokens_cached")}
+TOKENS: Final = {FIELDS[name].attribute: name for name in SUMMED - {"cost_usd"}}
 """Attributes of used tokens, and the fields they are."""
 
 

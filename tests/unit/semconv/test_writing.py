@@ -83,6 +83,7 @@ def test_a_model_call_has_model_messages_tokens_and_cost() -> None:
     assert attributes["gen_ai.usage.output_tokens"] == attributes["llm.token_count.completion"] == 200
     assert attributes["llm.token_count.total"] == 1200
     assert attributes["llm.token_count.prompt_details.cache_read"] == 300
+    assert attributes["llm.token_count.prompt_details.cache_write"] == 100
     assert attributes["llm.cost.total"] == attributes["rag.cost.usd"] == 0.0002475
     assert attributes["llm.invocation_parameters"] == '{"temperature":0.2,"max_tokens":300}'
     assert attributes["llm.input_messages.1.message.content"] == "Why a spool?"
