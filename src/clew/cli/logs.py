@@ -1,8 +1,11 @@
-"""``clew logs``: events by trace, user, time and level."""
+"""``clew logs``: the query tool, over what is stored and over what is coming in."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import sys
+import time
+from datetime import timedelta
+from typing import TYPE_CHECKING, Annotated, Final, NoReturn
 
 import typer
 from rich.text import Text
@@ -11,35 +14,57 @@ from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import LEVEL_STYLES, clean, console, fields, print_json
 from clew.errors import NotFoundError, UsageError
+from clew.query import QueryError, parse
+from clew.store.connect import connect, explained, find_dsn
 from clew.store.events import parse_id
-from clew.store.logs import LogFilter, LogPage, fetch_logs, parse_level
+from clew.store.logs import MAX_NEW, LogFilter, LogPage, fetch_logs, fetch_new_logs, parse_level
 from clew.store.paging import MAX_LIMIT
+from clew.store.reading import read
 from clew.store.when import parse_moment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    from rich.console import Console
+
+    from clew.config import Settings
+    from clew.query.tree import Query
     from clew.store.events import PublicEvent
     from clew.store.reading import Reading
 
 __all__ = ["describe_event", "logs"]
 
+FOLLOW_EVERY_S: Final = 0.4
+RECENT: Final = timedelta(seconds=5)
+"""How long an event may take from its transaction's begin to its commit, and still be shown."""
+WINDOW: Final = timedelta(minutes=10)
+"""How long a span may run, and still be shown when it ends."""
+SHOWN_OF_QUERY = 100
+
 
 def logs(  # noqa: PLR0913, PLR0917 - the options of the command
+    query: Annotated[str | None, typer.Argument(help="What to look for; see Search the logs.")] = None,
     trace: Annotated[str | None, typer.Option(help="Of this trace.", show_default=False)] = None,
     user: Annotated[str | None, typer.Option(help="On this user's behalf.", show_default=False)] = None,
     since: Annotated[str | None, typer.Option(help="From this moment, or this long ago: 15m, 1h, 7d.")] = None,
     until: Annotated[str | None, typer.Option(help="Before this moment, or this long ago.")] = None,
     level: Annotated[str | None, typer.Option(help="Of this level or graver.", show_default=False)] = None,
     limit: Annotated[int, typer.Option(help="How many at most: the newest.", min=1)] = 100,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and show what comes in, until Ctrl-C.")] = False,
     data: Data = None,
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
     """Show events, the newest last; with --json the newest first, in the public format.
 
-    Example: clew logs --user user-123 --since 1h --level WARNING
+    With --follow and --json each event is a line, the newest last.
+
+    Example: clew logs 'level>=error stage:retrieval "rate limit"' --user user-123 --since 1h
     """
     now = clock.now()
     wanted = LogFilter(
+        query=None if query is None else _parse(query, now),
         trace_id=None if trace is None else parse_id(trace, "trace"),
         user_id=user,
         since=None if since is None else parse_moment(since, "--since", now=now),
@@ -48,15 +73,16 @@ def logs(  # noqa: PLR0913, PLR0917 - the options of the command
     )
     if wanted.since and wanted.until and wanted.since >= wanted.until:
         raise UsageError("--since is not before --until")
-    found = ask(config.load(data_dir=data, dsn=dsn), _fetch_many(wanted, limit))
+    settings = config.load(data_dir=data, dsn=dsn)
+    if follow:
+        _follow(settings, wanted, limit, as_json=as_json)
+    found = ask(settings, _fetch_many(wanted, limit))
     if as_json:
         print_json(found)
     if not found.logs:
         raise NotFoundError("no event is like that", hint="a longer --since may find some")
     if not as_json:
-        out = console()
-        for event in reversed(found.logs):
-            out.print(describe_event(event))
+        _show(reversed(found.logs), console(), as_json=False)
 
 
 def describe_event(event: PublicEvent) -> Text:
@@ -92,3 +118,44 @@ def _fetch_many(wanted: LogFilter, limit: int) -> Reading[LogPage]:
         cursor = page.next_cursor
         if cursor is None or len(found) >= limit:
             return LogPage(found, cursor)
+
+
+def _parse(query: str, now: datetime) -> Query:
+    """Read the query; when it cannot be understood, show where."""
+    try:
+        return parse(query, now=now)
+    except QueryError as error:
+        begin = max(0, error.at - SHOWN_OF_QUERY // 2)
+        shown = clean(query[begin : begin + SHOWN_OF_QUERY])
+        print(f"{shown}\n{' ' * (error.at - begin)}^", file=sys.stderr)
+        raise
+
+
+def _follow(settings: Settings, wanted: LogFilter, limit: int, *, as_json: bool) -> NoReturn:
+    """Show the newest events, then each that comes in, until interrupted.
+
+    Between two looks there is less than half a second. Each look asks for all that came in within the last few
+    seconds, so that what was committed late is not missed; what has been shown is left out.
+    """
+    out = console()
+    dsn = find_dsn(settings)
+    with connect(dsn, is_reader=True) as connection, explained(dsn):
+        known = read(connection, fetch_new_logs(wanted, (), recent=RECENT, window=WINDOW))
+        events = read(connection, fetch_logs(wanted, limit=min(limit, MAX_LIMIT))).logs[::-1]
+        seen = {event["event_id"]: time.monotonic() for event in known}
+        while True:
+            _show(events, out, as_json=as_json)
+            now = time.monotonic()
+            seen = {id_: at for id_, at in seen.items() if now - at < 2 * RECENT.total_seconds()}
+            seen |= {event["event_id"]: now for event in events}
+            if len(events) < MAX_NEW:
+                time.sleep(FOLLOW_EVERY_S)
+            events = read(connection, fetch_new_logs(wanted, seen, recent=RECENT, window=WINDOW))
+
+
+def _show(events: Iterable[PublicEvent], out: Console, *, as_json: bool) -> None:
+    for event in events:
+        if as_json:
+            print_json(event)
+        else:
+            out.print(describe_event(event))

@@ -1,38 +1,67 @@
-"""Events by trace, user, time and level, the newest first."""
+"""Events that a query or a few plain conditions ask for, the newest first."""
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any, LiteralString
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, LiteralString
+from uuid import UUID
 
 from msgspec import Struct
 
 from clew.errors import UsageError
+from clew.query.tree import All, Compare, Query
 from clew.record import LEVELS
 from clew.store.events import PublicEvent, to_public
 from clew.store.load import query
 from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
 from clew.store.reading import Reading, Statement
+from clew.store.search import compile_query, is_indexed, time_bounds
+from clew.store.search_sql import Parameters
+from clew.store.search_walk import Walked, before, walk
 
-__all__ = ["LogFilter", "LogPage", "fetch_logs", "parse_level"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["MAX_NEW", "LogFilter", "LogPage", "fetch_logs", "fetch_new_logs", "parse_level", "with_conditions"]
+
+MAX_NEW = 1000
+"""Most events of one look at what is new."""
 
 
 class LogFilter(Struct, frozen=True, kw_only=True):
     """Which events are asked for; None means any.
 
     Attributes:
+        query: What else must hold, as ``clew.query.parse`` has read it.
         trace_id: Of this trace.
         user_id: On this user's behalf.
         since: At or after this moment.
         until: Before this moment.
         level: Of this level or graver, a name of ``LEVELS``.
+
+    Example:
+        >>> LogFilter(user_id="ann").as_query()
+        All(parts=(Compare(field='user', path=(), operator='=', values=('ann',), is_prefix=False, at=0),))
     """
 
+    query: Query | None = None
     trace_id: str | None = None
     user_id: str | None = None
     since: datetime | None = None
     until: datetime | None = None
     level: str | None = None
+
+    def as_query(self) -> All:
+        """Say the same in a single tree."""
+        told = (
+            Compare("trace", (), "=", (self.trace_id,)) if self.trace_id is not None else None,
+            Compare("user", (), "=", (self.user_id,)) if self.user_id is not None else None,
+            Compare("timestamp", (), ">=", (self.since,)) if self.since is not None else None,
+            Compare("timestamp", (), "<", (self.until,)) if self.until is not None else None,
+            Compare("level", (), ">=", (self.level,)) if self.level is not None else None,
+            self.query,
+        )
+        return All(tuple(part for part in told if part is not None))
 
 
 class LogPage(Struct, frozen=True):
@@ -52,23 +81,61 @@ def fetch_logs(wanted: LogFilter, *, limit: int = 100, cursor: str | None = None
 
     Args:
         wanted: Which ones.
-        limit: How many at most, 1 to ``MAX_LIMIT``.
+        limit: How many at most, 1 to ``MAX_LIMIT``. A page may be shorter, or empty, and yet not the last one when
+            little fits and looking for it takes long.
         cursor: ``next_cursor`` of the page before; None for the first one.
 
     Raises:
-        UsageError: The limit or the cursor is malformed.
+        UsageError: The limit, the cursor or a value is malformed.
     """
-    conditions, parameters = _conditions(wanted)
-    if cursor is not None:
-        place = parse_cursor(cursor)
-        # The first condition says the same as the second, in a form that PostgreSQL prunes partitions by.
-        conditions.append('"timestamp" <= %(before)s AND ("timestamp", event_id) < (%(before)s, %(before_id)s)')
-        parameters |= {"before": place.timestamp, "before_id": place.id}
-    sql = query("logs_page").replace("/* conditions */", " AND ".join(conditions) or "true")
-    rows = yield Statement(sql, {**parameters, "limit": check_limit(limit) + 1})
-    shown = rows[:limit]
-    last = Place(shown[-1]["timestamp"], shown[-1]["event_id"]) if len(rows) > limit else None
-    return LogPage([to_public(row) for row in shown], format_cursor(last) if last else None)
+    check_limit(limit)
+    place = None if cursor is None else parse_cursor(cursor)
+    tree = wanted.as_query()
+    parameters = Parameters()
+    condition = compile_query(tree, parameters)
+    if is_indexed(tree):
+        asked = {**parameters.values, **before(place), "limit": limit + 1}
+        found = Walked((yield Statement(with_conditions("logs_page", condition), asked)), None)
+    else:
+        since, until = time_bounds(tree)
+        start = Place(until, UUID(int=0)) if until and (place is None or until < place.timestamp) else place
+        statement = with_conditions("logs_slice", condition)
+        found = yield from walk(statement, parameters.values, limit=limit, place=start, since=since)
+    shown = found.rows[:limit]
+    end = found.place
+    if len(found.rows) > limit:
+        end = Place(shown[-1]["timestamp"], shown[-1]["event_id"])
+    return LogPage([to_public(row) for row in shown], format_cursor(end) if end else None)
+
+
+def fetch_new_logs(
+    wanted: LogFilter, seen: Collection[str], *, recent: timedelta, window: timedelta
+) -> Reading[list[PublicEvent]]:
+    """Fetch what has come into the store a moment ago, the oldest first, at most ``MAX_NEW``.
+
+    An event comes in after it has happened, and two that come in at once may be committed one after the other. So
+    this does not ask for what is later than the last one: it asks for all that came in within the last few seconds, by
+    the store's clock, but for those that are known.
+
+    Args:
+        wanted: Which events.
+        seen: Ids of those that are known.
+        recent: How long ago they came in at most.
+        window: How long ago they happened, or began, at most.
+
+    Raises:
+        UsageError: A value is malformed.
+    """
+    parameters = Parameters()
+    condition = compile_query(wanted.as_query(), parameters)
+    asked = {**parameters.values, "seen": list(seen), "recent": recent, "window": window, "limit": MAX_NEW}
+    rows = yield Statement(with_conditions("logs_new", condition), asked)
+    return [to_public(row) for row in rows]
+
+
+def with_conditions(name: str, condition: LiteralString) -> LiteralString:
+    """Return a statement of ``sql/queries`` with a condition joined in."""
+    return query(name).replace("/* conditions */", condition)
 
 
 def parse_level(text: str) -> str:
@@ -81,24 +148,3 @@ def parse_level(text: str) -> str:
     if name not in LEVELS:
         raise UsageError(f"{text[:40]!r} is not a level", hint=f"use one of {', '.join(LEVELS)}")
     return name
-
-
-def _conditions(wanted: LogFilter) -> tuple[list[LiteralString], dict[str, Any]]:
-    conditions: list[LiteralString] = []
-    parameters: dict[str, Any] = {}
-    if wanted.trace_id is not None:
-        conditions.append("trace_id = %(trace_id)s")
-        parameters["trace_id"] = wanted.trace_id
-    if wanted.user_id is not None:
-        conditions.append("user_id = %(user_id)s")
-        parameters["user_id"] = wanted.user_id
-    if wanted.since is not None:
-        conditions.append('"timestamp" >= %(since)s')
-        parameters["since"] = wanted.since
-    if wanted.until is not None:
-        conditions.append('"timestamp" < %(until)s')
-        parameters["until"] = wanted.until
-    if wanted.level is not None:
-        conditions.append("level >= %(level)s")
-        parameters["level"] = LEVELS[wanted.level]
-    return conditions, parameters

@@ -129,6 +129,48 @@ def test_logs_as_json_are_what_the_api_answers(stored: str, capsys: pytest.Captu
     assert told["next_cursor"]
 
 
+def test_logs_are_searched_by_a_query(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The query and the options narrow together."""
+    code = run(
+        [
+            "logs",
+            "level>=warning -message:unrelated -status:ok -message:answer",
+            "--user",
+            "user-123",
+            "--dsn",
+            stored,
+            "--json",
+        ]
+    )
+
+    told = json.loads(capsys.readouterr().out)
+    assert code == 0
+    assert [event["message"] for event in told["logs"]] == ["generate"]
+
+
+def test_a_mistake_in_a_query_is_shown_where_it_is(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The query stands on stderr with a mark under the mistake, and the exit code says bad usage."""
+    code = run(["logs", "level:error lewel:info", "--dsn", stored])
+
+    out, err = capsys.readouterr()
+    assert code == 2
+    assert out == ""
+    assert err.splitlines()[:2] == ["level:error lewel:info", "            ^"]
+    assert "did you mean level?" in err.splitlines()[2]
+
+
+def test_a_mistake_far_into_a_query_is_shown_with_what_is_around_it(
+    stored: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Of a long query, and one that could steer the terminal, a harmless piece is shown."""
+    run(["logs", "a\x1b[2J " * 60 + "(b", "--dsn", stored])
+
+    shown, mark, _ = capsys.readouterr().err.splitlines()
+    assert "\x1b" not in shown
+    assert len(shown) <= 100
+    assert shown[mark.index("^")] == "("
+
+
 def test_a_limit_beyond_a_page_is_kept(postgres: str, capsys: pytest.CaptureFixture[str]) -> None:
     """More events than fit a page are fetched page by page."""
     store_events(postgres, *(make_event(NOON + timedelta(milliseconds=index)) for index in range(1100)))

@@ -76,6 +76,20 @@ def test_logs_are_filtered_and_paged(ask_server: AskServer, postgres: str) -> No
     assert len(messages(f"trace_id={TRACE}")) == 5
 
 
+def test_logs_are_searched_by_a_query(ask_server: AskServer, postgres: str) -> None:
+    """The parameter q takes the query language, together with all others."""
+    store_events(
+        postgres,
+        make_event(NOON, message="hit", user_id="ann", context={"query": "What is the rate limit?"}),
+        make_event(NOON, message="miss", user_id="bob", context={"query": "What is the rate limit?"}),
+        make_event(NOON, message="miss", user_id="ann", context={"query": "What is the limit rate?"}),
+    )
+
+    told = ask_server(postgres, "/api/logs?q=%22rate%20limit%22&user_id=ann").json()
+
+    assert [event["message"] for event in told["logs"]] == ["hit"]
+
+
 def test_durations_count_back_from_now(ask_server: AskServer, postgres: str) -> None:
     """since=1h means an hour ago."""
     now = datetime.now(UTC)
@@ -112,6 +126,9 @@ def test_the_latest_traces_are_listed(ask_server: AskServer, postgres: str) -> N
         ("/api/logs?since=soon", 400, "since is 'soon'"),
         ("/api/logs?level=LOUD", 400, "'LOUD' is not a level"),
         ("/api/logs?cursor=foreign", 400, "cursor is malformed"),
+        ("/api/logs?q=foo:1", 400, "at character 1: there is no field 'foo'"),
+        ("/api/logs?q=a%20(b", 400, "at character 3: this bracket is never closed"),
+        ("/api/logs?q=%22", 400, "at character 1"),
         ("/api/logs?limit=many", 422, "limit"),
         ("/api/logs?limit=0", 422, "limit"),
         ("/api/logs?limit=100001", 422, "limit"),

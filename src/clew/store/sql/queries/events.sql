@@ -9,7 +9,37 @@ SELECT * FROM events WHERE kind = 'span' AND span_id = %(span_id)s LIMIT 1;
 SELECT event FROM open_spans WHERE span_id = %(span_id)s;
 
 -- name: logs_page
--- A page of events, the newest first; the conditions are joined in.
+-- A page of events, the newest first, where an index leads to them; the conditions are joined in.
 -- Plan: by time a backward scan of events_timestamp_idx, by user of events_user_idx, by trace events_trace_idx.
-SELECT * FROM events WHERE /* conditions */
+SELECT * FROM events
+WHERE "timestamp" <= %(before)s::timestamptz
+  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) AND (/* conditions */)
 ORDER BY "timestamp" DESC, event_id DESC LIMIT %(limit)s;
+
+-- name: logs_slice
+-- The events of a slice of time that fit, the newest first; the conditions are joined in.
+-- Plan: whatever finds all that fit; to add nothing to the time keeps it from following the time instead.
+SELECT * FROM events
+WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
+  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) AND (/* conditions */)
+ORDER BY "timestamp" + interval '0' DESC, event_id DESC LIMIT %(limit)s;
+
+-- name: logs_new
+-- The events that have come in within some seconds and are new, the oldest first; the conditions are joined in.
+-- Plan: scan of events_timestamp_idx from a few minutes ago on, filtered by ingested_at.
+SELECT * FROM events
+WHERE "timestamp" >= now() - %(window)s::interval AND ingested_at >= now() - %(recent)s::interval
+  AND event_id <> ALL(%(seen)s::uuid[]) AND (/* conditions */)
+ORDER BY "timestamp" + interval '0', event_id LIMIT %(limit)s;
+
+-- name: events_extent
+-- How far the events of a stretch of time reach, and from where on there are the newest few of them.
+-- Plan: scans of events_timestamp_idx from both ends.
+SELECT
+    (SELECT min("timestamp") FROM events
+     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz) AS oldest,
+    (SELECT max("timestamp") FROM events
+     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz) AS newest,
+    (SELECT "timestamp" FROM events
+     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
+     ORDER BY "timestamp" DESC OFFSET %(offset)s LIMIT 1) AS young;

@@ -1,0 +1,105 @@
+"""Find what a condition holds for, the newest first, in slices of time that grow.
+
+Two plans can answer "the newest hundred that hold this". One goes back in time and stops at the hundredth: good when
+many hold it, and endless when few do. The other gathers all that hold it, by an index if there is one, and sorts: the
+other way round. PostgreSQL has to guess how many there are, guesses wrongly for words, and then takes up to a
+hundred times as long. So we go back in slices and let it gather within each. The first slice has two thousand events;
+each further one is four times as long while they are quick to answer, so that the last one, which goes too far, costs
+no more than a few times what all before it did.
+
+A walk ends when there are enough, or nothing is left, or ``BUDGET_S`` is spent. Then it says how far it has come,
+and whoever asked may go on from there.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
+from uuid import UUID
+
+from clew import clock
+from clew.store.load import query
+from clew.store.paging import Place
+from clew.store.reading import Reading, Row, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+__all__ = ["BUDGET_S", "Walked", "before", "walk"]
+
+BUDGET_S: Final = 4.0
+"""Seconds after which a walk does not begin another slice; a statement's own limit is ten."""
+
+FIRST_EVENTS: Final = 2000
+NARROWEST: Final = timedelta(milliseconds=1)
+_FIRST_ID: Final = UUID(int=0)
+_NEWEST: Final = {"before": "infinity", "before_id": UUID(int=2**128 - 1)}
+
+
+class Walked(NamedTuple):
+    """What a walk has found.
+
+    Attributes:
+        rows: The rows, the newest first; one more than the limit when there are more.
+        place: How far it came, when it came neither to the end nor to the limit; else None.
+    """
+
+    rows: list[Row]
+    place: Place | None
+
+
+def before(place: Place | None) -> dict[str, Any]:
+    """Give the parameters of a statement that is to begin behind *place*; at the newest when that is None."""
+    return _NEWEST if place is None else {"before": place.timestamp, "before_id": place.id}
+
+
+def walk(
+    statement: LiteralString,
+    parameters: Mapping[str, Any],
+    *,
+    limit: int,
+    place: Place | None = None,
+    since: datetime | None = None,
+) -> Reading[Walked]:
+    """Go back in time until there is one row more than *limit*.
+
+    Args:
+        statement: Finds rows with ``timestamp`` and ``event_id`` from ``%(after)s`` to ``%(before)s``, the newest
+            first, at most ``%(limit)s``.
+        parameters: The other parameters of the statement.
+        limit: How many rows are wanted.
+        place: Where to begin; None for the newest.
+        since: Where to end; None for the oldest.
+    """
+    start = clock.monotonic_ns()
+    bounds = {**before(place), "after": since or "-infinity", "offset": FIRST_EVENTS - 1}
+    [extent] = yield Statement(query("events_extent"), bounds)
+    if extent["oldest"] is None:
+        return Walked([], None)
+    lower: datetime = extent["young"] or extent["oldest"]
+    width = max(extent["newest"] - lower, NARROWEST)
+    found: list[Row] = []
+    while True:
+        begun = clock.monotonic_ns()
+        asked = {**parameters, **before(place), "after": lower, "limit": limit + 1 - len(found)}
+        found += yield Statement(statement, asked)
+        if len(found) > limit or lower <= extent["oldest"]:
+            return Walked(found, None)
+        place = Place(lower, _FIRST_ID)
+        now = clock.monotonic_ns()
+        if (now - start) / 1e9 > BUDGET_S:
+            return Walked(found, place)
+        width *= _growth((now - begun) / 1e9)
+        lower = _earlier(lower, width, extent["oldest"])
+
+
+def _growth(seconds: float) -> float:
+    """Tell how much longer the next slice may be than one that took *seconds*."""
+    if seconds < 0.15:
+        return 4
+    return 2 if seconds < 0.5 else 1 if seconds < 1.5 else 0.5
+
+
+def _earlier(moment: datetime, width: timedelta, oldest: datetime) -> datetime:
+    return moment - width if moment - oldest > width else oldest

@@ -1,0 +1,58 @@
+"""clew logs --follow: a live tail, as a person runs it."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from queue import Queue
+from threading import Thread
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+
+from support.stored import make_event, store_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+
+@pytest.fixture
+def follower(postgres: str, tmp_path: Path) -> Iterator[tuple[subprocess.Popen[str], Queue[str]]]:
+    """A running `clew logs --follow`, and the lines that it prints."""
+    store_events(postgres, make_event(datetime.now(UTC), message="first", level="ERROR", event_id=uuid4()))
+    command = [sys.executable, "-m", "clew", "logs", "level>=warning", "--follow", "--json", "--dsn", postgres]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        lines: Queue[str] = Queue()
+        assert process.stdout is not None
+        Thread(target=lambda out: [lines.put(line) for line in out], args=[process.stdout], daemon=True).start()
+        yield process, lines
+        process.kill()
+
+
+def test_what_comes_in_is_shown_once_until_ctrl_c(
+    postgres: str, follower: tuple[subprocess.Popen[str], Queue[str]]
+) -> None:
+    """What is there comes first, then each event that fits, also one that happened earlier; Ctrl-C ends it quietly."""
+    process, lines = follower
+    now = datetime.now(UTC)
+
+    told = [json.loads(lines.get(timeout=20))["message"]]
+    store_events(
+        postgres, make_event(now, message="second", level="WARNING"), make_event(now, message="no", level="INFO")
+    )
+    told.append(json.loads(lines.get(timeout=20))["message"])
+    store_events(postgres, make_event(now - timedelta(minutes=5), message="late", level="ERROR"))
+    told.append(json.loads(lines.get(timeout=20))["message"])
+    process.send_signal(signal.SIGINT)
+    code = process.wait(20)
+
+    assert told == ["first", "second", "late"]
+    assert code == 130
+    assert lines.empty()
+    assert process.stderr is not None
+    assert process.stderr.read() == ""

@@ -1,0 +1,149 @@
+"""What PostgreSQL finds for a query is what a plain reading of its definition finds."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import psycopg
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from clew.query.tree import All, Compare, Has, Not, OneOf, Query, Text
+from clew.store.connect import connect
+from clew.store.logs import LogFilter, fetch_logs
+from clew.store.reading import read
+from support.naive_search import holds
+from support.stored import make_event, store_events
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+IDS = ["550e8400-e29b-41d4-a716-446655440000", "019a1b2c-3d4e-7f50-8a1b-2c3d4e5f6071"]
+WORDS = ["rate", "Rate", "limit", "LIMIT", "timeout", "429", "5", "ärger", "ÄRGER", "9e14abc"]
+GLUE = [" ", "\n", "_", "-", ": ", "\n", "\t", '"', "\\", "\\n", ".", "/", "%", "'"]
+NAMES = ["a", "b", "a.b", "model", "metric_name", "Ä"]
+
+texts = st.lists(st.sampled_from(WORDS), min_size=1, max_size=3).flatmap(
+    lambda words: st.lists(st.sampled_from(GLUE), min_size=len(words), max_size=len(words)).map(
+        lambda glue: "".join(piece for pair in zip(words, glue, strict=True) for piece in pair)[: -len(glue[-1])]
+    )
+)
+numbers = st.sampled_from([0, 5, 5.0, -1, 0.7, 0.1, 1e-7, 12345678901234])
+scalars = st.one_of(texts, numbers, st.booleans(), st.none(), st.sampled_from(["", "5", "true", "rate"]))
+values = st.recursive(
+    scalars,
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=3), st.dictionaries(st.sampled_from(NAMES), inner, max_size=2)
+    ),
+    max_leaves=4,
+)  # fmt: skip
+objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=3)
+metrics = st.dictionaries(st.sampled_from(["duration_ms", "cost_usd", "score", "rate", "a"]), numbers, max_size=3)
+errors = st.fixed_dictionaries(
+    {"type": st.sampled_from(["RateLimitError", "rate", ""]), "message": texts, "stack": texts}
+)
+events = st.fixed_dictionaries(
+    {
+        "level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
+        "stage": st.sampled_from(["retrieval", "generation"]),
+        "kind": st.sampled_from(["log", "span"]),
+        "message": texts,
+        "context": objects,
+        "metrics": metrics,
+    },
+    optional={
+        "error": errors,
+        "user_id": st.sampled_from(["ann", "", "rate"]),
+        "version": st.sampled_from(["1.4.2", "1.5"]),
+        "status": st.sampled_from(["ok", "error"]),
+        "trace_id": st.sampled_from(IDS),
+        "span_id": st.sampled_from(IDS),
+    },
+)
+
+EQUAL = st.sampled_from(["=", "!="])
+ANY = st.sampled_from(["=", "!=", ">", ">=", "<", "<="])
+ORDERED = {">", ">=", "<", "<="}
+
+
+def compare(field: str, told: st.SearchStrategy[Any], *, path: tuple[str, ...] = (), operators: Any = EQUAL) -> Any:
+    """Draw comparisons with one field: with one value where there is an order, else with up to three."""
+    return operators.flatmap(
+        lambda operator: st.lists(told, min_size=1, max_size=1 if operator in ORDERED else 3).map(
+            lambda some: Compare(field, path, operator, tuple(some))
+        )
+    )
+
+
+def prefix(field: str, path: tuple[str, ...] = ()) -> st.SearchStrategy[Compare]:
+    """Draw comparisons with the beginning of a text."""
+    return st.builds(
+        lambda operator, some: Compare(field, path, operator, (some,), is_prefix=True),
+        EQUAL,
+        st.sampled_from(["r", "Rate", "1.4", "an", "42"]),
+    )
+
+
+PATHS = [("a",), ("b",), ("a", "b"), ("b", "a"), ("metric_name",), ("x",)]
+paths = st.sampled_from(PATHS)
+as_written = st.one_of(texts, st.sampled_from(["5", "5.0", "05", "true", "0.7", "1e-7", "-1", "null", "rate"]))
+compares = st.one_of(
+    compare("level", st.sampled_from(["INFO", "ERROR"]), operators=ANY),
+    compare("stage", st.sampled_from(["retrieval", "generation"])),
+    compare("message", texts), prefix("message"), compare("kind", st.just("span")),
+    compare("user", st.sampled_from(["ann", "rate", "zoe"])), prefix("user"), compare("status", st.just("ok")),
+    compare("version", st.sampled_from(["1.4.2"])), prefix("version"),
+    compare("trace", st.sampled_from(IDS)), compare("span", st.sampled_from(IDS)),
+    compare("duration", numbers.map(float), operators=ANY), compare("cost", numbers.map(float), operators=ANY),
+    compare("error", st.sampled_from(["RateLimitError", "rate", "limit", "429"])), prefix("error"),
+    compare("model", as_written), prefix("model"),
+    paths.flatmap(lambda path: compare("context", as_written, path=path)),
+    paths.flatmap(lambda path: prefix("context", path)),
+    paths.flatmap(lambda path: compare("context", numbers.map(float), path=path, operators=st.sampled_from(sorted(ORDERED)))),
+    compare("metrics", as_written, path=("rate",)), compare("error", as_written, path=("type",)),
+    st.sampled_from([("rate",), ("a",), ("5",)]).flatmap(lambda path: compare("score", numbers.map(float), path=path, operators=ANY)),
+    st.sampled_from([">=", "<"]).flatmap(lambda way: compare(
+        "timestamp", st.integers(0, 5).map(lambda s: NOON + timedelta(seconds=s)), operators=st.just(way))),
+)  # fmt: skip
+has = st.one_of(
+    st.sampled_from(
+        ["user", "error", "trace", "duration", "version", "model", "score", "context", "metrics", "level"]
+    ).map(lambda field: Has(field, ())),
+    paths.map(lambda path: Has("context", path)),
+    st.sampled_from([("rate",), ("a",)]).map(lambda path: Has("score", path)),
+)
+looks = st.one_of(
+    st.builds(Text, texts, st.sampled_from(["word", "phrase", "prefix", "substring"])),
+    st.builds(Text, st.sampled_from(["rat", "imi", "%", "_", '"', "\\", "\n", "t l", "e_l", "ä", "Rate\\nLimit"]),
+              st.sampled_from(["word", "prefix", "substring"])),
+)  # fmt: skip
+queries: st.SearchStrategy[Query] = st.recursive(
+    st.one_of(compares, has, looks),
+    lambda inner: st.one_of(
+        inner.map(Not),
+        st.lists(inner, max_size=3).map(lambda parts: All(tuple(parts))),
+        st.lists(inner, max_size=3).map(lambda parts: OneOf(tuple(parts))),
+    ),
+    max_leaves=6,
+)
+
+
+@settings(
+    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+)
+@given(st.lists(events, min_size=1, max_size=8), st.lists(queries, min_size=1, max_size=8))
+def test_the_store_finds_what_the_definition_says(
+    postgres: str, some: list[dict[str, Any]], asked: list[Query]
+) -> None:
+    """For any events and any tree the ids that come back are those of the events that hold it."""
+    stored = [make_event(NOON + timedelta(seconds=index), **told) for index, told in enumerate(some)]
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("TRUNCATE events")
+    store_events(postgres, *stored)
+
+    with connect(postgres, is_reader=True) as connection:
+        for tree in asked:
+            page = read(connection, fetch_logs(LogFilter(query=tree), limit=1000))
+
+            wanted = [str(told["event_id"]) for told in reversed(stored) if holds(tree, told)]
+            assert [found["event_id"] for found in page.logs] == wanted, tree
+            assert page.next_cursor is None

@@ -1,0 +1,231 @@
+"""Searching a real PostgreSQL: what each kind of term finds, and the walk back in time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from clew.errors import UsageError
+from clew.query import parse
+from clew.query.tree import Compare, Text
+from clew.store import search_walk
+from clew.store.connect import connect
+from clew.store.logs import LogFilter, LogPage, fetch_logs, fetch_new_logs
+from clew.store.reading import read
+from clew.store.search import compile_query, is_indexed
+from clew.store.search_sql import Parameters
+from support.stored import make_event, store_events
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from clew.query.tree import Query
+
+NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
+TRACE = "550e8400-e29b-41d4-a716-446655440000"
+
+
+def at(seconds: float) -> datetime:
+    """Return a moment after noon."""
+    return NOON + timedelta(seconds=seconds)
+
+
+def find(dsn: str, query: str | Query, **wanted: Any) -> list[str]:
+    """Return the messages of what a query finds, the oldest first."""
+    tree = parse(query, now=at(3600)) if isinstance(query, str) else query
+    with connect(dsn, is_reader=True) as connection:
+        page = read(connection, fetch_logs(LogFilter(query=tree, **wanted)))
+    return [event["message"] for event in reversed(page.logs)]
+
+
+@pytest.fixture
+def stored(postgres: str) -> str:
+    """A store with four events that differ in everything."""
+    store_events(
+        postgres,
+        make_event(at(0), message="query_received", stage="retrieval", user_id="user-123", trace_id=TRACE,
+                   version="1.4.2", context={"query": "What is the rate\nlimit?", "top_k": 5, "model": "small-1"}),
+        make_event(at(1), message="hybrid_search_complete", stage="retrieval", metrics={"duration_ms": 2500.0},
+                   context={"top_k": "5", "hits": [{"chunk_id": "chunk-9784", "score": 0.91}, {"chunk_id": "chunk-1"}]}),
+        make_event(at(2), message="api_call_failed", stage="generation", level="ERROR", version="1.5.0",
+                   error={"type": "RateLimitError", "message": "429 Too Many Requests",
+                          "stack": 'File "/app/rag/generate.py", line 3, in call'}),
+        make_event(at(3), message="score_computed", stage="evaluation", context={"metric_name": "faithfulness"},
+                   metrics={"score": 0.4, "cost_usd": 0.02}),
+    )  # fmt: skip
+    return postgres
+
+
+FINDS = {
+    "": "qhas",
+    "level>=error": "a",
+    "stage:retrieval,evaluation": "qhs",
+    "user:user-123": "q",
+    "-user:user-123": "has",
+    "user!=zoe": "q",
+    "trace:550e8400e29b41d4a716446655440000": "q",
+    "version:1.4*": "q",
+    "duration>2s": "h",
+    "cost>0.01": "s",
+    "score.faithfulness<0.7": "s",
+    "context.top_k:5": "qh",
+    "context.top_k>=5": "q",
+    "context.top_k!=6": "qh",
+    "context.hits.chunk_id:chunk-9784": "h",
+    "context.hits.score>0.9": "h",
+    "model:small*": "q",
+    "error:RateLimitError": "a",
+    'error:"too many"': "a",
+    "error!=KeyError": "a",
+    "has:error OR has:duration": "ha",
+    "limit": "q",
+    "rate": "q",
+    "rat": "",
+    "rat*": "qa",
+    "*ateL*": "a",
+    '"rate limit"': "q",
+    '"limit rate"': "",
+    "rate_limit": "q",
+    "generate.py": "a",
+    "search": "h",
+    "since:2026-11-23T12:00:01 until:2026-11-23T12:00:03": "ha",
+    "NOT (stage:retrieval OR level:error)": "s",
+    "'; DROP TABLE events; --": "",
+}
+"""Queries, and the first letters of what they find."""
+
+
+def test_a_query_finds_what_it_says(stored: str) -> None:
+    """Each kind of term finds what its description says."""
+    found = {query: "".join(message[0] for message in find(stored, query)) for query in FINDS}
+
+    assert found == FINDS
+
+
+def test_conditions_and_query_must_both_hold(stored: str) -> None:
+    """The plain conditions narrow what the query finds."""
+    assert find(stored, "stage:retrieval", since=at(1)) == ["hybrid_search_complete"]
+    assert find(stored, "until:2026-11-23T12:00:03", since=at(1), level="ERROR") == ["api_call_failed"]
+
+
+def test_no_value_is_in_the_text_of_a_statement() -> None:
+    """Whatever a query asks for becomes a parameter, paths and patterns too."""
+    parameters = Parameters()
+    told = 'user:evil1 context.evil2:evil3 error:evil4 evil5 "evil6" *evil7* evil8* has:context.evil9 score.evil10>1 version:evil11*'
+
+    sql = compile_query(parse(told), parameters)
+
+    assert "evil" not in sql
+    assert "evil10" in str({name: str(getattr(value, "obj", value)) for name, value in parameters.values.items()})
+
+
+def test_what_is_no_unicode_is_refused(postgres: str) -> None:
+    """Half of a surrogate pair, as a terminal of another encoding sends it, is a usage error."""
+    for tree in (Text("\udcff", "word"), Text('"\udcff', "substring"), Compare("user", (), "=", ("a\udcff",))):
+        with pytest.raises(UsageError, match="no Unicode"):
+            find(postgres, tree)
+
+
+def test_a_text_has_a_greatest_length(stored: str) -> None:
+    """The longest allowed text is looked for; a longer one is refused."""
+    assert find(stored, Text("ab " * 333, "phrase")) == []
+    assert find(stored, Text("a" * 1000, "substring")) == []
+    with pytest.raises(UsageError, match="too long"):
+        find(stored, Text("a" * 1001, "word"))
+
+
+@pytest.mark.parametrize(
+    ("query", "is_so"),
+    [("", True), ("level>=error", True), ("user:ann since:1h", True), ("trace:" + TRACE + " timeout", True),
+     ("timeout", False), ("user:ann level>=error", False), ("user:ann,bob", False), ("-user:ann", False),
+     ("level:error", False), ("user:ann OR trace:" + TRACE, False)],
+)  # fmt: skip
+def test_only_what_an_index_answers_goes_without_a_walk(query: str, is_so: bool) -> None:
+    """A trace, or at most one of user and least level, is answered in the order of an index."""
+    assert is_indexed(parse(query)) is is_so
+
+
+@pytest.fixture
+def many(postgres: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A store with events over months, unevenly, of which every seventh holds "rare"; slices begin with three events."""
+    monkeypatch.setattr(search_walk, "FIRST_EVENTS", 3)
+    moments = [NOON - timedelta(seconds=(index // 2) ** 3) for index in range(120)]
+    store_events(postgres, *(
+        make_event(moment, message=f"{'rare' if index % 7 == 0 else 'told'} {index}") for index, moment in enumerate(moments)
+    ))  # fmt: skip
+    return postgres
+
+
+def pages(dsn: str, query: str, limit: int) -> Iterator[LogPage]:
+    """Go through all pages."""
+    cursor: str | None = None
+    while True:
+        with connect(dsn, is_reader=True) as connection:
+            page = read(connection, fetch_logs(LogFilter(query=parse(query)), limit=limit, cursor=cursor))
+        yield page
+        cursor = page.next_cursor
+        if cursor is None:
+            return
+
+
+@pytest.mark.parametrize("limit", [1, 4, 18, 100])
+def test_slices_and_pages_together_find_each_event_once(many: str, limit: int) -> None:
+    """The newest come first, none twice and none left out, wherever slices and pages end."""
+    found = [event for page in pages(many, "rare", limit) for event in page.logs]
+
+    assert sorted(event["message"] for event in found) == sorted(f"rare {index}" for index in range(0, 120, 7))
+    assert [event["timestamp"] for event in found] == sorted((event["timestamp"] for event in found), reverse=True)
+
+
+def test_a_walk_that_takes_long_ends_early_and_can_go_on(many: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When its time is spent a page says how far it came, and the next ones find the rest."""
+    monkeypatch.setattr(search_walk, "BUDGET_S", 0.0)
+
+    found = list(pages(many, "rare", 100))
+
+    assert len(found) > 3
+    assert sum(len(page.logs) for page in found) == 18
+
+
+def test_a_walk_keeps_to_its_bounds(many: str) -> None:
+    """Since and until hold at both ends, also for a cursor of a page before."""
+    since, until = NOON - timedelta(days=1), NOON - timedelta(hours=1)
+    wanted = LogFilter(query=parse("rare"), since=since, until=until)
+
+    with connect(many, is_reader=True) as connection:
+        first = read(connection, fetch_logs(wanted, limit=2))
+        second = read(connection, fetch_logs(wanted, limit=100, cursor=first.next_cursor))
+
+    expected = [index for index in range(0, 120, 7) if 3600 < (index // 2) ** 3 <= 86400]
+    assert [event["message"] for event in first.logs + second.logs] == [f"rare {index}" for index in expected]
+
+
+def test_an_empty_store_has_one_empty_page(postgres: str) -> None:
+    """Nothing is found in nothing."""
+    assert [page.logs for page in pages(postgres, "rare", 10)] == [[]]
+
+
+def test_what_has_just_come_in_is_new_once(postgres: str) -> None:
+    """Events count as new by when they came in, whenever they happened, until they are known."""
+    now = datetime.now(UTC)
+    known, late = uuid4(), uuid4()
+    store_events(
+        postgres,
+        make_event(now, message="known", event_id=known),
+        make_event(now - timedelta(minutes=1), message="late", event_id=late),
+        make_event(now - timedelta(hours=1), message="long gone"),
+    )
+
+    with connect(postgres, is_reader=True) as connection:
+        reading = fetch_new_logs(
+            LogFilter(query=parse("late OR known")),
+            {str(known)},
+            recent=timedelta(minutes=1),
+            window=timedelta(minutes=10),
+        )
+        events = read(connection, reading)
+
+    assert [event["event_id"] for event in events] == [str(late)]
