@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import json
 import operator
 import re
 from typing import TYPE_CHECKING, Any
@@ -79,10 +80,12 @@ def _equals(query: Compare, item: Any) -> bool:
 
 
 def _is_same_number(item: Any, value: Any) -> bool:
+    """Whether *value*, a number or what JSON would read as one, is the number *item*."""
     try:
-        return _is_number(item) and item == float(value)
-    except (TypeError, ValueError):
+        told = json.loads(value) if isinstance(value, str) else value
+    except ValueError:
         return False
+    return _is_number(item) and _is_number(told) and item == told
 
 
 def _as_text(item: Any) -> str | None:
