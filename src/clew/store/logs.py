@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, LiteralString
+from typing import TYPE_CHECKING
 from uuid import UUID
 
 from msgspec import Struct
@@ -12,17 +12,16 @@ from clew.errors import UsageError
 from clew.query.tree import All, Compare, Query
 from clew.record import LEVELS
 from clew.store.events import PublicEvent, to_public
-from clew.store.load import query
 from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
 from clew.store.reading import Reading, Statement
 from clew.store.search import compile_query, is_indexed, time_bounds
 from clew.store.search_sql import Parameters
-from clew.store.search_walk import Walked, before, walk
+from clew.store.search_walk import Walked, before, walk, with_conditions
 
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["MAX_NEW", "LogFilter", "LogPage", "fetch_logs", "fetch_new_logs", "parse_level", "with_conditions"]
+__all__ = ["MAX_NEW", "LogFilter", "LogPage", "fetch_logs", "fetch_new_logs", "parse_level"]
 
 MAX_NEW = 1000
 """Most events of one look at what is new."""
@@ -131,11 +130,6 @@ def fetch_new_logs(
     asked = {**parameters.values, "seen": list(seen), "recent": recent, "window": window, "limit": MAX_NEW}
     rows = yield Statement(with_conditions("logs_new", condition), asked)
     return [to_public(row) for row in rows]
-
-
-def with_conditions(name: str, condition: LiteralString) -> LiteralString:
-    """Return a statement of ``sql/queries`` with a condition joined in."""
-    return query(name).replace("/* conditions */", condition)
 
 
 def parse_level(text: str) -> str:

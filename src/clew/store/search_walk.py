@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-__all__ = ["BUDGET_S", "Walked", "before", "walk"]
+__all__ = ["BUDGET_S", "Walked", "before", "walk", "with_conditions"]
 
 BUDGET_S: Final = 4.0
 """Seconds after which a walk does not begin another slice; a statement's own limit is ten."""
@@ -52,6 +52,11 @@ class Walked(NamedTuple):
 def before(place: Place | None) -> dict[str, Any]:
     """Give the parameters of a statement that is to begin behind *place*; at the newest when that is None."""
     return _NEWEST if place is None else {"before": place.timestamp, "before_id": place.id}
+
+
+def with_conditions(name: str, condition: LiteralString) -> LiteralString:
+    """Return a statement of ``sql/queries`` with a condition joined in."""
+    return query(name).replace("/* conditions */", condition)
 
 
 def walk(

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any, Final
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -13,12 +12,18 @@ from clew.store.events import PublicEvent, open_to_public, to_public
 from clew.store.load import query
 from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
 from clew.store.reading import Reading, Statement
+from clew.store.search import compile_query, time_bounds
+from clew.store.search_sql import Parameters
+from clew.store.search_walk import before, walk, with_conditions
 from clew.store.trace_tree import Summary, Trace, assemble
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from uuid import UUID
 
-__all__ = ["TracePage", "fetch_trace", "recent_traces"]
+    from clew.query.tree import Query
+
+__all__ = ["TracePage", "fetch_trace", "matching_traces", "recent_traces"]
 
 MAX_EVENTS = 20_000
 """Most events read of one trace."""
@@ -28,8 +33,6 @@ MAX_OUTLINE_EVENTS = 2_000
 
 SLICE = 2_000
 MAX_SLICES = 50
-
-_NEWEST: Final = {"before": "infinity", "before_id": UUID(int=2**128 - 1)}
 
 
 class TracePage(Struct, frozen=True):
@@ -84,10 +87,10 @@ def recent_traces(*, limit: int = 50, cursor: str | None = None) -> Reading[Trac
     found: dict[UUID, None] = {}
     passed: set[UUID] = set()
     for _ in range(MAX_SLICES):
-        rows = yield Statement(query("traces_slice"), {**_before(place), "limit": SLICE})
+        rows = yield Statement(query("traces_slice"), {**before(place), "limit": SLICE})
         if start is not None:
             fresh = {row["trace_id"] for row in rows} - passed - found.keys()
-            seen = yield Statement(query("traces_seen"), {**_before(start), "trace_ids": list(fresh)})
+            seen = yield Statement(query("traces_seen"), {**before(start), "trace_ids": list(fresh)})
             passed |= {row["trace_id"] for row in seen}
         for row in rows:
             if row["trace_id"] not in passed and row["trace_id"] not in found:
@@ -100,8 +103,43 @@ def recent_traces(*, limit: int = 50, cursor: str | None = None) -> Reading[Trac
     return (yield from _page(found, place))
 
 
-def _before(place: Place | None) -> dict[str, Any]:
-    return _NEWEST if place is None else {"before": place.timestamp, "before_id": place.id}
+def matching_traces(wanted: Query, *, limit: int = 50, cursor: str | None = None) -> Reading[TracePage]:
+    """Fetch the latest traces that have an event like that.
+
+    A trace has its place where its newest such event is. Spans that are still running are not looked at.
+
+    Args:
+        wanted: What one of a trace's events must hold.
+        limit: How many at most, 1 to ``MAX_LIMIT``. A page may be shorter, or empty, and yet not the last one when
+            little fits and looking for it takes long.
+        cursor: ``next_cursor`` of the page before; None for the first one.
+
+    Raises:
+        UsageError: The limit, the cursor or a value is malformed.
+    """
+    chunk = 2 * check_limit(limit)
+    start = place = None if cursor is None else parse_cursor(cursor)
+    parameters = Parameters()
+    condition = compile_query(wanted, parameters)
+    since, _ = time_bounds(wanted)
+    found: dict[UUID, None] = {}
+    passed: set[UUID] = set()
+    for _ in range(MAX_SLICES):
+        matching = with_conditions("traces_matching", condition)
+        rows, reached = yield from walk(matching, parameters.values, limit=chunk, place=place, since=since)
+        if start is not None:
+            asked = {**parameters.values, **before(start), "trace_ids": list({row["trace_id"] for row in rows})}
+            seen = yield Statement(with_conditions("traces_matched", condition), asked)
+            passed |= {row["trace_id"] for row in seen}
+        for row in rows[:chunk]:
+            if row["trace_id"] not in passed and row["trace_id"] not in found:
+                if len(found) == limit:
+                    return (yield from _page(found, place))
+                found[row["trace_id"]] = None
+            place = Place(row["timestamp"], row["event_id"])
+        if len(rows) <= chunk:
+            return (yield from _page(found, reached))
+    return (yield from _page(found, place))
 
 
 def _page(found: Iterable[UUID], place: Place | None) -> Reading[TracePage]:

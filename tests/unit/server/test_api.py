@@ -114,6 +114,8 @@ def test_the_latest_traces_are_listed(ask_server: AskServer, postgres: str) -> N
 
     assert [one["name"] for one in first["traces"] + second["traces"]] == ["t2", "t1", "t0"]
     assert second["next_cursor"] is None
+    assert [one["name"] for one in ask_server(postgres, "/api/traces?q=message:t1").json()["traces"]] == ["t1"]
+    assert ask_server(postgres, "/api/traces?q=(").status_code == 400
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from clew.store.logs import LogFilter, LogPage, fetch_logs, fetch_new_logs
 from clew.store.reading import read
 from clew.store.search import compile_query, is_indexed
 from clew.store.search_sql import Parameters
+from clew.store.traces import matching_traces
 from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
@@ -229,3 +230,24 @@ def test_what_has_just_come_in_is_new_once(postgres: str) -> None:
         events = read(connection, reading)
 
     assert [event["event_id"] for event in events] == [str(late)]
+
+
+def test_traces_are_found_by_what_one_of_their_events_holds(postgres: str) -> None:
+    """Each trace is listed once, where its newest fitting event is, on whichever page."""
+    ids = [str(uuid4()) for _ in range(7)]
+    store_events(postgres, *(
+        make_event(at(10 * index + step), trace_id=id_, message="rare find" if step in (2, 4) and index != 3 else "told")
+        for index, id_ in enumerate(ids) for step in range(6)
+    ), make_event(at(35), trace_id=ids[0], message="rare too"), make_event(at(36), message="rare without a trace"))  # fmt: skip
+    found: list[str] = []
+    cursor: str | None = None
+
+    with connect(postgres, is_reader=True) as connection:
+        while True:
+            page = read(connection, matching_traces(parse("rare"), limit=2, cursor=cursor))
+            found += [summary.trace_id for summary in page.traces]
+            cursor = page.next_cursor
+            if cursor is None:
+                break
+
+    assert found == [ids[6], ids[5], ids[4], ids[0], ids[2], ids[1]]

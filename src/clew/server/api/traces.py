@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Path, Query, Response
 from msgspec import json
 
+from clew.query import parse
 from clew.store.events import fetch_span, parse_id
 from clew.store.paging import MAX_LIMIT
-from clew.store.traces import fetch_trace, recent_traces
+from clew.store.traces import fetch_trace, matching_traces, recent_traces
 
 if TYPE_CHECKING:
     from clew.server.connections import Connections
@@ -19,6 +20,7 @@ __all__ = ["trace_routes"]
 _ID = "A UUID, or its 32 hex digits"
 TraceId = Annotated[str, Path(description=_ID, examples=["550e8400-e29b-41d4-a716-446655440000"])]
 SpanId = Annotated[str, Path(description=_ID, examples=["f4dfc083-7f4b-4b1e-9f3c-0d6c7a1b2c3d"])]
+Q = Annotated[str | None, Query(description="What one of its events must hold; see Search the logs")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many traces at most")]
 Cursor = Annotated[str | None, Query(description="next_cursor of the page before")]
 
@@ -28,9 +30,19 @@ def trace_routes(connections: Connections) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["traces"])
 
     @router.get("/traces", summary="The latest traces, a line each")
-    async def list_traces(limit: Limit = 50, cursor: Cursor = None) -> Response:
-        """List `{"traces": [...], "next_cursor": ...}`, the trace with the newest event first."""
-        page = await connections.ask(lambda: recent_traces(limit=limit, cursor=cursor))
+    async def list_traces(q: Q = None, limit: Limit = 50, cursor: Cursor = None) -> Response:
+        """List `{"traces": [...], "next_cursor": ...}`, the trace with the newest event first.
+
+        With `q`, only traces of which an event fits; a page may then be short and yet have a `next_cursor`.
+        """
+        wanted = parse(q) if q else None
+        page = await connections.ask(
+            lambda: (
+                matching_traces(wanted, limit=limit, cursor=cursor)
+                if wanted
+                else recent_traces(limit=limit, cursor=cursor)
+            )
+        )
         return Response(json.encode(page), media_type="application/json")
 
     @router.get("/traces/{trace_id}", summary="A whole trace")

@@ -35,6 +35,22 @@ SELECT trace_id FROM open_spans
 WHERE trace_id = ANY(%(trace_ids)s::uuid[])
   AND ("timestamp", span_id) >= (%(before)s::timestamptz, %(before_id)s::uuid);
 
+-- name: traces_matching
+-- Which trace each fitting event of a slice of time belongs to, the newest first; the conditions are joined in.
+-- Plan: whatever finds all that fit; see logs_slice.
+SELECT "timestamp", event_id, trace_id FROM events
+WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
+  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) AND trace_id IS NOT NULL
+  AND (/* conditions */)
+ORDER BY "timestamp" + interval '0' DESC, event_id DESC LIMIT %(limit)s;
+
+-- name: traces_matched
+-- Which of some traces have a fitting event at or after a point in time; the conditions are joined in.
+-- Plan: index scans on events_trace_idx.
+SELECT DISTINCT trace_id FROM events
+WHERE trace_id = ANY(%(trace_ids)s::uuid[]) AND "timestamp" >= %(before)s::timestamptz
+  AND ("timestamp", event_id) >= (%(before)s::timestamptz, %(before_id)s::uuid) AND (/* conditions */);
+
 -- name: traces_outlines
 -- What it takes to sum up some traces: their events without context and error.
 -- Plan: nested loop of index scans on events_trace_idx, one for each trace.
