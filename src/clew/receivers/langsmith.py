@@ -22,6 +22,7 @@ from msgspec import Struct
 from clew.errors import SpoolError
 from clew.ids import parse_uuid
 from clew.receivers.intake import IntakeFullError
+from clew.receivers.langsmith_restore import is_ours, is_told_in_run, log_of, name_of, restore
 from clew.receivers.langsmith_runs import SCORE, Facts, end_events, facts_of, merge, score_event, start_event
 from clew.receivers.langsmith_values import mapping
 
@@ -71,11 +72,13 @@ class _Undo(NamedTuple):
         until: How many events of the request there are up to its last one.
         id: Of its run or feedback.
         open: What was remembered of the run before.
+        ended: What it ended, by the names that are remembered.
     """
 
     until: int
     id: str
     open: _Open | None
+    ended: list[str]
 
 
 class LangSmithReceiver:
@@ -104,6 +107,7 @@ class LangSmithReceiver:
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._open_bytes = 0
         self._ended: OrderedDict[str, Facts] = OrderedDict()
+        self._just_ended: list[str] = []
 
     def receive(self, operations: Iterable[Operation]) -> None:
         """Take operations in; what they tell is on the spool when this returns.
@@ -123,8 +127,9 @@ class LangSmithReceiver:
                 if operation.id in self._ended:
                     self.counts.repeated += 1
                     continue
+                self._just_ended = []
                 events += self._feedback(operation) if operation.kind == "feedback" else self._run(operation)
-                undo.append(_Undo(len(events), operation.id, before))
+                undo.append(_Undo(len(events), operation.id, before, self._just_ended))
             try:
                 self._intake.accept(events)
             except SpoolError as error:
@@ -135,8 +140,11 @@ class LangSmithReceiver:
             self._forget_oldest()
 
     def unknown(self, operations: Iterable[Operation]) -> set[str]:
-        """Name the runs that are ended or scored and of which nothing is known, beyond what *operations* tell."""
-        told = list(operations)
+        """Name the runs that are ended or scored and of which nothing is known, beyond what *operations* tell.
+
+        What clew itself has sent tells everything.
+        """
+        told = [operation for operation in operations if not is_ours(operation.body)]
         begun = {operation.id for operation in told if operation.kind == "post"}
         wanted = {
             parse_uuid(str(operation.body.get("run_id"))) if operation.kind == "feedback" else operation.id
@@ -184,13 +192,31 @@ class LangSmithReceiver:
         if earlier is None and operation.kind == "patch":
             self.counts.unbegun += 1
         self._drop(operation.id)
-        self._ended[operation.id] = facts
-        return end_events(run, facts)
+        self._end(operation.id, facts)
+        ours = restore(run)
+        return end_events(run, facts) if ours is None else self._once(ours)
 
     def _feedback(self, operation: Operation) -> list[Received]:
         facts = self._facts(operation.body.get("run_id"))
-        self._ended[operation.id] = facts or Facts(None, "")
-        return [score_event(operation.body, facts)]
+        self._end(operation.id, facts or Facts(None, ""))
+        if is_told_in_run(operation.body):
+            return []
+        ours = log_of(operation.body)
+        return [score_event(operation.body, facts)] if ours is None else self._once([ours])
+
+    def _once(self, events: list[Received]) -> list[Received]:
+        """Leave out a log of ours that has come before: one that stands for a run may stand for a feedback too."""
+        if events[-1].kind == "span":
+            return events
+        name = name_of(events[-1])
+        if name in self._ended:
+            return []
+        self._end(name, Facts(None, ""))
+        return events
+
+    def _end(self, name: str, facts: Facts) -> None:
+        self._ended[name] = facts
+        self._just_ended.append(name)
 
     def _facts(self, run_id: Any) -> Facts | None:
         found = parse_uuid(run_id) if isinstance(run_id, str) else None
@@ -213,7 +239,8 @@ class LangSmithReceiver:
         """Forget the operations whose events did not all fit: they come again."""
         for step in reversed(undo):
             if step.until > accepted:
-                self._ended.pop(step.id, None)
+                for name in step.ended:
+                    self._ended.pop(name, None)
                 self._drop(step.id)
                 if step.open is not None:
                     self._remember(step.id, step.open)
