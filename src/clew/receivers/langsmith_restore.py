@@ -85,7 +85,7 @@ def restore(run: dict[str, Any]) -> list[Received] | None:
         log = log_of(run)
         return None if log is None else [log]
     event = mapping(ours.get("event"))
-    if event.get("kind") != "span":
+    if event.get("kind") != "span" or not isinstance(event.get("context"), dict):
         return None
     span = _received({**event, "context": {**mapping(event.get("context")), **_captured(run, ours)}})
     logs = [_received(_whole(told, event)) for told in sequence(run.get("events")) if _is_log(told)]
