@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from support.fix_receiving import Receiving
 
+RUN = "019ab000-0000-7000-8000-000000000001"
 TRACEABLE = """
 import langsmith as ls
 
@@ -309,3 +310,19 @@ def test_feedback_becomes_scores_of_its_run(receiving: Receiving) -> None:
     assert faithfulness["metrics"] == {"score": 0.75}
     assert (faithfulness["context"]["judge"], faithfulness["context"]["reason"]) == ("ragas", "one claim unsupported")
     assert (label["context"]["value"], label["metrics"]) == ("good", {})
+
+
+def test_a_run_outlives_the_server_that_saw_it_begin(receiving: Receiving) -> None:
+    """After a restart its end finds in the store what its beginning has told."""
+    run = {"id": RUN, "name": "answer", "session_name": "maze", "start_time": "2026-11-23T10:30:58+00:00"}
+    receiving.send("POST", "/langsmith/runs", json={**run, "inputs": {"question": "how?"}})
+    running = receiving.trace(RUN, lambda told: bool(told["spans"]))
+
+    receiving.stop()
+    receiving.start()
+    receiving.send("PATCH", f"/langsmith/runs/{RUN}", json={"end_time": "2026-11-23T10:30:59+00:00"})
+
+    [span] = receiving.trace(RUN, has_ended(1))["spans"]
+    assert running["spans"][0]["status"] == "running"
+    assert (span["status"], span["message"], span["metrics"]) == ("ok", "answer", {"duration_ms": 1000.0})
+    assert (span["context"]["inputs"], span["service"]) == ({"question": "how?"}, "maze")

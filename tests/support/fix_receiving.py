@@ -40,10 +40,24 @@ class Receiving:
         settings: Its settings.
     """
 
-    def __init__(self, settings: Settings, url: str) -> None:
-        self.url = url
+    def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._client = httpx.Client(base_url=url, trust_env=False, timeout=_TIMEOUT_S)
+        self._listener = listen("127.0.0.1", 0, token=None)
+        self.url = url_of(self._listener)
+        self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=_TIMEOUT_S)
+        self.start()
+
+    def start(self) -> None:
+        """Serve."""
+        told = uvicorn.Config(create_app(self.settings), log_level="warning", timeout_graceful_shutdown=2)
+        self._server = uvicorn.Server(told)
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [self._listener.dup()]})
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Stop serving; who connects waits for the next start."""
+        self._server.should_exit = True
+        self._thread.join()
 
     def send(self, method: str, path: str, **told: Any) -> httpx.Response:
         """Send one request."""
@@ -68,8 +82,10 @@ class Receiving:
         return ran.stdout.strip()
 
     def close(self) -> None:
-        """Let go of the connections."""
+        """Stop, and let go of the connections."""
         self._client.close()
+        self.stop()
+        self._listener.close()
 
     def _ask(self, path: str, until: Callable[[Any], bool]) -> Any:
         deadline = time.monotonic() + _TIMEOUT_S
@@ -90,16 +106,9 @@ def receiving(tmp_path: Path, postgres: str) -> Iterator[Receiving]:
     settings = config.load(dsn=postgres, data_dir=tmp_path, agent="external", segment_bytes=1024 * 1024)
     supervisor = Supervisor(settings, report=lambda _: None)
     supervisor.start()
-    listener = listen("127.0.0.1", 0, token=None)
-    server = uvicorn.Server(uvicorn.Config(create_app(settings), log_level="warning", timeout_graceful_shutdown=2))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-    thread.start()
-    running = Receiving(settings, url_of(listener))
+    running = Receiving(settings)
     try:
         yield running
     finally:
         running.close()
-        server.should_exit = True
-        thread.join()
-        listener.close()
         supervisor.stop()
