@@ -174,7 +174,7 @@ def usage_of(metadata: dict[str, Any], outputs: dict[str, Any], *, is_llm: bool)
             mapping(outputs.get("usage")),
         ]
     found: dict[str, float] = {}
-    for usage in sources:
+    for usage in filter(None, sources):
         for name, value in _read_usage(usage).items():
             found.setdefault(name, value)
     return found
