@@ -52,6 +52,8 @@ _PLACES: Final = {
     if field.langsmith.startswith(_METADATA)
 }
 _AMOUNTS: Final = ("cost_usd", "tokens_in", "tokens_out", "tokens_cached")
+_NEVER_SHARED: Final = frozenset({"timestamp", "context", "metrics", "error", "sanitized"})
+_OPTIONAL: Final = ("user_id", "request_id", "session_id", "environment", "version", "error", "sanitized")
 
 Run = dict[str, Any]
 
@@ -269,7 +271,7 @@ def _document(hit: Any) -> dict[str, Any] | None:
 
 def _events(event: dict[str, Any], logs: Iterable[dict[str, Any]], start: datetime) -> list[dict[str, Any]]:
     first = event["metrics"].get("time_to_first_token_ms")
-    told = [{"name": log["message"], "time": log["timestamp"], "kwargs": _without_ids(log, event)} for log in logs]
+    told = [{"name": log["message"], "time": log["timestamp"], "kwargs": _without_shared(log, event)} for log in logs]
     if event.get("run_type") == "llm" and first is None:
         waits = [log["metrics"].get("time_to_first_token_ms") for log in logs]
         called = [log["timestamp"] for log in logs if log["message"] == "first_token_received"]
@@ -281,9 +283,10 @@ def _events(event: dict[str, Any], logs: Iterable[dict[str, Any]], start: dateti
     return told
 
 
-def _without_ids(log: dict[str, Any], span: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a log what its run tells as well."""
-    return {name: value for name, value in log.items() if name == "timestamp" or span.get(name) != value}
+def _without_shared(log: dict[str, Any], span: dict[str, Any]) -> dict[str, Any]:
+    """Leave out of a log what its run tells as well; a key that only the run has is told as None."""
+    own = {name: value for name, value in log.items() if name in _NEVER_SHARED or span.get(name) != value}
+    return {name: None for name in _OPTIONAL if name in span and name not in log} | own
 
 
 def _metadata(
@@ -315,8 +318,10 @@ def _metadata(
         at = metadata
         *above, last = _PLACES[name]
         for key in above:
-            inner = at.setdefault(key, {})
-            at = at[key] = cast("dict[str, Any]", inner) if isinstance(inner, dict) else {}
+            told = at.get(key)
+            inner: dict[str, Any] = {**cast("dict[str, Any]", told)} if isinstance(told, dict) else {}
+            at[key] = inner  # a copy: the application may have told one under this name
+            at = inner
         at[last] = value
     usage = metadata.get("usage_metadata")
     if isinstance(usage, dict) and {"input_tokens", "output_tokens"} <= cast("dict[str, Any]", usage).keys():
