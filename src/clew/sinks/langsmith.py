@@ -17,7 +17,7 @@ from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlsplit
 
-from msgspec import DecodeError, Struct, ValidationError, json
+from msgspec import DecodeError, Struct, ValidationError, field, json
 
 from clew.errors import ConfigError
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected
@@ -55,8 +55,8 @@ class _Limits(Struct):
 class _Info(Struct):
     """As much of ``/info`` as matters here."""
 
-    instance_flags: _Flags = _Flags()
-    batch_ingest_config: _Limits = _Limits()
+    instance_flags: _Flags = field(default_factory=_Flags)
+    batch_ingest_config: _Limits = field(default_factory=_Limits)
 
 
 class _Project(Struct):
