@@ -15,16 +15,29 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import NODEFAULT, structs
 
 from clew import config
-from clew.agent.health import AgentHealth, SinkHealth, SinkLag, render
-from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS, METRICS, STAGES
+from clew.agent.health import AgentHealth, SinkHealth, SinkLag, families
+from clew.catalog import (
+    CLOSED_LABELS,
+    EVENTS,
+    FAILURE_METRICS,
+    FIELDS,
+    METRIC_FIELDS,
+    METRICS,
+    REQUEST_METRICS,
+    SPAN_METRICS,
+    STAGES,
+)
 from clew.cli.commands import root
 from clew.config import Settings
 from clew.record import Event
 from clew.server.app import create_app
 from clew.server.health import RequestCounts
+from clew.sinks.prometheus_series import MAX_SERIES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
+
+    from prometheus_client import Metric
 
 __all__ = ["PAGES", "main"]
 
@@ -46,8 +59,12 @@ _JSON_RULE = """One line of JSON, in UTF-8. `trace_id`, `span_id` and `user_id` 
 are absent when there is nothing to say. Whoever reads an event from the store also finds its `event_id`, which derives \
 from the producer and the position in its log.
 """
-_DECLARED = """What the events of the [catalogue](events.md) add up to, as the catalogue declares it for sinks. No sink of \
-this version exports it yet.
+_DECLARED = """What the events of the [catalogue](events.md) add up to: the sink `prometheus` counts them, and `/metrics` of the agent \
+tells them. [How to](../how-to/prometheus.md) has the rest. Each measurement and each error counts once, where it is told first.
+"""
+_LABELS_ARE = """`model` is the model that was asked, else what the cost is paid for; `line` the line of the [bill](../how-to/costs.md). \
+`message` is that of a log; of a span it is its run type, since anybody may name a span anything. A metric keeps {series} sets \
+of label values apart. Beyond them every value is `other` but those of labels whose values are all known: {closed}.
 """
 _SETTINGS_COME_FROM = """Where a setting comes from, first hit wins: an argument of `clew.configure` or of a command, the \
 environment, `clew.toml` (in the working directory, or where `CLEW_CONFIG` points), the default. In the environment a \
@@ -117,12 +134,17 @@ def _field_rows() -> Iterator[tuple[str, ...]]:
 def metrics() -> str:
     """Write the page of metrics, from what the agent and the server answer and from the catalogue."""
     sink = (SinkHealth("postgres"), SinkLag())
-    health = AgentHealth(0.0, 0, 0, 0, [sink], {"postgres": {"delivered": 0}}, {"spool_full": 0}, {"gpt-4o": 0})
+    outcomes = {"postgres": {"delivered": 0}}
+    health = AgentHealth(0.0, 0, 0, 0, [sink], outcomes, {"spool_full": 0}, {"gpt-x": 0}, {"done": 0})
     counts = RequestCounts()
     counts.add("/api/logs", 200, 0.001)
     declared = [
-        (f"`{metric.name}`", metric.type, ", ".join(f"`{label}`" for label in metric.labels), metric.description)
-        for metric in METRICS.values()
+        (f"`{metric.name}`", metric.type, _names(metric.labels), metric.description) for metric in METRICS.values()
+    ]
+    feeding = [
+        *((f"span of run type `{kind}`", _names(fed)) for kind, fed in SPAN_METRICS.items()),
+        ("span without a parent in its own process", _names(REQUEST_METRICS)),
+        ("span that failed, with an error that was not told inside it", _names(FAILURE_METRICS)),
     ]
     head = ("metric", "type", "labels", "what")
     return "\n".join([
@@ -130,23 +152,38 @@ def metrics() -> str:
         NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py` and `clew/catalog.py`"),
         "## Of the agent\n",
         "At `/metrics` of `clew up`, and of `clew agent --metrics-port`.\n",
-        _table(head, _exposed(render(health))),
+        _table(head, _exposed(families(health))),
         "## Of the server\n",
         "At `/metrics` of `clew up` and of `clew server`.\n",
-        _table(head, _exposed(counts.render())),
+        _table(head, _exposed(counts.families())),
         "## Of your system\n",
         _DECLARED,
         _table(head, declared),
+        _LABELS_ARE.format(series=MAX_SERIES, closed=_names(CLOSED_LABELS)),
+        "## What feeds them\n",
+        "Logs of the catalogue, as [their page](events.md) says; and spans, where no log inside has fed the same metric:\n",
+        _table(("", "feeds"), feeding),
+        "## Their buckets\n",
+        _table(("metric", "upper edges"), _buckets()),
     ])  # fmt: skip
 
 
-def _exposed(text: str) -> Iterator[tuple[str, str, str, str]]:
-    """Give name, type, labels and help of every metric in Prometheus' text format."""
-    helps = dict(re.findall(r"^# HELP (\S+) (.+)$", text, re.MULTILINE))
-    for name, kind in re.findall(r"^# TYPE (\S+) (\S+)$", text, re.MULTILINE):
-        sample = re.search(rf"^{name}(?:_bucket)?{{(.*?)}} ", text, re.MULTILINE)
-        labels = [label for label in re.findall(r"(\w+)=", sample[1]) if label != "le"] if sample else []
-        yield f"`{name}`", kind, ", ".join(f"`{label}`" for label in labels), helps[name]
+def _names(names: Iterable[str]) -> str:
+    return ", ".join(f"`{name}`" for name in names)
+
+
+def _exposed(told: Iterable[Metric]) -> Iterator[tuple[str, str, str, str]]:
+    """Give name, type, labels and help of every family."""
+    for family in told:
+        name = f"{family.name}_total" if family.type == "counter" else family.name
+        labels = [label for label in family.samples[0].labels if label != "le"]
+        yield f"`{name}`", family.type, _names(labels), family.documentation
+
+
+def _buckets() -> Iterator[tuple[str, str]]:
+    for metric in METRICS.values():
+        if metric.buckets:
+            yield f"`{metric.name}`", ", ".join(f"{edge:g}" if edge < 1e6 else f"{edge:.0f}" for edge in metric.buckets)
 
 
 def settings() -> str:

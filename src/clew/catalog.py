@@ -2,7 +2,8 @@
 
 Tables of data. ``FIELDS`` declares every field once, so that one name means one thing in every
 event. ``METRICS`` declares the time series. ``EVENTS`` says which fields an event carries and which
-series it feeds. The reference page, the split into metrics and context, the stage of a log and the
+series it feeds; ``SPAN_METRICS``, ``REQUEST_METRICS`` and ``FAILURE_METRICS`` say what spans feed. The reference
+page, the split into metrics and context, the stage of a log and the
 Prometheus sink all read these tables; there is no second list. ``PAID_MESSAGES``, ``PAID_RUN_TYPES`` and
 ``PAID_STAGES`` say what costs money, and on which line of the bill it stands.
 
@@ -28,15 +29,22 @@ if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
 __all__ = [
+    "CLOSED_LABELS",
     "COST_LINES",
     "EVENTS",
+    "FAILURE_METRICS",
     "FIELDS",
+    "LATE_METRIC",
     "METRICS",
     "METRIC_FIELDS",
+    "OPERATIONS",
+    "OVERFLOW_METRIC",
     "PAID_MESSAGES",
     "PAID_OTHERWISE",
     "PAID_RUN_TYPES",
     "PAID_STAGES",
+    "REQUEST_METRICS",
+    "SPAN_METRICS",
     "STAGES",
     "STAGE_OF",
     "Event",
@@ -84,9 +92,13 @@ class Metric(Struct, frozen=True):
         name: Its name, base units.
         type: ``counter`` or ``histogram``.
         description: Its help text.
-        labels: Its labels: fields of the event, or its ``service``, ``stage`` and ``message``. A label is
-            empty where the event does not carry the field, such as the model of an embedding's cost.
+        labels: Its labels: fields of the event, or its ``service``, ``stage``, ``message`` (of a span its run
+            type, since anybody may name a span anything) and ``status``. ``line`` and ``model`` are what the
+            event is paid for (``paid_for``), the model that was asked first. Of those of OpenTelemetry,
+            ``gen_ai_operation_name`` is what ``OPERATIONS`` calls the run type. A label is empty where
+            the event does not carry the field.
         field: The field it adds up or observes; empty to count events.
+        parts: (value of its last label, field) of a metric that observes several fields; then ``field`` is empty.
         scale: Factor from the field's unit to the metric's.
         buckets: Upper edges of a histogram, in the metric's unit.
     """
@@ -98,6 +110,7 @@ class Metric(Struct, frozen=True):
     field: str = ""
     scale: float = 1.0
     buckets: tuple[float, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
 
 
 class Paid(Struct, frozen=True):
@@ -137,6 +150,9 @@ class Event(Struct, frozen=True):
 
 
 _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # alerts need an edge at 2.0
+_GEN_AI_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+_GEN_AI_TOKENS = tuple(float(4**power) for power in range(14))
+_GEN_AI = ("service_name", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
 _SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 _FIELDS = (
@@ -256,6 +272,9 @@ _FIELDS = (
 )  # fmt: skip
 
 _METRICS = (
+    Metric("clew_requests_total", "counter",
+           "Requests that have ended: spans without a parent in their own process.", ("service", "status")),
+    Metric("clew_request_duration_seconds", "histogram", "Time a request took.", ("service",), "duration_ms", 0.001, _LATENCY_S),
     Metric("clew_stage_duration_seconds", "histogram", "Time a step took.", ("service", "stage", "message"), "duration_ms", 0.001, _LATENCY_S),
     Metric("clew_documents_total", "counter", "Documents stored.", ("service",)),
     Metric("clew_chunks_total", "counter", "Chunks made.", ("service",), "chunk_count"),
@@ -268,17 +287,28 @@ _METRICS = (
     Metric("clew_llm_tokens_input_total", "counter", "Tokens read.", ("service", "model"), "tokens_in"),
     Metric("clew_llm_tokens_output_total", "counter", "Tokens written.", ("service", "model"), "tokens_out"),
     Metric("clew_cost_usd_total", "counter", "Money spent; events that repeat what others have told do not feed it.",
-           ("service", "stage", "model"), "cost_usd"),
+           ("service", "stage", "line", "model"), "cost_usd"),
     Metric("clew_score", "histogram", "Quality scores.", ("service", "metric_name"), "score", 1.0, _SCORES),
     Metric("clew_judged_claims_total", "counter", "Claims judged.", ("service",), "claim_count"),
     Metric("clew_unsupported_claims_total", "counter", "Claims without support.", ("service",), "unsupported_count"),
     Metric("clew_answers_total", "counter", "Answers by quality tier.", ("service", "quality_tier")),
     Metric("clew_issues_total", "counter", "Issues by kind.", ("service", "issue")),
-    Metric("clew_errors_total", "counter", "Failures.", ("service", "stage", "error_type")),
+    Metric("clew_errors_total", "counter", "Failures, each counted where it was told first.", ("service", "stage", "error_type")),
+    Metric("clew_late_events_total", "counter",
+           "Events that came too late, or from the future, and feed nothing else here.", ("service",)),
+    Metric("clew_metric_overflow_total", "counter",
+           "Measurements whose labels were replaced by other, as the metric had too many series.", ("metric",)),
+    Metric("gen_ai_client_operation_duration_seconds", "histogram", "Time a call to a model took (OpenTelemetry).",
+           (*_GEN_AI, "error_type"), "duration_ms", 0.001, _GEN_AI_S),
+    Metric("gen_ai_client_token_usage", "histogram", "Tokens of a call to a model (OpenTelemetry).",
+           (*_GEN_AI, "gen_ai_token_type"), buckets=_GEN_AI_TOKENS, parts=(("input", "tokens_in"), ("output", "tokens_out"))),
 )  # fmt: skip
 
 _STEP = ("clew_stage_duration_seconds",)
 _FAILED = ("clew_errors_total",)
+_COST = ("clew_cost_usd_total",)
+_CALL = ("gen_ai_client_operation_duration_seconds",)
+_TOKENS = ("gen_ai_client_token_usage",)
 _DOCUMENT = ("document_id", "document_version", "ingest_run_id")
 _FAILURE = ("error_type", "retry_count", "duration_ms")
 
@@ -294,7 +324,7 @@ _EVENTS = (
           ("chunk_count", "file_size_bytes", "duration_ms", "cost_usd"), _STEP),
     Event("embedding_complete", "ingestion", "Its chunks have vectors.",
           (*_DOCUMENT, "embedding_model", "embedding_dimension", "chunk_count", "batch_count", "tokens_in", "duration_ms",
-           "cost_usd"), (*_STEP, "clew_cost_usd_total"), run_type="embedding"),
+           "cost_usd"), (*_STEP, *_COST, *_CALL, *_TOKENS), run_type="embedding"),
     Event("storage_complete", "ingestion", "Its chunks are in the index and can be found.",
           (*_DOCUMENT, "parser", "chunker", "chunker_config_hash", "embedding_model", "index_name", "index_version",
            "stored_count", "replaced_count", "chunk_ids", "duration_ms", "cost_usd"),
@@ -321,10 +351,10 @@ _EVENTS = (
     Event("token_usage_recorded", "generation", "What the call used is known.",
           ("provider", "model", "response_model", "tokens_in", "tokens_out", "tokens_cached",
            "tokens_cache_written", "cost_usd", "price_source"),
-          ("clew_llm_tokens_input_total", "clew_llm_tokens_output_total", "clew_cost_usd_total"), run_type="llm"),
+          ("clew_llm_tokens_input_total", "clew_llm_tokens_output_total", *_COST, *_TOKENS), run_type="llm"),
     Event("generation_complete", "generation", "The answer is complete.",
           ("provider", "model", "response_model", "finish_reason", "retry_count", "answer_id", "answer_chars",
-           "chunk_ids_cited", "tokens_per_second", "duration_ms"), ("clew_llm_duration_seconds",), run_type="llm"),
+           "chunk_ids_cited", "tokens_per_second", "duration_ms"), ("clew_llm_duration_seconds", *_CALL), run_type="llm"),
     Event("score_computed", "evaluation", "One aspect of an answer was scored.",
           ("answer_id", "metric_name", "score", "judge", "judge_version", "reason", "claim_count", "unsupported_count",
            "duration_ms", "cost_usd"),
@@ -345,7 +375,7 @@ _EVENTS = (
     Event("chunking_failed", "ingestion", "A text could not be cut.",
           (*_DOCUMENT, "chunker", "chunker_config_hash", *_FAILURE), _FAILED, "ERROR"),
     Event("embedding_failed", "ingestion", "Chunks could not be given vectors.",
-          (*_DOCUMENT, "embedding_model", "chunk_count", "status_code", *_FAILURE), _FAILED, "ERROR", "embedding"),
+          (*_DOCUMENT, "embedding_model", "chunk_count", "status_code", *_FAILURE), (*_FAILED, *_CALL), "ERROR", "embedding"),
     Event("storage_failed", "ingestion", "Chunks could not be stored.",
           (*_DOCUMENT, "index_name", "index_version", "chunk_count", *_FAILURE), _FAILED, "ERROR"),
     Event("cache_failed", "retrieval", "The cache did not answer; the search goes on without it.",
@@ -359,7 +389,7 @@ _EVENTS = (
     Event("api_call_failed", "generation", "A call to the model failed; it may be tried again.",
           ("provider", "model", "status_code", *_FAILURE), _FAILED, "WARNING", "llm"),
     Event("generation_failed", "generation", "There is no answer.",
-          ("provider", "model", "status_code", "finish_reason", *_FAILURE), _FAILED, "ERROR", "llm"),
+          ("provider", "model", "status_code", "finish_reason", *_FAILURE), (*_FAILED, *_CALL), "ERROR", "llm"),
     Event("evaluation_failed", "evaluation", "An answer could not be judged; that is not a score of zero.",
           ("answer_id", "metric_name", "judge", "judge_version", *_FAILURE), _FAILED, "ERROR"),
 )  # fmt: skip
@@ -378,6 +408,52 @@ METRIC_FIELDS: Final = frozenset(field.name for field in _FIELDS if field.is_met
 
 STAGE_OF: Final[dict[str, str]] = {event.message: event.stage for event in _EVENTS}
 """The stage of each declared event."""
+
+SPAN_METRICS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "llm": (
+            "clew_llm_duration_seconds",
+            "clew_llm_time_to_first_token_seconds",
+            "clew_llm_tokens_input_total",
+            "clew_llm_tokens_output_total",
+            *_COST,
+            *_CALL,
+            *_TOKENS,
+        ),
+        "embedding": (*_STEP, *_COST, *_CALL, *_TOKENS),
+        "retriever": (*_STEP, "clew_retrieval_hits_total", "clew_retrieval_top_score", *_COST),
+        "reranker": (*_STEP, *_COST),
+        "parser": _STEP,
+        "prompt": _STEP,
+        "tool": _STEP,
+    }
+)
+"""What a finished span feeds, by its kind, where no log in that span has fed it; ``reranker`` as in ``PAID_RUN_TYPES``."""
+
+REQUEST_METRICS: Final = ("clew_requests_total", "clew_request_duration_seconds")
+"""What a span feeds that has no parent in its own process: the request."""
+
+FAILURE_METRICS: Final = _FAILED
+"""What a failed span feeds, unless a log or a span inside has told the same error."""
+
+LATE_METRIC: Final = "clew_late_events_total"
+"""Counts what comes too late to feed anything else."""
+
+OVERFLOW_METRIC: Final = "clew_metric_overflow_total"
+"""Counts what a metric with too many series could not tell apart."""
+
+CLOSED_LABELS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
+    {
+        "stage": STAGES,
+        "status": ("ok", "error", "cancelled", "aborted"),
+        "cache_hit": ("true", "false"),
+        "gen_ai_token_type": ("input", "output"),
+    }
+)
+"""Labels of which all values are known; those of all others are kept apart up to a bound."""
+
+OPERATIONS: Final[Mapping[str, str]] = MappingProxyType({"llm": "chat", "embedding": "embeddings"})
+"""What OpenTelemetry calls a call to a model, by run type."""
 
 COST_LINES: Final = ("generation", "embedding", "reranking", "judge", "vector_store", "other")
 """The lines of the bill; each cost stands on one of them."""

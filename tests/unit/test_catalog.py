@@ -5,15 +5,22 @@ from __future__ import annotations
 import pytest
 
 from clew.catalog import (
+    CLOSED_LABELS,
     COST_LINES,
     EVENTS,
+    FAILURE_METRICS,
     FIELDS,
+    LATE_METRIC,
     METRIC_FIELDS,
     METRICS,
+    OPERATIONS,
+    OVERFLOW_METRIC,
     PAID_MESSAGES,
     PAID_OTHERWISE,
     PAID_RUN_TYPES,
     PAID_STAGES,
+    REQUEST_METRICS,
+    SPAN_METRICS,
     STAGE_OF,
     STAGES,
     paid_for,
@@ -45,9 +52,12 @@ NEEDED = {
 """What later work on root causes reads, lineage of chunks included."""
 
 BOUNDED_LABELS = {
-    "cache_hit", "error_type", "issue", "message", "metric_name", "model", "quality_tier", "service", "stage",
+    "cache_hit", "error_type", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model",
+    "gen_ai_token_type", "issue", "line", "message", "metric", "metric_name", "model", "quality_tier", "service",
+    "service_name", "stage", "status",
 }  # fmt: skip
-OF_THE_EVENT_ITSELF = {"message", "service", "stage"}
+DERIVED_LABELS = BOUNDED_LABELS - {"cache_hit", "error_type", "issue", "metric_name", "quality_tier"}
+BY_THE_SINK = {LATE_METRIC, OVERFLOW_METRIC}
 
 
 @pytest.mark.parametrize("stage", SPECIFIED)
@@ -137,15 +147,38 @@ def test_durations_leave_in_seconds() -> None:
 
 
 def test_every_metric_is_fed_and_every_feed_exists() -> None:
-    """Events feed declared metrics only, and no metric is without an event."""
-    assert {name for event in EVENTS.values() for name in event.metrics} == set(METRICS)
+    """Events and spans feed declared metrics only, and no metric is without one, but for what the sink counts itself."""
+    by_logs = {name for event in EVENTS.values() for name in event.metrics}
+    by_spans = {*REQUEST_METRICS, *FAILURE_METRICS, *(name for fed in SPAN_METRICS.values() for name in fed)}
+
+    assert by_logs | by_spans | BY_THE_SINK == set(METRICS)
+
+
+def test_a_span_feeds_what_a_log_of_its_kind_would() -> None:
+    """But for requests, nothing is measured of spans that no log could tell."""
+    by_logs = {name for event in EVENTS.values() for name in event.metrics}
+
+    for kind, fed in SPAN_METRICS.items():
+        assert set(fed) <= by_logs, kind
+
+
+def test_calls_to_models_are_measured_in_opentelemetrys_words() -> None:
+    """What has an operation there feeds its metrics, in a log and in a span, and costs something."""
+    for kind in OPERATIONS:
+        told = {name for event in EVENTS.values() if event.run_type == kind for name in event.metrics}
+        standard = {name for name in METRICS if name.startswith("gen_ai_")}
+        assert standard <= told, kind
+        assert standard <= set(SPAN_METRICS[kind]), kind
+        assert kind in PAID_RUN_TYPES
 
 
 def test_an_event_carries_what_the_metrics_it_feeds_add_up() -> None:
     """A metric that adds up or observes a field is fed by events that carry it."""
     for event in EVENTS.values():
         for name in event.metrics:
-            assert METRICS[name].field in {"", *event.fields}, (event.message, name)
+            metric = METRICS[name]
+            observed = {field for _, field in metric.parts} or {metric.field}
+            assert observed & {"", *event.fields}, (event.message, name)
 
 
 def test_money_is_counted_once() -> None:
@@ -160,14 +193,24 @@ def test_labels_are_bounded_and_come_from_the_event() -> None:
     """No label takes as many values as there are users, documents or traces, and each has a source."""
     for metric in METRICS.values():
         feeding = [event for event in EVENTS.values() if metric.name in event.metrics]
-        carried = OF_THE_EVENT_ITSELF.union(*(event.fields for event in feeding))
+        carried = DERIVED_LABELS.union(*(event.fields for event in feeding))
         assert set(metric.labels) <= BOUNDED_LABELS & carried, metric.name
+        assert set(metric.labels) - DERIVED_LABELS - set(FIELDS) == set(), metric.name
+
+
+def test_closed_labels_are_labels() -> None:
+    """Every label of known values is one of a metric, and a metric of parts has them in its last label."""
+    assert set(CLOSED_LABELS) <= {label for metric in METRICS.values() for label in metric.labels}
+    for metric in METRICS.values():
+        if metric.parts:
+            assert tuple(value for value, _ in metric.parts) == CLOSED_LABELS[metric.labels[-1]]
+            assert not metric.field
 
 
 def test_metrics_are_named_as_prometheus_asks() -> None:
-    """Our prefix first; counters end in ``_total``, and units are base units."""
+    """Our prefix first, or OpenTelemetry's; counters end in ``_total``, and units are base units."""
     for metric in METRICS.values():
-        assert metric.name.startswith("clew_")
+        assert metric.name.startswith(("clew_", "gen_ai_"))
         assert metric.name.endswith("_total") == (metric.type == "counter")
         assert "_ms" not in metric.name
 
@@ -181,7 +224,10 @@ def test_histograms_have_rising_edges() -> None:
 
 def test_latencies_have_an_edge_at_two_seconds() -> None:
     """The specification alerts on latency above 2 s, which only a bucket with that very edge can count."""
-    latencies = [metric for metric in METRICS.values() if metric.name.endswith("_seconds")]
+    ours = [
+        metric for metric in METRICS.values() if metric.name.startswith("clew_")
+    ]  # OpenTelemetry's edges are its own
+    latencies = [metric for metric in ours if metric.name.endswith("_seconds")]
 
     assert latencies
     assert all(2.0 in metric.buckets for metric in latencies)

@@ -18,9 +18,12 @@ clew_agent_breaker_state                 sink, state               1 for the sta
 clew_agent_misconfigured                 sink                      1 while only a person can put it right
 clew_agent_damaged_bytes_total           sink                      bytes of logs that could not be read
 clew_agent_dropped_events_total          reason                    events that producers could not accept
+clew_agent_pushes_total                  outcome: done, failed     attempts to push to a Pushgateway
 clew_agent_unpriced_events_total         model                     events whose price is not known; the first 50
                                                                    models by name, then "other"
 ======================================== ========================= ==========================================
+
+Metrics of the events themselves are the Prometheus sink's (``sinks.prometheus``); both stand in one answer.
 """
 
 from __future__ import annotations
@@ -33,12 +36,14 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["AgentHealth", "SinkHealth", "SinkLag", "render", "serve_metrics"]
+    from prometheus_client import Metric as Family
 
-EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
+__all__ = ["AgentHealth", "SinkHealth", "SinkLag", "families", "serve_metrics"]
+
 BREAKER_STATES: Final = ("closed", "open", "half-open")
+PLAIN: Final = "text/plain; charset=utf-8"
 
 
 class SinkHealth(Struct):
@@ -101,6 +106,7 @@ class AgentHealth(Struct):
         outcomes: Events ever delivered, quarantined and dropped on this spool, by sink.
         dropped: Events that producers could not accept, ever, by reason.
         unpriced: Events whose price is not known, since the agent started, by model.
+        pushes: Attempts to push metrics, since the agent started, by outcome; empty for an agent that does not.
     """
 
     heartbeat: float
@@ -111,106 +117,80 @@ class AgentHealth(Struct):
     outcomes: dict[str, dict[str, int]]
     dropped: dict[str, int]
     unpriced: dict[str, int] = {}
+    pushes: dict[str, int] = {}
 
 
-def render(health: AgentHealth) -> str:
-    """Write *health* in Prometheus' text format."""
-    sinks = [(sink, lag, f'sink="{sink.name}"') for sink, lag in health.sinks]
-    families: list[tuple[str, str, str, Iterable[tuple[str, float]]]] = [
-        ("heartbeat_timestamp_seconds", "gauge", "When the agent last looked round.", [("", health.heartbeat)]),
-        ("logs", "gauge", "Logs shipped.", [('state="living"', health.living), ('state="dead"', health.dead)]),
-        ("adopted_logs_total", "counter", "Logs whose writer had died.", [("", health.adopted)]),
-        (
-            "events_total",
-            "counter",
-            "What became of events.",
-            [
-                (f'sink="{name}",outcome="{outcome}"', number)
-                for name, outcomes in health.outcomes.items()
-                for outcome, number in outcomes.items()
-            ],
-        ),
-        ("lag_events", "gauge", "Events behind the cursor.", [(label, lag.events) for _, lag, label in sinks]),
-        ("lag_bytes", "gauge", "Bytes behind the cursor, about.", [(label, lag.bytes) for _, lag, label in sinks]),
-        ("lag_seconds", "gauge", "Since all had been taken.", [(label, lag.seconds) for _, lag, label in sinks]),
-        ("batches_total", "counter", "Batches delivered.", [(label, sink.batches) for sink, _, label in sinks]),
-        (
-            "batch_seconds_total",
-            "counter",
-            "Time spent delivering batches.",
-            [(label, sink.batch_seconds) for sink, _, label in sinks],
-        ),
-        ("retries_total", "counter", "Attempts that failed.", [(label, sink.retries) for sink, _, label in sinks]),
-        (
-            "breaker_state",
-            "gauge",
-            "1 for the state the breaker is in.",
-            [
-                (f'{label},state="{state}"', float(sink.breaker == state))
-                for sink, _, label in sinks
-                for state in BREAKER_STATES
-            ],
-        ),
-        (
-            "misconfigured",
-            "gauge",
-            "1 while only a person can put it right.",
-            [(label, float(sink.is_misconfigured)) for sink, _, label in sinks],
-        ),
-        (
-            "damaged_bytes_total",
-            "counter",
-            "Bytes that could not be read.",
-            [(label, sink.damaged_bytes) for sink, _, label in sinks],
-        ),
-        (
-            "dropped_events_total",
-            "counter",
-            "Events that producers could not accept.",
-            [(f'reason="{reason}"', number) for reason, number in health.dropped.items()],
-        ),
-        (
-            "unpriced_events_total",
-            "counter",
-            "Events whose price is not known.",
-            [(f'model="{_escaped(model)}"', number) for model, number in health.unpriced.items()],
-        ),
-    ]
-    lines: list[str] = []
-    for name, kind, told, samples in families:
-        lines += [f"# HELP clew_agent_{name} {told}", f"# TYPE clew_agent_{name} {kind}"]
-        lines += [
-            f"clew_agent_{name}{{{labels}}} {value}" if labels else f"clew_agent_{name} {value}"
-            for labels, value in samples
-        ]
-    return "\n".join(lines) + "\n"
+def families(health: AgentHealth) -> Iterator[Family]:
+    """Tell *health* as Prometheus' client has it."""
+    sinks = [sink for sink, _ in health.sinks]
+    lags = [((sink.name,), lag) for sink, lag in health.sinks]
+    outcomes = [((name, outcome), number) for name, told in health.outcomes.items() for outcome, number in told.items()]
+    states = [((sink.name, state), float(sink.breaker == state)) for sink in sinks for state in BREAKER_STATES]
+    yield _family("heartbeat_timestamp_seconds", "When the agent last looked round.", (), [((), health.heartbeat)])
+    yield _family("logs", "Logs shipped.", ("state",), [(("living",), health.living), (("dead",), health.dead)])
+    yield _family("adopted_logs_total", "Logs whose writer had died.", (), [((), health.adopted)])
+    yield _family("events_total", "What became of events.", ("sink", "outcome"), outcomes)
+    yield _family("lag_events", "Events behind the cursor.", _SINK, [(sink, lag.events) for sink, lag in lags])
+    yield _family("lag_bytes", "Bytes behind the cursor, about.", _SINK, [(sink, lag.bytes) for sink, lag in lags])
+    yield _family("lag_seconds", "Since all had been taken.", _SINK, [(sink, lag.seconds) for sink, lag in lags])
+    yield _family("batches_total", "Batches delivered.", _SINK, [((sink.name,), sink.batches) for sink in sinks])
+    yield _family(
+        "batch_seconds_total",
+        "Time spent delivering batches.",
+        _SINK,
+        [((sink.name,), sink.batch_seconds) for sink in sinks],
+    )
+    yield _family("retries_total", "Attempts that failed.", _SINK, [((sink.name,), sink.retries) for sink in sinks])
+    yield _family("breaker_state", "1 for the state the breaker is in.", ("sink", "state"), states)
+    yield _family(
+        "misconfigured",
+        "1 while only a person can put it right.",
+        _SINK,
+        [((sink.name,), float(sink.is_misconfigured)) for sink in sinks],
+    )
+    yield _family(
+        "damaged_bytes_total",
+        "Bytes that could not be read.",
+        _SINK,
+        [((sink.name,), sink.damaged_bytes) for sink in sinks],
+    )
+    yield _family(
+        "dropped_events_total", "Events that producers could not accept.", ("reason",), _by_name(health.dropped)
+    )
+    yield _family(
+        "unpriced_events_total", "Events with tokens whose price nobody knows.", ("model",), _by_name(health.unpriced)
+    )
+    yield _family("pushes_total", "Attempts to push metrics.", ("outcome",), _by_name(health.pushes))
 
 
-def _escaped(label: str) -> str:
-    """Write a label's value, which an application has told, so that it ends where it should."""
-    return label.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-
-
-def serve_metrics(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
+def serve_metrics(port: int, metrics: Callable[[], Iterable[Family]]) -> ThreadingHTTPServer:
     """Answer ``GET /metrics`` and ``GET /healthz`` on loopback, in a thread, until ``shutdown``.
 
     Args:
         port: Where to listen; 0 for any free port, to be read from ``server_port``.
-        text: Renders what ``/metrics`` answers.
+        metrics: Tells what ``/metrics`` answers, in the format that is asked for.
 
     Raises:
         OSError: The port is in use.
+        ImportError: ``prometheus_client`` is not installed; it comes with ``clew[agent]``.
     """
+    from clew.sinks.prometheus_text import Exposition, expose
+
+    def answer(path: str, accept: str | None) -> tuple[int, Exposition]:
+        if path == "/metrics":
+            return 200, expose(metrics(), accept)
+        if path == "/healthz":
+            return 200, Exposition(b"ok\n", PLAIN)
+        return 404, Exposition(b"not found\n", PLAIN)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            body = {"/metrics": text, "/healthz": lambda: "ok\n"}.get(self.path)
-            answer = body().encode() if body else b"not found\n"
-            self.send_response(200 if body else 404)
-            self.send_header("Content-Type", EXPOSITION)
-            self.send_header("Content-Length", str(len(answer)))
+            status, told = answer(self.path.partition("?")[0], self.headers["Accept"])
+            self.send_response(status)
+            self.send_header("Content-Type", told.content_type)
+            self.send_header("Content-Length", str(len(told.body)))
             self.end_headers()
-            self.wfile.write(answer)
+            self.wfile.write(told.body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             """Say nothing: a scrape is not news."""
@@ -223,3 +203,21 @@ def serve_metrics(port: int, text: Callable[[], str]) -> ThreadingHTTPServer:
 def lag_seconds(health: SinkHealth, events: int) -> float:
     """Tell how long a sink has not had all there was, in seconds; 0 while nothing is behind its cursor."""
     return max(0.0, time.time() - health.caught_up) if events and health.caught_up else 0.0
+
+
+_SINK: Final = ("sink",)
+
+
+def _family(name: str, told: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
+    """Make a counter of what ends in ``_total``, a gauge of everything else."""
+    from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
+
+    make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+    family = make(f"clew_agent_{name}", told, labels=labels)
+    for values, number in samples:
+        family.add_metric(values, number)
+    return family
+
+
+def _by_name(numbers: dict[str, int]) -> list[tuple[tuple[str, ...], float]]:
+    return [((name,), number) for name, number in numbers.items()]

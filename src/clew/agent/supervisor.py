@@ -24,7 +24,7 @@ from msgspec import Struct, json
 
 from clew import process
 from clew.agent.enrich import Enricher
-from clew.agent.health import AgentHealth, SinkHealth, SinkLag, lag_seconds, render
+from clew.agent.health import AgentHealth, SinkHealth, SinkLag, families, lag_seconds
 from clew.agent.lastwords import append_last_words
 from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
@@ -45,6 +45,8 @@ from clew.spool.losses import read_losses
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from prometheus_client import Metric as Family
 
     from clew.config import Settings
     from clew.sinks.base import Sink
@@ -158,9 +160,13 @@ class Supervisor:
         unpriced = self._enricher.unpriced()
         return AgentHealth(self._beat, living, len(logs) - living, self._adopted, sinks, outcomes, dropped, unpriced)
 
-    def metrics(self) -> str:
-        """Render ``health`` for Prometheus."""
-        return render(self.health())
+    def metrics(self) -> list[Family]:
+        """Tell ``health``, and what a sink has to tell, as Prometheus' client has it."""
+        told = list(families(self.health()))
+        for sink in self._sinks:
+            more: Callable[[], list[Family]] | None = getattr(sink, "families", None)
+            told += more() if more is not None else []
+        return told
 
     def _lag(self, health: SinkHealth) -> SinkLag:
         events = bytes_ = 0

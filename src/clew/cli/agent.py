@@ -6,6 +6,7 @@ import signal
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from msgspec.structs import replace
 
 from clew import config
 from clew.agent.health import serve_metrics
@@ -37,6 +38,8 @@ def agent(
     Example: CLEW_DSN=postgresql://localhost/clew clew agent
     """
     settings = config.load(dsn=dsn, data_dir=data)
+    if metrics_port is not None:
+        settings = replace(settings, sinks=tuple(dict.fromkeys([*settings.sinks, "prometheus"])))
     raise_file_limit()
     supervisor = Supervisor(settings, report=_report_json if as_json else None)
 

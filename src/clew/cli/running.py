@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable, Generator
 
+    from prometheus_client import Metric as Family
+
     from clew.config import Settings
 
 __all__ = ["Running", "running"]
@@ -82,12 +84,17 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
             migrate(connection)
             ensure_ahead(connection, datetime.now(UTC).date())
         raise_file_limit()
-        supervisor = Supervisor(settings, report=report)
+        supervisor = Supervisor(_with_metrics(settings), report=report)
         supervisor.start()
         parts.callback(supervisor.stop)
         parts.callback(supervisor.drain, DRAIN_S)
         _serve(settings, listener, parts, supervisor.metrics)
         yield Running(url_of(listener), settings.dsn, supervisor, settings)
+
+
+def _with_metrics(settings: Settings) -> Settings:
+    """Have the agent count events as well: the server answers ``/metrics`` for both."""
+    return replace(settings, sinks=tuple(dict.fromkeys([*settings.sinks, "prometheus"])))
 
 
 def _hold_data_directory(settings: Settings, parts: ExitStack) -> None:
@@ -99,7 +106,7 @@ def _hold_data_directory(settings: Settings, parts: ExitStack) -> None:
         raise ClewError(message, hint="use it, or choose another directory with --data")
 
 
-def _serve(settings: Settings, listener: socket.socket, parts: ExitStack, metrics: Callable[[], str]) -> None:
+def _serve(settings: Settings, listener: socket.socket, parts: ExitStack, metrics: Callable[[], list[Family]]) -> None:
     """Run the server in a thread until the block ends."""
     app = create_app(settings, more_metrics=metrics)
     server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))

@@ -28,7 +28,9 @@ from clew.server.docs import docs_routes
 from clew.server.health import Counted, RequestCounts, health_routes
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Callable, Iterable
+
+    from prometheus_client import Metric as Family
 
     from clew.config import Settings
 
@@ -37,14 +39,13 @@ __all__ = ["create_app"]
 DESCRIPTION = "Every request of a RAG system as one thread: its traces, spans and logs."
 
 
-def create_app(settings: Settings, *, more_metrics: Callable[[], str] | None = None) -> FastAPI:
+def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family]] | None = None) -> FastAPI:
     """Make the server's application.
 
     Args:
         settings: Which store to read (``dsn``, else the embedded one of ``data_dir``), which spool takes
             what is received, and the ``token`` to ask for.
-        more_metrics: Renders what ``/metrics`` tells beside the server's own, in Prometheus' text
-            format.
+        more_metrics: Tells what ``/metrics`` answers beside the server's own.
 
     Returns:
         The application; it connects to the store when it is first asked for something.

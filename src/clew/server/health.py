@@ -1,7 +1,7 @@
 """Whether the server lives, whether it can answer, and what it has done.
 
 ``/healthz`` says that the process answers; ``/readyz`` that the store does, and has our tables.
-``/metrics`` is Prometheus' text format.
+``/metrics`` is OpenMetrics for who accepts it, as Prometheus does, else Prometheus' text format.
 
 Metrics:
     ``clew_server_requests_total{route,status}``: Requests answered, by route and status.
@@ -10,18 +10,23 @@ Metrics:
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections import defaultdict
+from itertools import accumulate
 from typing import TYPE_CHECKING, Final
 
 from fastapi import APIRouter
-from starlette.responses import PlainTextResponse
+from starlette.requests import Request  # noqa: TC002 - FastAPI reads annotations at run time
+from starlette.responses import Response
 
+from clew.sinks.prometheus_text import expose
 from clew.store.migrate import fetch_pending, refuse_unmigrated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
 
+    from prometheus_client import Metric as Family
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from clew.server.connections import Connections
@@ -30,7 +35,6 @@ __all__ = ["Counted", "RequestCounts", "health_routes"]
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "other"
-EXPOSITION: Final = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class RequestCounts:
@@ -57,21 +61,20 @@ class RequestCounts:
         self._seconds[route] += seconds
         self._buckets[route][sum(seconds > bound for bound in BUCKETS_S)] += 1
 
-    def render(self) -> str:
-        """Write the counts in Prometheus' text format."""
-        lines = ["# HELP clew_server_requests_total Requests answered.", "# TYPE clew_server_requests_total counter"]
+    def families(self) -> Iterator[Family]:
+        """Tell the counts as Prometheus' client has them."""
+        from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
+
+        requests = CounterMetricFamily("clew_server_requests", "Requests answered.", labels=("route", "status"))
         for (route, status), number in sorted(self._requests.items()):
-            lines.append(f'clew_server_requests_total{{route="{route}",status="{status}"}} {number}')
-        name = "clew_server_request_duration_seconds"
-        lines += [f"# HELP {name} Time to the end of the answer.", f"# TYPE {name} histogram"]
+            requests.add_metric((route, str(status)), number)
+        yield requests
+        name, told = "clew_server_request_duration_seconds", "Time to the end of the answer."
+        durations = HistogramMetricFamily(name, told, labels=("route",))
         for route, buckets in sorted(self._buckets.items()):
-            below = 0
-            for bound, number in zip([*map(str, BUCKETS_S), "+Inf"], buckets, strict=True):
-                below += number
-                lines.append(f'{name}_bucket{{route="{route}",le="{bound}"}} {below}')
-            lines.append(f'{name}_sum{{route="{route}"}} {self._seconds[route]:.6f}')
-            lines.append(f'{name}_count{{route="{route}"}} {below}')
-        return "\n".join(lines) + "\n"
+            upto = zip([*map(str, BUCKETS_S), "+Inf"], accumulate(buckets), strict=True)
+            durations.add_metric((route,), list(upto), sum_value=self._seconds[route])
+        yield durations
 
 
 class Counted:
@@ -108,14 +111,14 @@ class Counted:
 
 
 def health_routes(
-    connections: Connections, counts: RequestCounts, more_metrics: Callable[[], str] | None = None
+    connections: Connections, counts: RequestCounts, more_metrics: Callable[[], Iterable[Family]] | None = None
 ) -> APIRouter:
     """Make the routes of this module.
 
     Args:
         connections: The way to the store.
         counts: What ``/metrics`` tells of the server.
-        more_metrics: Renders further metrics, in Prometheus' text format.
+        more_metrics: Tells further metrics; called in a thread of its own.
     """
     router = APIRouter(tags=["health"])
 
@@ -129,8 +132,11 @@ def health_routes(
         return {"status": "ready"}
 
     @router.get("/metrics", summary="Metrics for Prometheus")
-    async def metrics() -> PlainTextResponse:
-        more = more_metrics() if more_metrics is not None else ""
-        return PlainTextResponse(counts.render() + more, media_type=EXPOSITION)
+    async def metrics(request: Request) -> Response:
+        told = list(counts.families())
+        if more_metrics is not None:
+            told += await asyncio.to_thread(more_metrics)
+        exposition = await asyncio.to_thread(expose, told, request.headers.get("accept"))
+        return Response(exposition.body, headers={"Content-Type": exposition.content_type})
 
     return router

@@ -13,7 +13,9 @@ from clew.server.app import create_app
 from clew.server.auth import check_address
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from prometheus_client import Metric as Family
 
     from clew.config import Settings
 
@@ -23,7 +25,10 @@ STOP_TIMEOUT_S = 5
 
 
 def serve(
-    settings: Settings, *, started: Callable[[str], None] | None = None, more_metrics: Callable[[], str] | None = None
+    settings: Settings,
+    *,
+    started: Callable[[str], None] | None = None,
+    more_metrics: Callable[[], Iterable[Family]] | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 

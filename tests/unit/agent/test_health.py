@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+import urllib.error
 import urllib.request
 from typing import TYPE_CHECKING
+
+import pytest
+from prometheus_client.core import GaugeMetricFamily
 
 from clew import config
 from clew.agent.health import serve_metrics
 from clew.agent.supervisor import Supervisor
 from clew.sinks.base import Retry
+from clew.sinks.prometheus_text import expose
 from clew.spool.writer import Writer
 from support.recording_sink import RecordingSink
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
+    from prometheus_client import Metric as Family
 
-def samples(text: str) -> dict[str, float]:
-    """Read an exposition into values by series."""
+
+def samples(families: Iterable[Family]) -> dict[str, float]:
+    """Write families as a scraper without wishes gets them, and read that into values by series."""
+    text = expose(families, None).body.decode()
     lines = [line.rpartition(" ") for line in text.splitlines() if not line.startswith("#")]
     return {series: float(value) for series, _, value in lines}
 
@@ -46,12 +55,22 @@ def test_lag_outcomes_and_breaker_are_told_for_each_sink(tmp_path: Path) -> None
 
 
 def test_the_metrics_are_answered_over_http() -> None:
-    """A scrape finds the text, a wrong path is not found, and the port is on loopback."""
-    server = serve_metrics(0, lambda: "clew_agent_logs 1\n")
+    """A scrape finds the metrics in the format that it accepts, and a wrong path is not found."""
+    server = serve_metrics(0, lambda: [GaugeMetricFamily("clew_agent_logs", "Logs.", value=1)])
+    url = f"http://127.0.0.1:{server.server_port}"
     try:
-        with urllib.request.urlopen(f"http://127.0.0.1:{server.server_port}/metrics") as answer:
-            assert answer.read() == b"clew_agent_logs 1\n"
-            assert answer.headers["Content-Type"].startswith("text/plain; version=0.0.4")
+        with urllib.request.urlopen(f"{url}/metrics") as answer:
+            plain, plain_type = answer.read(), answer.headers["Content-Type"]
+        asked = urllib.request.Request(f"{url}/metrics", headers={"Accept": "application/openmetrics-text"})
+        with urllib.request.urlopen(asked) as answer:
+            open_metrics, open_type = answer.read(), answer.headers["Content-Type"]
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            urllib.request.urlopen(f"{url}/elsewhere")
     finally:
         server.shutdown()
         server.server_close()
+
+    assert b"clew_agent_logs 1.0\n" in plain
+    assert plain_type.startswith("text/plain; version=0.0.4")
+    assert open_metrics.endswith(b"clew_agent_logs 1.0\n# EOF\n")
+    assert open_type.startswith("application/openmetrics-text; version=1.0.0")

@@ -8,6 +8,7 @@ from uuid import uuid4
 
 import psycopg
 import pytest
+from prometheus_client.core import GaugeMetricFamily, Metric
 
 from support.stored import make_event, store_events, store_open_span
 
@@ -215,16 +216,16 @@ def test_a_migrated_store_is_ready(ask_server: AskServer, postgres: str) -> None
 def test_metrics_count_by_route_not_by_path(ask_server: AskServer, postgres: str) -> None:
     """Ids in paths do not become labels, and what else is rendered comes along."""
 
-    def more() -> str:
-        return "clew_agent_up 1\n"
+    def more() -> list[Metric]:
+        return [GaugeMetricFamily("clew_agent_up", "Up.", value=1)]
 
     for _ in range(2):
         ask_server(postgres, f"/api/traces/{uuid4()}", more_metrics=more)
     response = ask_server(postgres, "/metrics", more_metrics=more)
 
-    assert 'clew_server_requests_total{route="/api/traces/{trace_id}",status="404"} 2' in response.text
-    assert 'clew_server_request_duration_seconds_count{route="/api/traces/{trace_id}"} 2' in response.text
-    assert "clew_agent_up 1" in response.text
+    assert 'clew_server_requests_total{route="/api/traces/{trace_id}",status="404"} 2.0' in response.text
+    assert 'clew_server_request_duration_seconds_count{route="/api/traces/{trace_id}"} 2.0' in response.text
+    assert "clew_agent_up 1.0" in response.text
     assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
 
 
@@ -242,7 +243,7 @@ def test_the_docs_load_nothing_from_elsewhere(ask_server: AskServer, postgres: s
 def test_a_fault_of_ours_is_500_in_the_same_shape(ask_server: AskServer, caplog: pytest.LogCaptureFixture) -> None:
     """A fault tells its kind to the caller, and where it happened to the log."""
 
-    def broken() -> str:
+    def broken() -> list[Metric]:
         raise LookupError("secret detail")
 
     response = ask_server(NOWHERE, "/metrics", more_metrics=broken)

@@ -1,0 +1,272 @@
+"""What of an event feeds metrics: as much of it as the catalogue's labels and fields need, and no more.
+
+Before: ``prometheus``, with an event as it stands on the spool. After: ``prometheus_feed``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from functools import cached_property
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import DecodeError, Raw, Struct, defstruct, json
+
+from clew.catalog import (
+    CLOSED_LABELS,
+    EVENTS,
+    FIELDS,
+    METRICS,
+    OPERATIONS,
+    PAID_MESSAGES,
+    PAID_OTHERWISE,
+    PAID_RUN_TYPES,
+    PAID_STAGES,
+    paid_for,
+)
+from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
+from clew.semconv.documents import in_outputs
+from clew.sinks.prometheus_series import OTHER, Exemplar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from clew.catalog import Metric, Paid
+
+__all__ = ["Told", "read"]
+
+UNKNOWN: Final = "unknown"
+"""Type of an error that does not tell its own."""
+
+
+class _Error(Struct):
+    type: str | None = None
+    message: str | None = None
+
+
+class _Event(Struct):
+    timestamp: datetime
+    kind: str
+    message: str
+    service: str
+    context: Raw
+    metrics: Raw
+    stage: str | None = None
+    trace_id: str | None = None
+    span_id: str | None = None
+    parent_span_id: str | None = None
+    run_type: str | None = None
+    status: str | None = None
+    error: _Error | None = None
+
+
+class Told:
+    """An event, as far as metrics go.
+
+    Args:
+        event: What was decoded.
+        fields: What its context holds of the fields that are needed.
+        measured: The same of its metrics.
+
+    Attributes:
+        kind: ``"log"``, ``"span_start"`` or ``"span"``.
+        message: What happened.
+        service: Who emitted it.
+        stage: Its stage.
+        span_id: Its span, or the span itself.
+        parent_span_id: The parent of a span.
+        status: Of a span.
+        run_type: Its kind: a span's own (``reranker`` for a retriever that names one), a log's by the catalogue.
+        at: When it happened or, for a span, ended; seconds since the epoch.
+    """
+
+    def __init__(self, event: _Event, fields: Any, measured: Any) -> None:
+        self._event = event
+        self._fields = fields
+        self._measured = measured
+        self.kind = event.kind
+        self.message = event.message
+        self.service = event.service
+        self.stage = event.stage if event.stage in CLOSED_LABELS["stage"] else OTHER
+        self.span_id = event.span_id
+        self.parent_span_id = event.parent_span_id
+        self.status = event.status if event.status in CLOSED_LABELS["status"] else "ok"
+        self.run_type = self._kind_of_work()
+        moment = event.timestamp
+        self.at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        if self.kind == "span":
+            self.at += max(0.0, self.number("duration_ms") or 0.0) / 1e3
+
+    @property
+    def error_type(self) -> str:
+        """Type of the error it tells; ``"unknown"`` if it tells none."""
+        told = self._event.error
+        return (told and told.type) or self.text("error_type") or UNKNOWN
+
+    @property
+    def error_message(self) -> str | None:
+        """What the error says; None if it is told by its type alone."""
+        return self._event.error.message if self._event.error else None
+
+    @property
+    def failure(self) -> str:
+        """Type of the error of a call that failed; empty for one that did not."""
+        has_failed = self.status != "ok" if self.kind == "span" else "error_type" in EVENTS[self.message].fields
+        return self.error_type if has_failed else ""
+
+    @property
+    def step(self) -> str:
+        """What it is called where steps are told apart: a log by its message, a span by its kind."""
+        return self.run_type if self.kind == "span" else self.message
+
+    @property
+    def model(self) -> str:
+        """The model that was asked, else whatever its cost is paid for."""
+        return self.text("model") or next((text for name in self._paid.named_by if (text := self.text(name))), "")
+
+    @property
+    def asked_model(self) -> str:
+        """The model that was asked, for a completion or for vectors."""
+        return self.text("model") or self.text("embedding_model") or self.text("response_model")
+
+    @property
+    def line(self) -> str:
+        """The line of the bill that its cost stands on."""
+        return self._paid.line
+
+    @property
+    def operation(self) -> str:
+        """What OpenTelemetry calls such a call."""
+        return OPERATIONS.get(self.run_type, OTHER)
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it is a span that begins in its process: without a parent, or with one told by W3C alone.
+
+        A parent in another process is known by 64 bits, the high half of its id is zero; so is every id of spans
+        that came by OpenTelemetry, which is why their own is looked at too.
+        """
+        if self.kind != "span":
+            return False
+        parent, own = self.parent_span_id, self.span_id or ""
+        return parent is None or (parent.startswith(_WIDENED) and not own.startswith(_WIDENED))
+
+    def measurements(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
+        """Give (label values, amount in the metric's unit) for each measurement that a metric takes from it."""
+        if metric.parts:
+            labels = tuple(self._label(name) for name in metric.labels[:-1])
+            for part, field in metric.parts:
+                value = self.number(field)
+                if value is not None:
+                    yield (*labels, part), value * metric.scale
+            return
+        value = self.number(metric.field) if metric.field else 1
+        if value is not None:
+            yield tuple(self._label(name) for name in metric.labels), value * metric.scale
+
+    def exemplar(self, value: float, now: float) -> Exemplar | None:
+        """Make the exemplar that leads to it; None if it has no trace."""
+        trace_id = parse_uuid(self._event.trace_id or "")
+        if trace_id is None:
+            return None
+        span_id = parse_uuid(self.span_id or "")
+        digits = to_otel_span_id(span_id) if span_id else ""
+        return Exemplar(to_w3c_trace_id(trace_id), digits, value, min(self.at, now))
+
+    def number(self, name: str) -> float | None:
+        """Return a field that is a number; None for any other value."""
+        value: Any = getattr(self._measured, name)
+        if value is None:
+            value = getattr(self._fields, name)
+        if value is None and name in _COUNTED and self.kind == "span" and self.run_type == "retriever":
+            value = self._found[name]
+        return value if type(value) in {int, float} else None
+
+    def text(self, name: str) -> str:
+        """Return a field as the text of a label; empty where there is none."""
+        value: Any = getattr(self._fields, name)
+        if value is None:
+            value = getattr(self._measured, name)
+        if isinstance(value, bool):
+            return str(value).lower()
+        if isinstance(value, (str, int, float)):
+            return str(value)
+        return "" if value is None else OTHER
+
+    def _kind_of_work(self) -> str:
+        if self.kind == "log":
+            declared = EVENTS.get(self.message)
+            return declared.run_type if declared else ""
+        kind = self._event.run_type or "chain"
+        return "reranker" if kind == "retriever" and self._fields.reranker is not None else kind
+
+    def _label(self, name: str) -> str:
+        return _DERIVED[name](self) if name in _DERIVED else self.text(name)
+
+    @cached_property
+    def _paid(self) -> Paid:
+        told = ("reranker",) if self._fields.reranker is not None else ()
+        return paid_for(self.message, self._event.run_type, self._event.stage, told)
+
+    @cached_property
+    def _found(self) -> dict[str, float | None]:
+        """What a retriever found that returns documents and tells nothing of them."""
+        try:
+            told: dict[str, Any] = json.decode(self._event.context)
+        except RecursionError:
+            told = {}
+        hits = in_outputs(told.get("hits")) or in_outputs(told.get("outputs"))
+        scores = [hit["score"] for hit in hits if type(hit.get("score")) in {int, float}]
+        return {"hit_count": len(hits) if hits else None, "top_score": max(scores, default=None)}
+
+
+_COUNTED: Final = ("hit_count", "top_score")
+
+_DERIVED: Final[dict[str, Callable[[Told], str]]] = {
+    "service": attrgetter("service"),
+    "service_name": attrgetter("service"),
+    "stage": attrgetter("stage"),
+    "message": attrgetter("step"),
+    "status": attrgetter("status"),
+    "line": attrgetter("line"),
+    "model": attrgetter("model"),
+    "error_type": attrgetter("failure"),
+    "gen_ai_operation_name": attrgetter("operation"),
+    "gen_ai_provider_name": lambda told: told.text("provider"),
+    "gen_ai_request_model": attrgetter("asked_model"),
+}
+"""Labels that are not just a field of the event."""
+
+
+def read(payload: bytes) -> Told | None:
+    """Read an event.
+
+    Returns:
+        What it tells; None for a log that the catalogue does not know, which feeds nothing.
+
+    Raises:
+        DecodeError: It is no event (``ValidationError`` is one kind of it).
+    """
+    try:
+        event = _decode(payload)
+        if event.kind == "log" and event.message not in EVENTS:
+            return None
+        return Told(event, _decode_fields(event.context), _decode_fields(event.metrics))
+    except (RecursionError, OverflowError) as error:
+        raise DecodeError(str(error)) from error
+
+
+def _needed() -> list[tuple[str, Any, Any]]:
+    """Name the fields that labels and metrics are made of, with their type and default."""
+    paid = [*PAID_MESSAGES.values(), *PAID_RUN_TYPES.values(), *PAID_STAGES.values(), PAID_OTHERWISE]
+    names = {"duration_ms", "embedding_model", "error_type", "model", "provider", "reranker", "response_model"}
+    names |= {name for entry in paid for name in entry.named_by}
+    for metric in METRICS.values():
+        names |= {metric.field, *(field for _, field in metric.parts)} - {""}
+        names |= {label for label in metric.labels if label in FIELDS}
+    return [(name, Any, None) for name in sorted(names)]
+
+
+_WIDENED: Final = "00000000-0000-0000-"
+_decode = json.Decoder(_Event).decode
+_decode_fields = json.Decoder(defstruct("_Fields", _needed())).decode
