@@ -29,6 +29,7 @@ from clew.catalog import (
 )
 from clew.cli.commands import root
 from clew.config import Settings
+from clew.receivers.langsmith import Counts
 from clew.record import Event
 from clew.server.app import create_app
 from clew.server.health import RequestCounts
@@ -78,8 +79,9 @@ the question was, what was decided, what follows from it, and what would overtur
 [The first](0001-record-architecture-decisions.md) says when to write one.
 """
 _API_IS = """Answered by `clew up` and `clew server`, at `127.0.0.1:4319` unless told otherwise. `/docs` shows this page, \
-and `/openapi.json` is for tools. When a `token` is configured, every request below `/api` carries \
-`Authorization: Bearer <token>`; without one the server listens on loopback only.
+and `/openapi.json` is for tools. When a `token` is configured, every request below `/api` and below \
+`/langsmith` carries `Authorization: Bearer <token>`, or to the latter `x-api-key: <token>`; without one the server listens \
+on loopback only, and takes nothing from web pages of other sites.
 """
 
 
@@ -155,7 +157,7 @@ def metrics() -> str:
         _table(head, _exposed(families(health))),
         "## Of the server\n",
         "At `/metrics` of `clew up` and of `clew server`.\n",
-        _table(head, _exposed(counts.families())),
+        _table(head, _exposed([*counts.families(), *Counts().families()])),
         "## Of your system\n",
         _DECLARED,
         _table(head, declared),

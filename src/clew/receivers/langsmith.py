@@ -18,6 +18,7 @@ from collections import OrderedDict
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import Struct
+from msgspec.structs import asdict
 
 from clew.errors import SpoolError
 from clew.ids import parse_uuid
@@ -27,7 +28,9 @@ from clew.receivers.langsmith_runs import SCORE, Facts, end_events, facts_of, me
 from clew.receivers.langsmith_values import mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+
+    from prometheus_client import Metric as Family
 
     from clew.receivers.intake import Intake, Received
     from clew.receivers.langsmith_wire import Operation
@@ -57,6 +60,17 @@ class Counts(Struct):
     repeated: int = 0
     forgotten: int = 0
     unbegun: int = 0
+
+    def families(self) -> Iterator[Family]:
+        """Tell the counts as Prometheus' client has them."""
+        from prometheus_client.core import CounterMetricFamily
+
+        told = CounterMetricFamily(
+            "clew_receiver_langsmith", "What LangSmith's clients have told, and what was not whole.", labels=("what",)
+        )
+        for what, number in asdict(self).items():
+            told.add_metric((what,), number)
+        yield told
 
 
 class _Open(NamedTuple):

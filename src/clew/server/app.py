@@ -53,6 +53,10 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
     connections = Connections(settings)
     counts = RequestCounts()
     intake = Intake(settings)
+    langsmith = LangSmithReceiver(intake)
+
+    def received() -> Iterable[Family]:
+        return [*langsmith.counts.families(), *(more_metrics() if more_metrics is not None else ())]
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
@@ -68,8 +72,8 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
         trace_routes(connections),
         log_routes(connections),
         cost_routes(connections),
-        langsmith_routes(LangSmithReceiver(intake), connections),
-        health_routes(connections, counts, more_metrics),
+        langsmith_routes(langsmith, connections),
+        health_routes(connections, counts, received),
         docs_routes(app),
     ):
         app.include_router(router)

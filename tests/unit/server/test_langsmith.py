@@ -238,3 +238,15 @@ def test_an_api_key_opens_the_receiver_alone(serve: Callable[..., Any]) -> None:
 def test_pages_of_other_sites_may_not_write(serve: Callable[..., Any], origin: str, status: int) -> None:
     """A browser sends to loopback what any page tells it to; where it comes from is in its header."""
     assert serve()("POST", "/runs", json=RUN, headers={"origin": origin}).status_code == status
+
+
+def test_what_was_taken_is_counted(serve: Callable[..., Any]) -> None:
+    """Prometheus learns how many runs were told, and how many again."""
+    send = serve()
+
+    for _ in range(2):
+        send("POST", "/runs/multipart", content=multipart(), headers=MULTIPART)
+
+    counts = send("GET", "http://127.0.0.1:4319/metrics").text
+    assert 'clew_receiver_langsmith_total{what="runs"} 1.0' in counts
+    assert 'clew_receiver_langsmith_total{what="repeated"} 2.0' in counts
