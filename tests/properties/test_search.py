@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, LiteralString
 
 import psycopg
 from hypothesis import HealthCheck, given, settings
@@ -13,6 +13,7 @@ from clew.query.tree import All, Compare, Has, Not, OneOf, Query, Text
 from clew.store.connect import connect
 from clew.store.logs import LogFilter, fetch_logs
 from clew.store.reading import read
+from clew.store.search_index import index_closed_days
 from support.naive_search import holds
 from support.stored import make_event, store_events
 
@@ -60,6 +61,11 @@ events = st.fixed_dictionaries(
     },
 )
 
+SETTINGS = settings(
+    max_examples=100,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 EQUAL = st.sampled_from(["=", "!="])
 ANY = st.sampled_from(["=", "!=", ">", ">=", "<", "<="])
 ORDERED = {">", ">=", "<", "<="}
@@ -127,20 +133,35 @@ queries: st.SearchStrategy[Query] = st.recursive(
 )
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+@SETTINGS
 @given(st.lists(events, min_size=1, max_size=8), st.lists(queries, min_size=1, max_size=8))
-def test_the_store_finds_what_the_definition_says(
-    postgres: str, some: list[dict[str, Any]], asked: list[Query]
-) -> None:
+def test_the_store_finds_what_the_definition_says(postgres: str, some: list[Any], asked: list[Query]) -> None:
     """For any events and any tree the ids that come back are those of the events that hold it."""
-    stored = [make_event(NOON + timedelta(seconds=index), **told) for index, told in enumerate(some)]
-    with psycopg.connect(postgres, autocommit=True) as connection:
-        connection.execute("TRUNCATE events")
-    store_events(postgres, *stored)
+    check(postgres, some, asked)
 
-    with connect(postgres, is_reader=True) as connection:
+
+@SETTINGS
+@given(st.lists(events, min_size=1, max_size=8), st.lists(st.one_of(looks, queries), min_size=1, max_size=8))
+def test_an_index_of_texts_changes_nothing(postgres: str, some: list[Any], asked: list[Query]) -> None:
+    """The same is found when the planner has to use the index that a day gets when it is over."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("SELECT ensure_partition('2026-11-23')")
+        list(index_closed_days(connection, NOON + timedelta(days=2)))
+        connection.execute("DROP INDEX IF EXISTS events_timestamp_idx")  # leaves the planner no other way in
+
+    check(postgres, some, asked, "SET enable_seqscan = off")
+
+
+def check(dsn: str, some: list[dict[str, Any]], asked: list[Query], *setup: LiteralString) -> None:
+    """Store some events, ask, and compare with what should be found."""
+    stored = [make_event(NOON + timedelta(seconds=index), **told) for index, told in enumerate(some)]
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        connection.execute("TRUNCATE events")
+    store_events(dsn, *stored)
+
+    with connect(dsn, is_reader=True) as connection:
+        for statement in setup:
+            connection.execute(statement)
         for tree in asked:
             page = read(connection, fetch_logs(LogFilter(query=tree), limit=1000))
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
+import psycopg
 import pytest
 
 from clew.errors import UsageError
@@ -16,6 +17,7 @@ from clew.store.connect import connect
 from clew.store.logs import LogFilter, LogPage, fetch_logs, fetch_new_logs
 from clew.store.reading import read
 from clew.store.search import compile_query, is_indexed
+from clew.store.search_index import index_closed_days
 from clew.store.search_sql import Parameters
 from clew.store.traces import matching_traces
 from support.stored import make_event, store_events
@@ -230,6 +232,87 @@ def test_what_has_just_come_in_is_new_once(postgres: str) -> None:
         events = read(connection, reading)
 
     assert [event["event_id"] for event in events] == [str(late)]
+
+
+@pytest.fixture
+def two_days(postgres: str) -> str:
+    """A store with a day that is over and one that is not, each with many events and a rare one."""
+    for days in (0, 1):
+        day = NOON - timedelta(days=days)
+        store_events(postgres, *(
+            make_event(day + timedelta(milliseconds=index), message="told", context={"text": f"number {index}"})
+            for index in range(400)
+        ), make_event(day, message="rare find"))  # fmt: skip
+    return postgres
+
+
+def test_days_that_are_over_get_an_index_of_texts(two_days: str) -> None:
+    """Each day gets one once it is over for an hour; what was there is left, and the answer stays the same."""
+    midnight = datetime(2026, 11, 24, tzinfo=UTC)
+
+    with psycopg.connect(two_days, autocommit=True) as connection:
+        made = list(index_closed_days(connection, midnight + timedelta(minutes=59)))
+        again = list(index_closed_days(connection, midnight + timedelta(minutes=61)))
+        nothing = list(index_closed_days(connection, midnight + timedelta(minutes=61)))
+
+    assert (made, again, nothing) == (["events_20261122"], ["events_20261123"], [])
+    assert find(two_days, "rare") == find(two_days, "*are f*") == ["rare find", "rare find"]
+
+
+def test_a_rare_text_is_found_by_the_index(two_days: str) -> None:
+    """The planner goes to the index of a day that has one, and looks through the other."""
+    parameters = Parameters()
+    condition = compile_query(parse('"rare find"'), parameters)
+    with psycopg.connect(two_days, autocommit=True) as connection:
+        list(index_closed_days(connection, NOON))
+        connection.execute("SET enable_seqscan = off")
+
+        rows = connection.execute(f"EXPLAIN SELECT * FROM events WHERE {condition}", parameters.values)
+        plan = "\n".join(line for (line,) in rows)
+
+    assert "events_20261122_texts_idx" in plan
+
+
+def test_an_index_that_was_not_finished_is_made_anew(two_days: str) -> None:
+    """What a killed attempt left behind does not count as an index."""
+    with psycopg.connect(two_days, autocommit=True) as connection:
+        list(index_closed_days(connection, NOON))
+        connection.execute(
+            "UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'events_20261122_texts_idx'::regclass"
+        )
+
+        made = list(index_closed_days(connection, NOON))
+
+        state = connection.execute(
+            "SELECT indisvalid FROM pg_index WHERE indexrelid = 'events_20261122_texts_idx'::regclass"
+        )
+        assert made == ["events_20261122"]
+        assert state.fetchone() == (True,)
+
+
+def test_one_at_a_time_makes_indexes(two_days: str) -> None:
+    """Who comes while another is at it does nothing."""
+    with (
+        psycopg.connect(two_days, autocommit=True) as first,
+        psycopg.connect(two_days, autocommit=True) as second,
+    ):
+        working = index_closed_days(first, NOON + timedelta(days=2))
+        made = [next(working)]
+
+        assert list(index_closed_days(second, NOON + timedelta(days=2))) == []
+
+        made += working
+        assert made == ["events_20261123", "events_20261122"]
+
+
+def test_a_server_without_trigrams_is_searched_all_the_same(two_days: str) -> None:
+    """Without the extension no index is made, and everything is found."""
+    with psycopg.connect(two_days, autocommit=True) as connection:
+        connection.execute("DROP EXTENSION pg_trgm")
+
+        assert list(index_closed_days(connection, NOON)) == []
+
+    assert find(two_days, "rare") == ["rare find", "rare find"]
 
 
 def test_traces_are_found_by_what_one_of_their_events_holds(postgres: str) -> None:
