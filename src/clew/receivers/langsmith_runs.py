@@ -50,7 +50,6 @@ from clew.receivers.langsmith_values import (
 from clew.spans import SMALL_INPUTS_BYTES, STAGE_OF_RUN_TYPE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from datetime import datetime
 
 __all__ = ["SCORE", "Facts", "end_events", "facts_of", "merge", "score_event", "start_event"]
@@ -340,12 +339,8 @@ def _trace_id(run: Run) -> str | None:
 
 def _began_at(run: Run) -> datetime:
     """Tell when a run began; nothing at all told, it is now."""
-    ways: tuple[Callable[[], datetime | None], ...] = (
-        lambda: moment_of(run.get("start_time")),
-        lambda: dotted_moment(run.get("dotted_order")),
-        lambda: moment_of(run.get("end_time")),
-    )
-    return next((found for way in ways if (found := way()) is not None), None) or clock.now()
+    told = moment_of(run.get("start_time")) or dotted_moment(run.get("dotted_order"))
+    return told or moment_of(run.get("end_time")) or clock.now()
 
 
 def _ms_between(begin: datetime, end: datetime) -> float:

@@ -170,17 +170,18 @@ def test_the_producer_is_a_relay(open_intake: Callable[..., Intake], tmp_path: P
     assert (who.service, who.is_relay, directory.parent.name) == (SERVICE, True, SERVICE)
 
 
+@pytest.mark.parametrize("segments", [5, 60])
 def test_a_full_spool_refuses_the_whole_batch_and_counts_no_loss(
-    open_intake: Callable[..., Intake], tmp_path: Path
+    open_intake: Callable[..., Intake], tmp_path: Path, segments: int
 ) -> None:
     """Who sends is asked to come back: nothing is half-taken, and nothing was dropped."""
-    intake = open_intake(spool_max_bytes=5 * SMALL)
+    intake = open_intake(spool_max_bytes=segments * SMALL)
     batch = [told(fields={"pad": "x" * 1000}) for _ in range(10)]
     taken = 0
 
     def fill() -> None:
         nonlocal taken
-        for _ in range(100):
+        for _ in range(1000):
             taken += intake.accept(batch)
 
     with pytest.raises(IntakeFullError) as refused:
@@ -219,3 +220,16 @@ def test_threads_may_hand_in_at_once(open_intake: Callable[..., Intake], tmp_pat
 
     assert len(spooled_events(tmp_path / "spool")) == 400
     assert len(list(producer_directories(tmp_path / "spool"))) == 1
+
+
+def test_somebody_ships_or_it_is_said_that_nobody_does(
+    open_intake: Callable[..., Intake], caplog: pytest.LogCaptureFixture
+) -> None:
+    """With nowhere to ship to, the server's log says where the events wait, once."""
+    intake = open_intake(agent="auto")
+
+    intake.accept([told()])
+    intake._watch_due = 0.0
+    intake._watch_shipping()
+
+    assert [record.message.partition(":")[0] for record in caplog.records] == ["no agent runs"]
