@@ -72,7 +72,7 @@ class OtlpSink:
     name = "otlp"
     max_events = 500
     max_bytes = 1024 * 1024  # collectors refuse requests above 4 to 20 MiB, and a span brings its logs along
-    linger_s = 0.1  # a request for every event would cost more than the events
+    linger_s = 0.02  # a request for every event would cost more than the events
 
     def __init__(self, endpoint: str, headers: Mapping[str, str], directory: Path) -> None:
         self.rejected_spans = 0
