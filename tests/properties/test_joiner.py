@@ -57,24 +57,27 @@ def histories(draw: st.DrawFn) -> list[dict[str, Any]]:
     return events
 
 
-def ship(events: list[dict[str, Any]], sizes: list[int], failures: list[bool], place: Path) -> list[Any]:
-    """Have batches of *sizes* joined; where it fails, nothing is committed and another joiner takes over."""
+def ship(events: list[dict[str, Any]], sizes: list[int], failures: list[str], place: Path) -> dict[str, Any]:
+    """Have batches of *sizes* joined, as a worker does that fails before or after what was joined is committed."""
     (place / "rag-api" / PRODUCER.id).mkdir(parents=True)
-    joiner, joined, at = Joiner(place / ".sinks" / "test"), [], 0
-    for size, fails in zip(sizes, failures, strict=True):
-        rest = [(Position(number), json.encode(each)) for number, each in enumerate(events)][at : at + size]
-        batch = Batch(PRODUCER, rest, Position(at), Position(at + len(rest)))
-        if fails:
-            joiner.join(batch)
-            joiner = Joiner(place / ".sinks" / "test")
-        found = joiner.join(batch)
-        joined += [
-            (span.event["span_id"], [log["message"] for log in span.logs], [step.span_id for step in span.path])
-            for span in found.spans
-        ]
-        assert not found.malformed
-        joiner.commit()
-        at += len(rest)
+    stored = [(Position(number), json.encode(each)) for number, each in enumerate(events)]
+    joiner, joined, at = Joiner(place / ".sinks" / "test"), dict[str, Any](), 0
+    for size, failure in zip(sizes, failures, strict=True):
+        cursor, end = at, min(at + size, len(stored))
+        has_failed = not failure
+        while cursor < end:
+            found = joiner.join(Batch(PRODUCER, stored[cursor:end], Position(cursor), Position(end)))
+            assert not found.malformed
+            for span in found.spans:
+                told = ([log["message"] for log in span.logs], [step.span_id for step in span.path])
+                assert joined.setdefault(span.event["span_id"], told) == told
+            if failure != "before" or has_failed:
+                joiner.commit()
+                cursor = end
+            if not has_failed:  # the cursor has not moved, and another agent takes over
+                joiner, has_failed = Joiner(place / ".sinks" / "test"), True
+                cursor = max(at, joiner.resume(PRODUCER) or 0)
+        at = end
     return joined
 
 
@@ -83,10 +86,10 @@ def test_batches_and_replays_do_not_matter(events: list[dict[str, Any]], data: s
     """One batch, or many, some of them tried twice by different agents, join to the same."""
     count = len(events)
     sizes = data.draw(st.lists(st.integers(1, 5), min_size=count, max_size=count))
-    failures = data.draw(st.lists(st.booleans(), min_size=count, max_size=count))
+    failures = data.draw(st.lists(st.sampled_from(["", "before", "after"]), min_size=count, max_size=count))
 
     with tempfile.TemporaryDirectory() as whole, tempfile.TemporaryDirectory() as parts:
-        at_once = ship(events, [count], [False], Path(whole))
+        at_once = ship(events, [count], [""], Path(whole))
         in_parts = ship(events, sizes, failures, Path(parts))
 
     assert in_parts == at_once

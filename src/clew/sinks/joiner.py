@@ -5,7 +5,8 @@ events in the order of the log, in batches: the span's beginning, its logs, its 
 producer, the spans that are open, their ancestors and their logs.
 
 What it remembers survives a crash: ``commit`` saves it with the position up to which it holds, before the worker moves
-its cursor. A batch that was not committed is joined again at the replay, to the same result.
+its cursor. A batch that was not committed is joined again at the replay, to the same result; one that was committed
+and that the cursor does not know of is not joined again, since the logs of the spans that ended in it are gone.
 
 Ancestors are worked out when a span begins, from its parent, which may have begun in any producer that this sink sees; a
 parent known by its 64-bit OpenTelemetry id alone is found by these bits. Everything is bounded: logs a span, spans a
@@ -18,14 +19,16 @@ from __future__ import annotations
 
 import contextlib
 from collections import OrderedDict
+from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 from uuid import UUID
 
-from msgspec import DecodeError, Struct, ValidationError, json
+from msgspec import DecodeError, Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
 from clew.ids import to_otel_span_id
+from clew.spool import disk
 from clew.spool.directory import make_private_directory, producer_directories
 from clew.spool.format import Position
 
@@ -39,6 +42,7 @@ __all__ = ["Join", "Joined", "Joiner", "Loose", "Step"]
 
 MAX_LOGS: Final = 200
 MAX_LOG_BYTES: Final = 256 * 1024
+MAX_KEPT_BYTES: Final = 32 * 1024 * 1024  # of logs, over all open spans of a producer; written at every commit
 MAX_OPEN_SPANS: Final = 10_000
 MAX_KNOWN_SPANS: Final = 20_000
 MAX_DEPTH: Final = 100
@@ -102,12 +106,39 @@ class Join(Struct):
     Attributes:
         spans: The spans that ended in it, in the order of the log.
         loose: Logs of traces that belong to none of them and to no open one.
+        over: Logs beyond what their span keeps; the span tells how many.
         malformed: Indexes of what could not be read.
     """
 
     spans: list[Joined] = []
     loose: list[Loose] = []
+    over: list[Loose] = []
     malformed: list[int] = []
+
+
+class _Shape(Struct):
+    """What joining, and every format of a sink, relies on; an event that has not got it is none."""
+
+    timestamp: datetime
+    kind: Literal["log", "span_start", "span"]
+    level: str
+    message: str
+    service: str
+    context: _Event
+    metrics: _Event
+    stage: str | None = None
+    trace_id: UUID | None = None
+    span_id: UUID | None = None
+    parent_span_id: UUID | None = None
+    user_id: str | None = None
+    request_id: str | None = None
+    session_id: str | None = None
+    environment: str | None = None
+    version: str | None = None
+    logger: str | None = None
+    run_type: str | None = None
+    status: str | None = None
+    error: _Event | None = None
 
 
 class _Open(Struct, frozen=True):
@@ -118,9 +149,10 @@ class _Open(Struct, frozen=True):
     log_bytes: int = 0
     dropped_logs: int = 0
 
+    def has_room(self, size: int) -> bool:
+        return len(self.logs) < MAX_LOGS and self.log_bytes + size <= MAX_LOG_BYTES
+
     def with_log(self, event: _Event, size: int) -> _Open:
-        if len(self.logs) >= MAX_LOGS or self.log_bytes + size > MAX_LOG_BYTES:
-            return replace(self, dropped_logs=self.dropped_logs + 1)
         return replace(self, logs=(*self.logs, event), log_bytes=self.log_bytes + size)
 
 
@@ -162,6 +194,7 @@ class Joiner:
         events = _decode(batch, state.position, found)
         self._learn_paths([event for _, event, _ in events])
         open_ = dict(state.open)
+        kept = sum(span.log_bytes for span in open_.values())
         ended: dict[str, Joined] = {}
         ending = {event["span_id"] for _, event, _ in events if event["kind"] == "span"}
         early: dict[str, _Open] = {}  # logs before the end of a span that nobody saw begin
@@ -171,14 +204,19 @@ class Joiner:
                 open_[span_id] = _Open(self._known.get(span_id, ()))
             elif event["kind"] == "span":
                 begun = open_.pop(span_id, None) or early.pop(span_id, None) or _Open(self._known.get(span_id, ()))
+                kept -= begun.log_bytes
                 ended[span_id] = Joined(index, event, list(begun.logs), begun.dropped_logs, begun.path[:-1])
                 found.spans.append(ended[span_id])
-            elif span_id in open_:
-                open_[span_id] = open_[span_id].with_log(event, size)
+            elif span_id in open_ or (span_id in ending and span_id not in ended):
+                begun = open_.get(span_id) or early.get(span_id) or _Open(self._known.get(span_id, ()))
+                if begun.has_room(size) and kept + size <= MAX_KEPT_BYTES:
+                    begun, kept = begun.with_log(event, size), kept + size
+                else:
+                    begun = replace(begun, dropped_logs=begun.dropped_logs + 1)
+                    found.over.append(Loose(index, event, begun.path))
+                (open_ if span_id in open_ else early)[span_id] = begun
             elif span_id in ended and len(ended[span_id].logs) < MAX_LOGS:
                 ended[span_id].logs.append(event)
-            elif span_id in ending and span_id not in ended:
-                early[span_id] = early.get(span_id, _Open(self._known.get(span_id, ()))).with_log(event, size)
             elif event.get("trace_id"):
                 found.loose.append(Loose(index, event, self._known.get(self._full_id(span_id), ())))
         while len(open_) > MAX_OPEN_SPANS:
@@ -194,17 +232,30 @@ class Joiner:
         """
         if self._next is None:
             return
-        (producer, state), self._next = self._next, None
-        before = self._states.get(producer, _State())
+        producer, state = self._next
+        before = self._states.get(producer)
+        if before is None:
+            self._forget_the_gone(producer)
+        if state.open != (before.open if before else {}):
+            self._save(producer, state)
+        self._states[producer], self._next = state, None
+
+    def _save(self, producer: str, state: _State) -> None:
         path = self._directory / f"{producer}.json"
-        if not state.open:
-            self._states.pop(producer, None)
-            path.unlink(missing_ok=True)
-        elif state.open != before.open:
-            temporary = path.with_suffix(".tmp")
-            temporary.write_bytes(json.encode(state))
-            temporary.replace(path)
-            self._states[producer] = state
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            file.write(json.encode(state))
+            file.flush()
+            disk.sync(file.fileno())
+        temporary.replace(path)
+
+    def _forget_the_gone(self, living: str) -> None:
+        """Forget the producers whose logs are gone; called when one is new, so that there are never many."""
+        spool = self._directory.parent.parent
+        known = {living, *(place.name for place in producer_directories(spool))}
+        for producer in self._states.keys() - known:
+            (self._directory / f"{producer}.json").unlink(missing_ok=True)
+            del self._states[producer]
 
     def _load(self) -> None:
         """Read what an agent before us has remembered; forget the producers that are gone."""
@@ -270,26 +321,16 @@ def _decode(batch: Batch, committed: int, found: Join) -> list[tuple[int, _Event
         if position < committed:
             continue
         try:
-            event: Any = json.decode(payload)
-        except DecodeError:
-            event = None
-        if not _is_event(event):
+            event = json.decode(payload, type=_Event)
+            shape = convert(event, _Shape)
+        except (DecodeError, ValidationError):
             found.malformed.append(index)
             continue
-        events.append((index, cast("_Event", event), len(payload)))
+        if shape.kind != "log" and shape.span_id is None:
+            found.malformed.append(index)
+            continue
+        events.append((index, event, len(payload)))
     return events
-
-
-def _is_event(event: Any) -> bool:
-    """Whether this has what joining, and every format of a sink, relies on."""
-    if not isinstance(event, dict):
-        return False
-    told = cast("_Event", event)
-    has_texts = all(isinstance(told.get(name), str) for name in ("kind", "message", "timestamp", "level", "service"))
-    has_objects = isinstance(told.get("context"), dict) and isinstance(told.get("metrics"), dict)
-    if not has_texts or not has_objects or told["kind"] not in {"log", "span_start", "span"}:
-        return False
-    return told["kind"] == "log" or isinstance(told.get("span_id"), str)
 
 
 def _is_uuid(text: str) -> bool:

@@ -143,17 +143,67 @@ def test_the_number_of_logs_is_bounded(place: Path, monkeypatch: pytest.MonkeyPa
     assert (len(found.spans[0].logs), found.spans[0].dropped_logs) == (2, 3)
 
 
-def test_nothing_is_kept_of_a_producer_without_open_spans(place: Path) -> None:
-    """Files go with what they hold, and with their producers."""
+def test_a_cursor_that_did_not_move_spoils_no_span(place: Path) -> None:
+    """A batch that was committed is not joined again without what was logged before it, by us or by the next agent."""
     joiner = Joiner(place)
-    joiner.join(batch(ONE, 0, event("span_start", 1)))
+    joiner.join(batch(ONE, 0, event("span_start", 1), event("log", 1, message="a")))
     joiner.commit()
-    (place / "01a20974-2732-7c1e-9290-000000000000.json").write_bytes((place / f"{ONE.id}.json").read_bytes())
-
-    joiner = Joiner(place)
-    kept = sorted(path.name for path in place.iterdir())
-    joiner.join(batch(ONE, 1, event("span", 1)))
+    last = batch(ONE, 2, event("log", 1, message="b"), event("span", 1))
+    joiner.join(last)
     joiner.commit()
 
-    assert kept == [f"{ONE.id}.json"]
-    assert list(place.iterdir()) == []
+    after = [(each.resume(ONE), each.join(last).spans) for each in (joiner, Joiner(place))]
+
+    assert after == [(4, []), (4, [])]
+
+
+def test_logs_beyond_the_bound_are_told_apart(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink may have another place for some of them, such as scores."""
+    monkeypatch.setattr(module, "MAX_KEPT_BYTES", 300)
+
+    found = Joiner(place).join(
+        batch(ONE, 0, event("span_start", 1), event("log", 1), event("span_start", 2, parent_span_id=span_id(1)),
+              event("log", 2), event("log", 2), event("span", 1))
+    )  # fmt: skip
+
+    assert [over.index for over in found.over] == [3, 4]
+    assert [[step.span_id for step in over.path] for over in found.over] == [[span_id(1), span_id(2)]] * 2
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"span_id": 7},
+        {"trace_id": "none"},
+        {"run_type": []},
+        {"timestamp": "soon"},
+        {"error": "bad"},
+        {"metrics": None},
+    ],
+)
+def test_what_has_not_the_shape_of_an_event_is_told(place: Path, wrong: dict[str, Any]) -> None:
+    """No sink has to look at what is none, nor stops at it."""
+    found = Joiner(place).join(batch(ONE, 0, event("log", 1, **wrong), event("span_start", None), event("span", 1)))
+
+    assert found.malformed == [0, 1]
+    assert [span.index for span in found.spans] == [2]
+
+
+def test_little_is_kept_of_a_producer_without_open_spans(place: Path) -> None:
+    """What was logged goes with its spans, a file with its producer, whether we run then or not."""
+    joiner = Joiner(place)
+    joiner.join(batch(ONE, 0, event("span_start", 1, message="secret"), event("log", 1, message="secret")))
+    joiner.commit()
+    joiner.join(batch(ONE, 2, event("span", 1, message="secret")))
+    joiner.commit()
+    stale = place / "01a20974-2732-7c1e-9290-000000000000.json"
+    stale.write_bytes((place / f"{ONE.id}.json").read_bytes())
+
+    joiner = Joiner(place)
+    at_start = {path.name: path.read_bytes() for path in place.iterdir()}
+    (place.parent.parent / ONE.service / ONE.id).rmdir()
+    joiner.join(batch(OTHER, 0, event("span_start", 2)))
+    joiner.commit()
+
+    assert at_start == {f"{ONE.id}.json": b'{"position":3,"open":{}}'}
+    assert [path.name for path in place.iterdir()] == [f"{OTHER.id}.json"]
