@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 PRODUCER = Producer(new_producer_id(1_700_000_000_000_000_000), "rag-api")
+OTHER = Producer(new_producer_id(1_700_000_001_000_000_000), "rag-api")
+THIRD = Producer(new_producer_id(1_700_000_002_000_000_000), "rag-api")
 EVENTS = rag_trace()
 SPANS = {event["message"]: event for event in EVENTS if event["kind"] == "span"}
 ROOT = SPANS["ask"]
@@ -61,11 +63,11 @@ def sink_to(tmp_path: Path) -> Iterator[Callable[..., LangsmithSink]]:
         sink.close()
 
 
-def batch_of(events: list[dict[str, Any]]) -> Batch:
+def batch_of(events: list[dict[str, Any]], producer: Producer = PRODUCER) -> Batch:
     """Make a batch of events that stand one after the other."""
     positions = [position_of(1, 64 + 8 * index) for index in range(len(events) + 1)]
     payloads = [json.encode(event) for event in events]
-    return Batch(PRODUCER, list(zip(positions, payloads, strict=False)), positions[0], positions[-1])
+    return Batch(producer, list(zip(positions, payloads, strict=False)), positions[0], positions[-1])
 
 
 def test_a_trace_arrives_as_nested_runs(
@@ -201,10 +203,9 @@ def test_a_late_log_becomes_a_run_of_its_own_and_a_late_score_feedback(
     sink = sink_to(server.url)
     log = next(event for event in EVENTS if event["message"] == "query_received")
     score = next(event for event in EVENTS if event["message"] == "score_computed")
-    late = batch_of([ROOT, SPANS["evaluate_answer"], log, score])
-
     sink.deliver(batch_of([ROOT, SPANS["evaluate_answer"]]))
-    outcomes = [sink.deliver(late._replace(start=late.events[2][0], events=late.events[2:])) for _ in range(2)]
+
+    outcomes = [sink.deliver(batch_of([log, score], producer)) for producer in (OTHER, THIRD)]
 
     assert outcomes == [Delivered()] * 2
     run = server.run("query_received")
@@ -237,7 +238,7 @@ def test_an_old_server_gets_json(serve: Callable[..., LangsmithServer], sink_to:
     server = serve(is_old=True)
     sink = sink_to(server.url)
 
-    outcomes = [sink.deliver(batch_of(EVENTS)) for _ in range(2)]
+    outcomes = [sink.deliver(batch_of(EVENTS, producer)) for producer in (PRODUCER, OTHER)]
 
     assert outcomes == [Delivered()] * 2
     assert server.uploads() == [("/runs/multipart", 404), *[("/runs/batch", 202), ("/feedback", 202)] * 2]
