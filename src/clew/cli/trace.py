@@ -13,14 +13,14 @@ from rich.text import Text
 from clew import config
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, cost, duration, fields, print_json
-from clew.store.events import parse_id
+from clew.store.lookup import fetch_by_any_id
 from clew.store.trace_tree import walk
-from clew.store.traces import fetch_trace
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from clew.store.events import PublicEvent
+    from clew.store.lookup import Match
     from clew.store.trace_tree import SpanNode, Summary, Trace
 
 __all__ = ["render", "trace"]
@@ -39,21 +39,44 @@ class _Failure(NamedTuple):
 
 
 def trace(
-    trace_id: Annotated[str, typer.Argument(help="The trace: a UUID, or its 32 hex digits.", show_default=False)],
+    any_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="ID", help="Of a trace, span, run, event, request or session, in any form.", show_default=False
+        ),
+    ],
     data: Data = None,
     dsn: Dsn = None,
     as_json: Json = False,
 ) -> None:
     """Show one trace: its spans as a tree and a waterfall, its logs, its errors.
 
+    Any id of it will do. One that leads to several traces, such as a session's, lists them.
+
     Example: clew trace 550e8400-e29b-41d4-a716-446655440000
     """
-    wanted = parse_id(trace_id, "trace")
-    found = ask(config.load(data_dir=data, dsn=dsn), fetch_trace(wanted))
+    found = ask(config.load(data_dir=data, dsn=dsn), fetch_by_any_id(any_id))
+    if isinstance(found, list):
+        _show_matches(found, as_json=as_json)
+        return
     if as_json:
         print_json(found.to_json())
         return
     console().print(render(found))
+
+
+def _show_matches(matches: list[Match], *, as_json: bool) -> None:
+    if as_json:
+        print_json({"matches": matches})
+        return
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("newest event", "trace", "service", "found as"):
+        table.add_column(name, no_wrap=True)
+    for match in matches:
+        table.add_row(match.timestamp, match.trace_id, clean(match.service), f"{match.kind} id")
+    out = console()
+    out.print(table)
+    out.print(Text("these are several traces: `clew trace TRACE` shows one of them", "dim"))
 
 
 def render(found: Trace) -> Group:

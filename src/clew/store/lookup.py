@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Literal
+from urllib.parse import quote
 
 from msgspec import Struct
 
@@ -32,7 +33,7 @@ if TYPE_CHECKING:
     from clew.store.reading import Row
     from clew.store.trace_tree import Trace
 
-__all__ = ["MAX_MATCHES", "Match", "fetch_by_any_id", "find_matches", "not_found", "shorten"]
+__all__ = ["MAX_MATCHES", "Match", "fetch_by_any_id", "find_matches", "not_found", "several_traces", "shorten"]
 
 MAX_MATCHES = 100
 """Most matches of one id."""
@@ -110,6 +111,14 @@ def not_found(text: str) -> NotFoundError:
         f"nothing is known by the id {shorten(text)!r}",
         hint="an id of a trace, span, run, event, request or session; it may not have arrived yet"
         " (`clew spool status`), or be past its retention",
+    )
+
+
+def several_traces(text: str, matches: list[Match]) -> NotFoundError:
+    """Make the error that says that *text* leads to more than one trace."""
+    return NotFoundError(
+        f"{shorten(text)!r} leads to {len({match.trace_id for match in matches})} traces",
+        hint=f"GET /api/lookup?id={quote(text.strip(), safe='')} lists them",
     )
 
 

@@ -27,11 +27,12 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, structs
 
 from clew.catalog import paid_for
+from clew.ids import to_otel_span_id
 from clew.record import LEVELS
 from clew.store.events import PublicEvent, format_timestamp
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["AMOUNTS", "SpanNode", "Summary", "Trace", "assemble", "walk"]
 
@@ -40,6 +41,9 @@ AMOUNTS: Final = ("cost_usd", "tokens_in", "tokens_out")
 
 MAX_DEPTH = 100
 """Spans nested deeper hang at this depth, so that no reader of the tree has to be afraid of it."""
+
+WIDENED: Final = "00000000-0000-0000-"
+"""What the id of a span begins with of which only 64 bits are known; see ``ids.from_otel_span_id``."""
 
 _ERROR: Final = LEVELS["ERROR"]
 _MICROSECOND = timedelta(microseconds=1)
@@ -181,9 +185,10 @@ def _nest(nodes: Mapping[str, SpanNode]) -> list[SpanNode]:
     """Hang each node under its parent; return those at the top."""
     inside: defaultdict[str, list[str]] = defaultdict(list)
     entries: list[str] = []
+    find = _finder(nodes)
     for span_id, node in nodes.items():
-        parent = node.event.get("parent_span_id")
-        if parent is not None and parent in nodes and parent != span_id:
+        parent = find(node.event.get("parent_span_id"))
+        if parent is not None and parent != span_id:
             inside[parent].append(span_id)
         else:
             entries.append(span_id)
@@ -214,10 +219,30 @@ def _place(entry: str, nodes: Mapping[str, SpanNode], inside: Mapping[str, list[
 def _attach(logs: Iterable[PublicEvent], nodes: Mapping[str, SpanNode]) -> list[PublicEvent]:
     """Give each log to its span; return those whose span is not there."""
     loose: list[PublicEvent] = []
+    find = _finder(nodes)
     for log in logs:
-        node = nodes.get(log.get("span_id") or "")
-        (loose if node is None else node.logs).append(log)
+        span_id = find(log.get("span_id"))
+        (loose if span_id is None else nodes[span_id].logs).append(log)
     return loose
+
+
+def _finder(nodes: Mapping[str, SpanNode]) -> Callable[[str | None], str | None]:
+    """Return what finds a span by the id that others name it by.
+
+    Who was told of a span by W3C or OpenTelemetry knows the low half of its id only, and names it by that.
+    """
+    by_low: dict[str, str] = {}
+
+    def find(told: str | None) -> str | None:
+        if told is None or told in nodes:
+            return told
+        if not told.startswith(WIDENED):
+            return None
+        if not by_low:
+            by_low.update({to_otel_span_id(span_id): span_id for span_id in nodes})
+        return by_low.get(to_otel_span_id(told))
+
+    return find
 
 
 def _summarise(events: list[PublicEvent], top: list[SpanNode], loose: list[PublicEvent], is_truncated: bool) -> Summary:

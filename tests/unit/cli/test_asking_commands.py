@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from clew.cli.main import run
+from clew.testing import FakeClock
 from support.stored import make_event, store_events, store_open_span
 
 if TYPE_CHECKING:
@@ -105,6 +106,27 @@ def test_a_trace_as_json_is_what_the_api_answers(stored: str, capsys: pytest.Cap
     assert [child["message"] for child in told["spans"][0]["children"]] == ["evaluate", "generate"]
 
 
+def test_a_trace_is_shown_by_any_id(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """An id of one of its requests will do; one that is in several traces lists them."""
+    other = str(uuid4())
+    store_events(
+        stored,
+        make_event(NOON, trace_id=TRACE, request_id="req-7", session_id="s-1"),
+        make_event(NOON + timedelta(seconds=9), trace_id=other, session_id="s-1"),
+    )
+
+    code = run(["trace", "req-7", "--dsn", stored])
+    shown = capsys.readouterr().out
+    listing = run(["trace", "s-1", "--dsn", stored])
+    listed = capsys.readouterr().out
+
+    assert (code, listing) == (0, 0)
+    assert f"trace {TRACE}" in shown
+    assert listed.index(other) < listed.index(TRACE)
+    assert "session id" in listed
+    assert "`clew trace TRACE`" in listed
+
+
 def test_logs_are_plain_lines_with_the_newest_last(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Each event is one line; conditions narrow them."""
     code = run(["logs", "--dsn", stored])
@@ -188,6 +210,18 @@ def test_the_store_is_migrated_once(empty_postgres: str, capsys: pytest.CaptureF
     assert "nothing to do" in capsys.readouterr().out
 
 
+def test_days_that_are_over_are_indexed_once(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """The first run names the day, the second has nothing to do."""
+    with FakeClock(NOON + timedelta(days=1)):
+        codes = [run(["store", "index", "--dsn", stored, *more]) for more in ([], [], ["--json"])]
+
+    told = capsys.readouterr().out.splitlines()
+    assert codes == [0, 0, 0]
+    assert told[0] == "indexed events_20261123"
+    assert told[1].startswith("nothing to do")
+    assert json.loads(told[2]) == {"indexed": []}
+
+
 def test_the_status_of_the_store_is_shown(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
     """Sizes, days and the newest event are told, for people and for programs."""
     assert run(["store", "status", "--dsn", stored]) == 0
@@ -203,8 +237,8 @@ def test_the_status_of_the_store_is_shown(stored: str, capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "code", "told"),
     [
-        (["trace", "xyz"], 2, "'xyz' is not a trace id"),
-        (["trace", TRACE[:-1] + "1"], 1, "there is no trace"),
+        (["trace", "xyz"], 1, "nothing is known by the id 'xyz'"),
+        (["trace", TRACE[:-1] + "1"], 1, "nothing is known by the id"),
         (["logs", "--trace", "xyz"], 2, "'xyz' is not a trace id"),
         (["logs", "--since", "soon"], 2, "--since is 'soon'"),
         (["logs", "--since", "1h", "--until", "2h"], 2, "--since is not before --until"),

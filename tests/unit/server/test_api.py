@@ -122,8 +122,8 @@ def test_the_latest_traces_are_listed(ask_server: AskServer, postgres: str) -> N
 @pytest.mark.parametrize(
     ("path", "status", "told"),
     [
-        ("/api/traces/xyz", 400, "'xyz' is not a trace id"),
-        ("/api/traces/00000000000000000000000000000000", 400, "not a trace id"),
+        ("/api/traces/xyz", 404, "nothing is known by the id 'xyz'"),
+        ("/api/traces/00000000000000000000000000000000", 404, "nothing is known by the id"),
         ("/api/spans/123", 400, "not a span id"),
         ("/api/logs?trace_id=abc", 400, "not a trace id"),
         ("/api/logs?since=soon", 400, "since is 'soon'"),
@@ -135,7 +135,7 @@ def test_the_latest_traces_are_listed(ask_server: AskServer, postgres: str) -> N
         ("/api/logs?limit=many", 422, "limit"),
         ("/api/logs?limit=0", 422, "limit"),
         ("/api/logs?limit=100001", 422, "limit"),
-        (f"/api/traces/{TRACE}", 404, f"there is no trace {TRACE}"),
+        (f"/api/traces/{TRACE}", 404, f"nothing is known by the id '{TRACE}'"),
         (f"/api/spans/{TRACE}", 404, f"there is no span {TRACE}"),
         ("/api/nothing", 404, "Not Found"),
     ],
@@ -154,7 +154,7 @@ def test_every_refusal_has_one_shape(ask_server: AskServer, postgres: str, path:
 
 def test_a_malformed_id_says_what_a_right_one_looks_like(ask_server: AskServer, postgres: str) -> None:
     """The hint holds an example."""
-    assert TRACE in ask_server(postgres, "/api/traces/xyz").json()["error"]["hint"]
+    assert TRACE in ask_server(postgres, "/api/spans/xyz").json()["error"]["hint"]
 
 
 def test_other_methods_are_refused_in_the_same_shape(ask_server: AskServer, postgres: str) -> None:

@@ -250,3 +250,23 @@ def test_every_event_has_exactly_one_place(
     placed = [node.event["message"] for _, node in walk(trace.spans)]
     assert sorted(placed) == sorted(name for name, _, _ in spans)
     assert count(trace) == len(events) == trace.summary.event_count
+
+
+def test_a_parent_known_by_its_low_half_is_found() -> None:
+    """What was told of its parent by W3C hangs under the span whose id ends so, and its logs at their span."""
+    parent, child = "0199e8a0-7c00-7abc-9f3c-0d6c7a1b2c3d", "0199e8a0-7c00-7abc-8000-000000000001"
+    widened = "00000000-0000-0000-9f3c-0d6c7a1b2c3d"
+
+    trace = assemble(
+        [
+            span("answer", span_id=parent),
+            span("generate", span_id=child, parent_span_id=widened, at_s=1),
+            log("token_usage_recorded", widened, at_s=1),
+        ]
+    )
+
+    [top] = trace.spans
+    assert [node.event["message"] for node in top.children] == ["generate"]
+    assert not top.children[0].is_orphan
+    assert [told["message"] for told in top.logs] == ["token_usage_recorded"]
+    assert trace.logs == []

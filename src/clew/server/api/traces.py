@@ -9,8 +9,9 @@ from msgspec import json
 
 from clew.query import parse
 from clew.store.events import fetch_span, parse_id
+from clew.store.lookup import fetch_by_any_id, find_matches, several_traces
 from clew.store.paging import MAX_LIMIT
-from clew.store.traces import fetch_trace, matching_traces, recent_traces
+from clew.store.traces import matching_traces, recent_traces
 
 if TYPE_CHECKING:
     from clew.server.connections import Connections
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["trace_routes"]
 
 _ID = "A UUID, or its 32 hex digits"
-TraceId = Annotated[str, Path(description=_ID, examples=["550e8400-e29b-41d4-a716-446655440000"])]
+_ANY_ID = "Any id of it: trace (UUID or 32 hex digits), span, LangSmith run, W3C span, event, request or session"
+TraceId = Annotated[str, Path(description=_ANY_ID, examples=["550e8400-e29b-41d4-a716-446655440000"])]
+AnyId = Annotated[str, Query(alias="id", description=_ANY_ID)]
 SpanId = Annotated[str, Path(description=_ID, examples=["f4dfc083-7f4b-4b1e-9f3c-0d6c7a1b2c3d"])]
 Q = Annotated[str | None, Query(description="What one of its events must hold; see Search the logs")]
 Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many traces at most")]
@@ -50,11 +53,21 @@ def trace_routes(connections: Connections) -> APIRouter:
         """Get `{"trace_id", "summary", "spans", "logs"}`: spans nested by parent, each with its logs.
 
         Spans that have not ended have the status `running`. A span whose parent is not there stands at
-        the top with `is_orphan`.
+        the top with `is_orphan`. An id that is in several traces, such as a session's, is answered 404 with a hint.
         """
-        found = parse_id(trace_id, "trace")
-        trace = await connections.ask(lambda: fetch_trace(found))
-        return Response(json.encode(trace.to_json()), media_type="application/json")
+        found = await connections.ask(lambda: fetch_by_any_id(trace_id))
+        if isinstance(found, list):
+            raise several_traces(trace_id, found)
+        return Response(json.encode(found.to_json()), media_type="application/json")
+
+    @router.get("/lookup", summary="What an id is the id of")
+    async def look_up(any_id: AnyId) -> Response:
+        """List `{"matches": [{"kind", "trace_id", "span_id", "service", "timestamp"}]}`, the newest first, at most 100.
+
+        `kind` is `trace`, `span`, `event`, `request` or `session`. Nothing known is an empty list.
+        """
+        matches = await connections.ask(lambda: find_matches(any_id))
+        return Response(json.encode({"matches": matches}), media_type="application/json")
 
     @router.get("/spans/{span_id}", summary="The event of one span")
     async def get_span(span_id: SpanId) -> Response:
