@@ -14,6 +14,7 @@ from clew.store.connect import connect, describe, find_dsn
 from clew.store.migrate import check_migrated, pending
 from clew.store.migrate import migrate as run_migrations
 from clew.store.partitions import ensure_ahead
+from clew.store.search_index import index_closed_days
 from clew.store.status import StoreStatus, fetch_status
 
 __all__ = ["app"]
@@ -77,6 +78,26 @@ def status(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     typer.echo(f"store         {describe(where)} (PostgreSQL {told.server_version})")
     for line in _describe(told):
         typer.echo(line)
+
+
+@app.command()
+def index(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
+    """Make the index of texts of each day that is over and has none; shipping and searching go on meanwhile.
+
+    Example: clew store index
+    """
+    where = find_dsn(config.load(data_dir=data, dsn=dsn))
+    check_migrated(where)
+    made: list[str] = []
+    with connect(where, application_name="clew-index") as connection:
+        for name in index_closed_days(connection, clock.now()):
+            made.append(name)
+            if not as_json:
+                typer.echo(f"indexed {name}")
+    if as_json:
+        print_json({"indexed": made})
+    elif not made:
+        typer.echo("nothing to do: every day that is over has its index, or another process is at it")
 
 
 def _migrate(dsn: str, phase: Literal["pre", "post"] | None) -> list[str]:
