@@ -118,6 +118,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         told = {
             "langsmith": self.langsmith_api_key is not None or self.langsmith_endpoint is not None,
             "otlp": self.otlp_endpoint is not None,
+            "prometheus": self.pushgateway_url is not None,
         }
         implied = [name for name, is_on in told.items() if is_on]
         return tuple(dict.fromkeys([*implied, *self.sinks]))

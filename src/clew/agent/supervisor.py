@@ -14,6 +14,7 @@ import contextlib
 import errno
 import os
 import resource
+import socket
 import sys
 import threading
 import time
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
 
     from clew.config import Settings
     from clew.sinks.base import Sink
+    from clew.sinks.prometheus_push import Pusher
 
 __all__ = ["AgentStatus", "Supervisor", "raise_file_limit", "read_statuses", "start_in_process"]
 
@@ -130,6 +132,7 @@ class Supervisor:
         self._is_full = False
         self._most_logs = _most_logs(len(self._sinks))
         self._told: dict[str, str] = {}
+        self._pusher = self._make_pusher(settings.pushgateway_url)
 
     def logs(self) -> list[ProducerLog]:
         """Return the logs that this agent ships now."""
@@ -157,8 +160,17 @@ class Supervisor:
                 "dropped": sum(dropped.values()),
             }
         living = sum(not log.is_writer_dead for log in logs)
-        unpriced = self._enricher.unpriced()
-        return AgentHealth(self._beat, living, len(logs) - living, self._adopted, sinks, outcomes, dropped, unpriced)
+        return AgentHealth(
+            self._beat,
+            living,
+            len(logs) - living,
+            self._adopted,
+            sinks,
+            outcomes,
+            dropped,
+            self._enricher.unpriced(),
+            dict(self._pusher.counts) if self._pusher is not None else {},
+        )
 
     def metrics(self) -> list[Family]:
         """Tell ``health``, and what a sink has to tell, as Prometheus' client has it."""
@@ -167,6 +179,14 @@ class Supervisor:
             more: Callable[[], list[Family]] | None = getattr(sink, "families", None)
             told += more() if more is not None else []
         return told
+
+    def _make_pusher(self, url: str | None) -> Pusher | None:
+        if url is None:
+            return None
+        from clew.sinks.prometheus_push import Pusher
+
+        host, slot = socket.gethostname(), max((getattr(sink, "slot", 0) for sink in self._sinks), default=0)
+        return Pusher(url, f"{host}-{slot}" if slot else host, self.metrics, self._report)
 
     def _lag(self, health: SinkHealth) -> SinkLag:
         events = bytes_ = 0
@@ -193,6 +213,8 @@ class Supervisor:
             return
         for worker in self._workers:
             worker.start()
+        if self._pusher is not None:
+            self._pusher.start()
         try:
             while lock is not None:
                 self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
@@ -346,6 +368,8 @@ class Supervisor:
             worker.stop()
         for worker in self._workers:
             worker.join(timeout=10.0)
+        if self._pusher is not None:
+            self._pusher.stop()
         for log in self.logs():
             self._spans.pop(log.producer.id).end()
             log.release()
