@@ -10,7 +10,6 @@ from uuid import uuid4
 import pytest
 
 from clew.cli.main import run
-from clew.testing import FakeClock
 from support.stored import make_event, store_events, store_open_span
 
 if TYPE_CHECKING:
@@ -208,18 +207,6 @@ def test_the_store_is_migrated_once(empty_postgres: str, capsys: pytest.CaptureF
     assert "0001_pre_events" in json.loads(capsys.readouterr().out)["applied"]
     assert run(["store", "migrate", "--dsn", empty_postgres]) == 0
     assert "nothing to do" in capsys.readouterr().out
-
-
-def test_days_that_are_over_are_indexed_once(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
-    """The first run names the day, the second has nothing to do."""
-    with FakeClock(NOON + timedelta(days=1)):
-        codes = [run(["store", "index", "--dsn", stored, *more]) for more in ([], [], ["--json"])]
-
-    told = capsys.readouterr().out.splitlines()
-    assert codes == [0, 0, 0]
-    assert told[0] == "indexed events_20261123"
-    assert told[1].startswith("nothing to do")
-    assert json.loads(told[2]) == {"indexed": []}
 
 
 def test_the_status_of_the_store_is_shown(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
