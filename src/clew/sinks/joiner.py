@@ -203,7 +203,7 @@ class Joiner:
             if event["kind"] == "span_start":
                 open_[span_id] = _Open(self._known.get(span_id, ()))
             elif event["kind"] == "span":
-                begun = open_.pop(span_id, None) or early.pop(span_id, None) or _Open(self._known.get(span_id, ()))
+                begun = open_.pop(span_id, None) or early.pop(span_id, None) or self._begun_elsewhere(span_id)
                 kept -= begun.log_bytes
                 ended[span_id] = Joined(index, event, list(begun.logs), begun.dropped_logs, begun.path[:-1])
                 found.spans.append(ended[span_id])
@@ -239,6 +239,11 @@ class Joiner:
         if state.open != (before.open if before else {}):
             self._save(producer, state)
         self._states[producer], self._next = state, None
+
+    def _begun_elsewhere(self, span_id: str) -> _Open:
+        """Find a span that ends in another log than it began in: a dead letter tried again, or one that was received."""
+        found = (state.open[span_id] for state in self._states.values() if span_id in state.open)
+        return next(found, None) or _Open(self._known.get(span_id, ()))
 
     def _save(self, producer: str, state: _State) -> None:
         path = self._directory / f"{producer}.json"

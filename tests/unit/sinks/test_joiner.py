@@ -157,6 +157,17 @@ def test_a_cursor_that_did_not_move_spoils_no_span(place: Path) -> None:
     assert after == [(4, []), (4, [])]
 
 
+def test_a_span_that_ends_in_another_log_has_its_logs(place: Path) -> None:
+    """A dead letter that is tried again comes by a log of its own; so does what a server received after a restart."""
+    joiner = Joiner(place)
+    joiner.join(batch(ONE, 0, event("span_start", 1), event("log", 1, message="a")))
+    joiner.commit()
+
+    found = joiner.join(batch(OTHER, 0, event("span", 1)))
+
+    assert [log["message"] for log in found.spans[0].logs] == ["a"]
+
+
 def test_logs_beyond_the_bound_are_told_apart(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A sink may have another place for some of them, such as scores."""
     monkeypatch.setattr(module, "MAX_KEPT_BYTES", 300)
