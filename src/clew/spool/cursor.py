@@ -27,7 +27,7 @@ from clew.spool.format import Position
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Cursor", "cursor_path"]
+__all__ = ["Cursor", "cursor_path", "peek"]
 
 _MAGIC = b"CLEWCUR1"
 _SLOT = struct.Struct("<8sQQQQI")
@@ -38,6 +38,15 @@ FILE_BYTES = 1024
 def cursor_path(directory: Path, sink: str) -> Path:
     """Name the cursor file of *sink* in a producer's *directory*."""
     return directory / f"cursor-{sink}"
+
+
+def peek(path: Path) -> Position:
+    """Return where the cursor file at *path* is; 0 if there is none. Makes no file, as ``Cursor`` would."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        return Position(0)
+    return Position(max(_read_slot(raw[offset : offset + _SLOT.size]) for offset in _SLOT_OFFSETS)[1])
 
 
 class Cursor:

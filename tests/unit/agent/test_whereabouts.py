@@ -1,0 +1,161 @@
+"""Where the events of one trace are, told from a real spool."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from msgspec import json
+
+from clew import config
+from clew.agent import whereabouts
+from clew.agent.supervisor import Supervisor
+from clew.agent.whereabouts import SinkPlaces, Whereabouts
+from clew.ids import to_otel_span_id
+from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
+from clew.spool.directory import producer_directories
+from clew.spool.format import Position, event_id
+from clew.spool.reader import Reader
+from clew.spool.writer import Writer
+from support.recording_sink import RecordingSink
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+TRACE = "550e8400-e29b-41d4-a716-446655440000"
+OTHER = "650e8400-e29b-41d4-a716-446655440000"
+SPAN = "0199e8a0-7c00-7abc-9f3c-0d6c7a1b2c3d"
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Path:
+    """A spool whose only producer emitted a span's beginning, a log and the span, and an event of another trace."""
+    writer = Writer(tmp_path / "spool", service="rag-api")
+    for kind, trace in (("span_start", TRACE), ("log", TRACE), ("log", OTHER), ("span", TRACE)):
+        event = {"kind": kind, "trace_id": trace, "span_id": SPAN if trace == TRACE else None, "session_id": "s ä/1"}
+        writer.append(json.encode(event))
+    writer.close()
+    return tmp_path / "spool"
+
+
+def ids_of(spool: Path) -> list[UUID]:
+    """Return the ids that the events of the trace have in the store."""
+    [directory] = producer_directories(spool)
+    reader = Reader(directory, Position(0))
+    events = [(position, json.decode(payload)) for position, payload in reader.read().events]
+    reader.close()
+    return [
+        UUID(int=event_id(UUID(directory.name).int, position))
+        for position, event in events
+        if event["trace_id"] == TRACE and event["kind"] != "span_start"
+    ]
+
+
+def ship(spool: Path, *sinks: RecordingSink) -> bool:
+    """Run an agent until all is shipped, or it is clear that it will not be."""
+    supervisor = Supervisor(
+        config.load(data_dir=spool.parent, service="agent"), sinks=list(sinks), report=lambda _: None
+    )
+    supervisor.start()
+    try:
+        return supervisor.drain(3.0)
+    finally:
+        supervisor.stop()
+
+
+def refuse_spans(batch: Batch) -> Outcome:
+    """Refuse ended spans, each by its index."""
+    bad = tuple(index for index, (_, payload) in enumerate(batch.events) if b'"kind":"span"' in payload)
+    return Rejected(bad, "spans") if bad else Delivered()
+
+
+def test_before_the_agent_all_is_pending(spool: Path) -> None:
+    """What nobody has shipped waits for every sink; the beginning of a span is no event of its own."""
+    places = Whereabouts(spool, ["langsmith"]).account(TRACE, [])
+
+    assert places.waiting == 3
+    assert places.sinks == {"postgres": SinkPlaces(pending=2), "langsmith": SinkPlaces(pending=2)}
+    assert not places.is_partial
+
+
+def test_each_sink_is_told_apart(spool: Path) -> None:
+    """One sink took all, one refused the span, one is down."""
+    stored = ids_of(spool)
+    sinks = {
+        "postgres": lambda _: Delivered(),
+        "picky": refuse_spans,
+        "down": lambda _: Retry("down"),
+    }
+    is_done = ship(spool, *(RecordingSink(name, answer=answer) for name, answer in sinks.items()))
+
+    places = Whereabouts(spool, ["langsmith"]).account(TRACE, stored)
+
+    assert not is_done
+    assert places.waiting == 0
+    assert places.sinks == {
+        "down": SinkPlaces(pending=2),
+        "langsmith": SinkPlaces(pending=2),
+        "picky": SinkPlaces(delivered=1, quarantined=1),
+        "postgres": SinkPlaces(delivered=2),
+    }
+
+
+def test_a_log_that_is_gone_was_shipped_whole(spool: Path) -> None:
+    """When its directory has been removed, the ledger says that its sinks had everything."""
+    stored = ids_of(spool)
+    assert ship(spool, RecordingSink("postgres"), RecordingSink("picky", answer=refuse_spans))
+    assert not list(producer_directories(spool))
+
+    places = Whereabouts(spool, ["later"]).account(TRACE, stored)
+
+    assert places.sinks == {
+        "later": SinkPlaces(unknown=2),
+        "picky": SinkPlaces(delivered=1, quarantined=1),
+        "postgres": SinkPlaces(delivered=2),
+    }
+
+
+def test_events_of_another_host_are_not_known(tmp_path: Path) -> None:
+    """Of a producer that was never here nothing is claimed, but that the store has its event."""
+    places = Whereabouts(tmp_path, ["langsmith"]).account(TRACE, [UUID("0199e8a0-7c00-7def-8000-000004000040")])
+
+    assert places.sinks == {"langsmith": SinkPlaces(unknown=1), "postgres": SinkPlaces(delivered=1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "events"),
+    [
+        (TRACE, 3),
+        (TRACE.replace("-", "").upper(), 3),
+        (SPAN, 3),
+        (to_otel_span_id(SPAN), 3),
+        ("s ä/1", 4),
+        ("s", 0),
+        ("", 0),
+        ("\ud800", 0),
+        ("f" * 16, 0),
+    ],
+)
+def test_an_id_is_found_in_what_waits(spool: Path, text: str, events: int) -> None:
+    """Whatever id somebody holds, what is not in the store yet is found by it."""
+    found = Whereabouts(spool, []).find(text)
+
+    assert found.events == events
+    assert (TRACE in found.traces) == (events > 0)
+
+
+def test_no_more_is_looked_through_than_fits(spool: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The look ends at its bound, and says so."""
+    monkeypatch.setattr(whereabouts, "MAX_SCAN_BYTES", 10)
+
+    assert Whereabouts(spool, []).find(TRACE).is_partial
+
+
+def test_looking_changes_nothing(spool: Path) -> None:
+    """No file is made, moved or written by asking."""
+    before = {path: path.stat().st_mtime_ns for path in spool.rglob("*")}
+
+    Whereabouts(spool, ["langsmith"]).account(TRACE, [])
+
+    assert {path: path.stat().st_mtime_ns for path in spool.rglob("*")} == before
