@@ -1,7 +1,7 @@
 """Make the sinks that the settings name.
 
-PostgreSQL by ``dsn``, LangSmith by its key or endpoint, OTLP by its endpoint; every other sink by its name
-in ``sinks`` (``CLEW_SINKS=console,mine``). All but PostgreSQL are found as entry points of the group
+PostgreSQL by ``dsn``, LangSmith by its key or endpoint, OTLP by its endpoint, Prometheus by its Pushgateway; every other sink by
+its name in ``sinks`` (``CLEW_SINKS=console,mine``). All but PostgreSQL are found as entry points of the group
 ``clew.sinks``: functions that take the settings and return a sink. Sinks of other packages are found in
 the same way as our own.
 """

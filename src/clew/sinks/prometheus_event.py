@@ -166,12 +166,10 @@ class Told:
 
     def exemplar(self, value: float, now: float) -> Exemplar | None:
         """Make the exemplar that leads to it; None if it has no trace."""
-        trace_id = parse_uuid(self._event.trace_id or "")
-        if trace_id is None:
+        if self._ids is None:
             return None
-        span_id = parse_uuid(self.span_id or "")
-        digits = to_otel_span_id(span_id) if span_id else ""
-        return Exemplar(to_w3c_trace_id(trace_id), digits, value, min(self.at, now))
+        trace_id, span_id = self._ids
+        return Exemplar(trace_id, span_id, value, min(self.at, now))
 
     def number(self, name: str) -> float | None:
         """Return a field that is a number; None for any other value."""
@@ -202,6 +200,14 @@ class Told:
 
     def _label(self, name: str) -> str:
         return _DERIVED[name](self) if name in _DERIVED else self.text(name)
+
+    @cached_property
+    def _ids(self) -> tuple[str, str] | None:
+        """Trace and span as W3C writes them; an empty span for none."""
+        trace_id, span_id = parse_uuid(self._event.trace_id or ""), parse_uuid(self.span_id or "")
+        if trace_id is None:
+            return None
+        return to_w3c_trace_id(trace_id), to_otel_span_id(span_id) if span_id else ""
 
     @cached_property
     def _paid(self) -> Paid:
