@@ -22,6 +22,7 @@ COMMANDS: Final = {
     "demo": ("clew.cli.demo", "demo"),
     "trace": ("clew.cli.trace", "trace"),
     "logs": ("clew.cli.logs", "logs"),
+    "errors": ("clew.cli.errors", "errors"),
     "costs": ("clew.cli.costs", "costs"),
     "agent": ("clew.cli.agent", "agent"),
     "server": ("clew.cli.server", "server"),

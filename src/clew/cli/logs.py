@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clew.store.events import PublicEvent
     from clew.store.reading import Reading
 
-__all__ = ["describe_event", "logs"]
+__all__ = ["describe_event", "logs", "parse_query"]
 
 FOLLOW_EVERY_S: Final = 0.4
 RECENT: Final = timedelta(seconds=5)
@@ -64,7 +64,7 @@ def logs(  # noqa: PLR0913, PLR0917 - the options of the command
     """
     now = clock.now()
     wanted = LogFilter(
-        query=None if query is None else _parse(query, now),
+        query=None if query is None else parse_query(query, now),
         trace_id=None if trace is None else parse_id(trace, "trace"),
         user_id=user,
         since=None if since is None else parse_moment(since, "--since", now=now),
@@ -120,8 +120,12 @@ def _fetch_many(wanted: LogFilter, limit: int) -> Reading[LogPage]:
             return LogPage(found, cursor)
 
 
-def _parse(query: str, now: datetime) -> Query:
-    """Read the query; when it cannot be understood, show where."""
+def parse_query(query: str, now: datetime) -> Query:
+    """Read a query that stood on the command line; when it cannot be understood, show where.
+
+    Raises:
+        QueryError: It cannot; the place has been shown on stderr.
+    """
     try:
         return parse(query, now=now)
     except QueryError as error:

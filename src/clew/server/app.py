@@ -19,6 +19,7 @@ from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.server import errors
 from clew.server.api.costs import cost_routes
+from clew.server.api.errors import error_routes
 from clew.server.api.langsmith import langsmith_routes
 from clew.server.api.logs import log_routes
 from clew.server.api.traces import trace_routes
@@ -71,6 +72,7 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
     for router in (
         trace_routes(connections),
         log_routes(connections),
+        error_routes(connections),
         cost_routes(connections),
         langsmith_routes(langsmith, connections),
         health_routes(connections, counts, received),
