@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from clew.errors import UsageError
 from clew.query import parse
@@ -204,6 +206,28 @@ def test_a_walk_keeps_to_its_bounds(many: str) -> None:
 
     expected = [index for index in range(0, 120, 7) if 3600 < (index // 2) ** 3 <= 86400]
     assert [event["message"] for event in first.logs + second.logs] == [f"rare {index}" for index in expected]
+
+
+def test_slices_grow_from_the_newest_few_events_whatever_one_clock_says(
+    many: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event from a machine that is years ahead does not make slices of years."""
+    monkeypatch.setattr(search_walk, "FIRST_EVENTS", 20)
+    store_events(many, make_event(NOON + timedelta(days=3650), message="from afar"))
+    reading = fetch_logs(LogFilter(query=parse("rare")))
+    asked: list[Any] = []
+
+    with connect(many, is_reader=True) as connection, connection.cursor(row_factory=dict_row) as cursor:
+        statement = next(reading)
+        with suppress(StopIteration):
+            while True:
+                asked.append(statement.parameters["after"])
+                statement = reading.send(cursor.execute(*statement).fetchall())
+
+    slices = asked[1:]
+    assert slices[0] > NOON - timedelta(hours=1)
+    assert slices[1] > NOON - timedelta(hours=2)
+    assert len(slices) > 2
 
 
 def test_an_empty_store_has_one_empty_page(postgres: str) -> None:

@@ -33,13 +33,14 @@ WHERE "timestamp" >= now() - %(window)s::interval AND ingested_at >= now() - %(r
 ORDER BY "timestamp" + interval '0', event_id LIMIT %(limit)s;
 
 -- name: events_extent
--- How far the events of a stretch of time reach, and from where on there are the newest few of them.
+-- Where the events of a stretch of time begin, and from where on there are the newest of them, a few and some more.
 -- Plan: scans of events_timestamp_idx from both ends.
 SELECT
     (SELECT min("timestamp") FROM events
      WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz) AS oldest,
-    (SELECT max("timestamp") FROM events
-     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz) AS newest,
+    (SELECT "timestamp" FROM events
+     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
+     ORDER BY "timestamp" DESC OFFSET %(few)s LIMIT 1) AS newest,
     (SELECT "timestamp" FROM events
      WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
      ORDER BY "timestamp" DESC OFFSET %(offset)s LIMIT 1) AS young;
