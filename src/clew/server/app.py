@@ -27,6 +27,7 @@ from clew.server.auth import Gate
 from clew.server.connections import Connections
 from clew.server.docs import docs_routes
 from clew.server.health import Counted, RequestCounts, health_routes
+from clew.server.ui.pages import page_routes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Iterable
@@ -77,6 +78,7 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
         langsmith_routes(langsmith, connections),
         health_routes(connections, counts, received),
         docs_routes(app),
+        page_routes(connections),
     ):
         app.include_router(router)
     app.add_middleware(Gate, token=settings.token)

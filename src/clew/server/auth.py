@@ -5,15 +5,21 @@ page elsewhere could otherwise point a name of its own at 127.0.0.1 and read the
 rebinding). Nor may such a page write: a request that changes something and says that it comes from another
 site is turned away. With a token every route under ``/api`` and every receiver asks for it, wherever the
 server listens; LangSmith's clients send it as their ``x-api-key``.
+
+A browser cannot be told to send a header, so pages take the token as a password too (RFC 7617), for which browsers
+ask by themselves. The API does not: what a browser sends unasked must not be able to change anything.
 """
 
 from __future__ import annotations
 
+import binascii
 import hmac
+from base64 import b64decode
 from typing import TYPE_CHECKING, Final
 
 from clew.errors import ConfigError
 from clew.server.errors import error_response
+from clew.server.ui.render import page
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -21,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Gate", "check_address", "is_loopback"]
 
 PROTECTED: Final = ("/api", "/langsmith")
+PAGES: Final = ("/traces", "/t/")
 TAKING_API_KEYS: Final = "/langsmith"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
@@ -80,6 +87,12 @@ class Gate:
                 hint = "a page of another site may not write here"
                 await error_response(403, f"this server takes nothing from {origin!r}", hint)(scope, receive, send)
                 return
+        elif scope["path"].startswith(PAGES):
+            if not self._may_see_pages(headers.get(b"authorization", b"")):
+                answer = page("token", status=401, id="")
+                answer.headers["www-authenticate"] = 'Basic realm="clew", charset="UTF-8"'
+                await answer(scope, receive, send)
+                return
         elif scope["path"].startswith(PROTECTED) and not self._has_token(scope["path"], headers):
             hint = "send the header `Authorization: Bearer …` with the token of CLEW_TOKEN"
             response = error_response(401, "the token is missing or wrong", hint)
@@ -92,6 +105,16 @@ class Gate:
         if path.startswith(TAKING_API_KEYS) and self._knows(b"bearer " + headers.get(b"x-api-key", b"")):
             return True
         return self._knows(headers.get(b"authorization", b""))
+
+    def _may_see_pages(self, header: bytes) -> bool:
+        kind, _, told = header.partition(b" ")
+        if kind.lower() != b"basic":
+            return self._knows(header)
+        try:
+            _, _, password = b64decode(told.strip(), validate=True).partition(b":")
+        except binascii.Error:
+            return False
+        return self._knows(b"bearer " + password)
 
     def _knows(self, header: bytes) -> bool:
         kind, _, told = header.partition(b" ")

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
-__all__ = ["error_response", "install"]
+__all__ = ["error_response", "install", "status_of"]
 
 _STATUS: tuple[tuple[type[ClewError], int], ...] = (
     (UsageError, 400),
@@ -52,6 +52,11 @@ def error_response(status: int, message: str, hint: str = "") -> Response:
     return Response(body, status, media_type="application/json")
 
 
+def status_of(error: ClewError) -> int:
+    """Return the status that an error is answered with."""
+    return next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
+
+
 def install(app: FastAPI) -> None:
     """Have *app* answer every error in the one shape."""
     app.add_exception_handler(ClewError, _clew_error)
@@ -64,8 +69,7 @@ async def _clew_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ClewError)
     if isinstance(error, WireError):
         return error_response(error.status, error.message, error.hint)
-    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 500)
-    response = error_response(status, error.message, error.hint)
+    response = error_response(status_of(error), error.message, error.hint)
     if isinstance(error, SpoolError):
         response.headers["retry-after"] = str(RETRY_AFTER_S)
     return response

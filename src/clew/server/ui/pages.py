@@ -1,0 +1,60 @@
+"""``/traces/{id}``, ``/t/{id}``: one trace as a page, by any id of it.
+
+``/t/{id}`` is short and stays where it is, for exemplars, alerts and mails; it leads on to the page.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+from fastapi import APIRouter, Query
+from starlette.responses import RedirectResponse, Response
+
+from clew.errors import ClewError
+from clew.ids import parse_uuid
+from clew.server.errors import status_of
+from clew.server.ui.render import page, style_sheet
+from clew.server.ui.trace_view import view_of
+from clew.server.ui.words import segment
+from clew.store.lookup import fetch_by_any_id
+
+if TYPE_CHECKING:
+    from clew.server.connections import Connections
+
+__all__ = ["page_routes"]
+
+AnyId = Annotated[str, Query(alias="id")]
+
+
+def page_routes(connections: Connections) -> APIRouter:
+    """Make the routes of this module."""
+    router = APIRouter(include_in_schema=False)
+
+    @router.get("/t")
+    async def look_up(any_id: AnyId = "") -> Response:
+        return _lead_on(any_id)
+
+    @router.get("/t/{any_id:path}")
+    async def follow(any_id: str) -> Response:
+        return _lead_on(any_id)
+
+    @router.get("/traces/{any_id:path}")
+    async def show(any_id: str) -> Response:
+        try:
+            found = await connections.ask(lambda: fetch_by_any_id(any_id))
+        except ClewError as error:
+            return page("problem", status=status_of(error), id=any_id, message=error.message, hint=error.hint)
+        if isinstance(found, list):
+            return page("matches", id=any_id, matches=found)
+        return page("trace", id=found.summary.trace_id, view=view_of(found))
+
+    @router.get("/static/clew.css")
+    async def style() -> Response:
+        return style_sheet()
+
+    return router
+
+
+def _lead_on(text: str) -> Response:
+    text = text.strip()
+    return RedirectResponse(f"/traces/{segment(parse_uuid(text) or text)}", status_code=307)
