@@ -41,25 +41,34 @@ class LangsmithServer:
         is_old: It knows neither the multipart endpoint nor zstd.
         limit: Most bytes of an upload, unpacked; more is answered by 413.
         poison: Name of a run for which an upload is answered by 422.
+        size_limit: Most runs of an upload, as it tells by ``/info``; None for a server that has no ``/info``.
 
     Attributes:
         runs: Runs by id.
         feedback: Feedback by id.
         requests: (method and path, status, headers) of each request.
         repeats: How many runs came again.
+        projects: What it answers when asked for a project.
     """
 
     def __init__(
-        self, *script: Answer, is_old: bool = False, limit: int | None = None, poison: str | None = None
+        self,
+        *script: Answer,
+        is_old: bool = False,
+        limit: int | None = None,
+        poison: str | None = None,
+        size_limit: int | None = 100,
     ) -> None:
         self.runs: dict[str, Any] = {}
         self.feedback: dict[str, Any] = {}
         self.requests: list[tuple[str, int, dict[str, str]]] = []
         self.repeats = 0
+        self.projects: list[Any] = [{"id": "project-1", "tenant_id": "tenant-1", "reference_dataset_id": None}]
         self._script = list(script)
         self._is_old = is_old
         self._limit = limit
         self._poison = poison
+        self._size_limit = size_limit
         outer = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -110,12 +119,12 @@ class LangsmithServer:
         return [(asked.removeprefix("POST "), status) for asked, status, _ in self.requests if asked.startswith("POST")]
 
     def _ask(self, path: str) -> tuple[int, Any]:
-        if path == "/info":
-            limits = {"use_multipart_endpoint": True, "size_limit": 100, "size_limit_bytes": 20971520}
+        if path == "/info" and self._size_limit is not None:
+            limits = {"use_multipart_endpoint": True, "size_limit": self._size_limit, "size_limit_bytes": 20971520}
             flags = {"zstd_compression_enabled": not self._is_old}
             return 200, {"version": "0.16.0", "batch_ingest_config": limits, "instance_flags": flags}
         if path.startswith("/sessions"):
-            return 200, [{"id": "project-1", "tenant_id": "tenant-1", "reference_dataset_id": None}]
+            return 200, self.projects
         return 404, {}
 
     def _answer(self, path: str, body: bytes) -> Answer:

@@ -11,23 +11,33 @@ Before: ``agent.worker``. After: LangSmith, or anything that speaks its API.
 
 from __future__ import annotations
 
-import contextlib
 import os
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, Final
-from urllib.parse import quote, urlsplit
 
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
 from clew.errors import ConfigError
-from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected
+from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
 from clew.sinks.http import Client, Response, judge
 from clew.sinks.joiner import Join, Joiner, Step
+from clew.sinks.langsmith_project import Projects
 from clew.sinks.langsmith_runs import feedback_of, run_of, run_of_log
-from clew.sinks.langsmith_wire import Body, as_batch, as_multipart, chunks, parts_of_feedback, parts_of_run
+from clew.sinks.langsmith_wire import (
+    Body,
+    Bounds,
+    as_batch,
+    as_feedback,
+    as_multipart,
+    chunks,
+    parts_of_feedback,
+    parts_of_run,
+    whole_run,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Iterable, Mapping
     from pathlib import Path
 
     from clew.config import Settings
@@ -40,6 +50,7 @@ CONFLICT: Final = 409
 NO_SUCH_ENDPOINT: Final = 404
 TOO_LARGE: Final = 413
 REFUSED: Final = frozenset({400, 413, 422})
+NO_INFO: Final = frozenset({400, 404, 405, 501})  # a server that has none, not one that is in trouble
 
 Run = dict[str, Any]
 
@@ -48,22 +59,38 @@ class _Flags(Struct):
     zstd_compression_enabled: bool = False
 
 
-class _Limits(Struct):
+class _Config(Struct):
     use_multipart_endpoint: bool = True
+    size_limit: int | None = None
+    size_limit_bytes: int | None = None
 
 
 class _Info(Struct):
     """As much of ``/info`` as matters here."""
 
     instance_flags: _Flags = field(default_factory=_Flags)
-    batch_ingest_config: _Limits = field(default_factory=_Limits)
+    batch_ingest_config: _Config = field(default_factory=_Config)
 
 
-class _Project(Struct):
-    """A project, as ``/sessions`` tells it."""
+class _Written(Struct):
+    """What a batch has to tell, and the events in it that have no form."""
 
-    id: str
-    tenant_id: str | None = None
+    runs: list[Run] = []
+    feedback: list[Run] = []
+    refused: list[int] = []
+    reason: str = ""
+
+    def refuse(self, index: int, reason: str) -> None:
+        self.refused.append(index)
+        self.reason = reason
+
+    @contextmanager
+    def refusing(self, index: int) -> Generator[None]:
+        """Refuse the event at *index* if it turns out to have no form."""
+        try:
+            yield
+        except (ValueError, OverflowError) as error:
+            self.refuse(index, str(error))
 
 
 class LangsmithSink:
@@ -95,9 +122,8 @@ class LangsmithSink:
         self._headers |= {} if workspace is None else {"X-Tenant-Id": workspace}
         self._client = Client()
         self._joiner = Joiner(directory)
-        self._directory = directory
+        self._projects = Projects(endpoint, directory / "project.json")
         self._info: _Info | None = None
-        self._known_projects: set[str] = set()
 
     def resume(self, producer: Producer) -> Position | None:
         """Return where what is remembered of a producer's open spans ends."""
@@ -105,16 +131,16 @@ class LangsmithSink:
 
     def deliver(self, batch: Batch) -> Outcome:
         """Send the spans that end in *batch*."""
-        join = self._joiner.join(batch)
-        runs, feedback, refused, reason = _write(join, self._project)
-        if refused:
-            return Rejected(tuple(sorted(refused)), reason)
-        if runs or feedback:
-            trouble = self._send(runs, feedback, batch)
-            if trouble is not None:
-                return trouble
-            self._note_projects({run["session_name"] for run in runs})
+        written = self._write(self._joiner.join(batch))
+        if written.refused:
+            return Rejected(tuple(sorted(written.refused)), written.reason)
+        refusal = self._send(written)
+        if refusal is not None and refusal.status == TOO_LARGE and len(written.runs) == 1 and _shorten(written.runs[0]):
+            refusal = self._send(written)
+        if refusal is not None:
+            return _judge(refusal, batch)
         self._joiner.commit()
+        self._projects.look_up({run["session_name"] for run in written.runs}, self._client, self._headers)
         return Delivered()
 
     def interrupt(self) -> None:
@@ -129,72 +155,80 @@ class LangsmithSink:
         """Close the connection."""
         self._client.close()
 
-    def _send(self, runs: list[Run], feedback: list[Run], batch: Batch) -> Outcome | None:
-        """Send runs and feedback in as many requests as it takes; None when all are taken."""
-        info = self._ask_info()
-        if not info.batch_ingest_config.use_multipart_endpoint:
-            return self._send_as_json(runs, feedback, batch)
-        items = [*map(parts_of_run, runs), *map(parts_of_feedback, feedback)]
-        for chunk in chunks(items):
-            body = as_multipart(chunk, is_compressed=info.instance_flags.zstd_compression_enabled)
-            answer = self._post("/runs/multipart", body)
-            if answer.status == NO_SUCH_ENDPOINT:
-                info.batch_ingest_config.use_multipart_endpoint = False
-                return self._send_as_json(runs, feedback, batch)
-            if answer.status == TOO_LARGE and len(runs) == 1 and _shorten(runs[0]):
-                return self._send(runs, feedback, batch)
-            if (trouble := _judge(answer, batch)) is not None:
-                return trouble
-        return None
+    def _write(self, join: Join) -> _Written:
+        """Write what a batch has to tell; an event is written whole or refused."""
+        written = _Written()
+        for index in join.malformed:
+            written.refuse(index, "it is no event")
+        for joined in join.spans:
+            with written.refusing(joined.index):
+                path = (*joined.path, _step(joined.event))
+                scores = [score for log in joined.logs if (score := self._score(log, path, is_in_run=True))]
+                written.runs.append(run_of(joined, self._project))
+                written.feedback += scores
+        for loose in join.loose:
+            with written.refusing(loose.index):
+                if score := self._score(loose.event, loose.path, is_in_run=False):
+                    written.feedback.append(score)
+                else:
+                    written.runs.append(run_of_log(loose, self._project))
+        for over in join.over:
+            with written.refusing(over.index):
+                written.feedback += filter(None, [self._score(over.event, over.path, is_in_run=False)])
+        return written
 
-    def _send_as_json(self, runs: list[Run], feedback: list[Run], batch: Batch) -> Outcome | None:
-        """Do the same for a server without the multipart endpoint."""
-        answers = [self._post("/runs/batch", as_batch(runs))] if runs else []
-        headers = {"Content-Type": "application/json"}
-        for one in feedback:
-            if answers and _judge(answers[-1], batch) is not None:
-                break
-            answers.append(self._post("/feedback", Body(json.encode(one), headers)))
-        return _judge(answers[-1], batch) if answers else None
+    def _score(self, log: dict[str, Any], path: tuple[Step, ...], *, is_in_run: bool) -> Run | None:
+        """Write the feedback of a log, if it has any, and which project it is for, as soon as that is known."""
+        score = feedback_of(log, path, is_in_run=is_in_run)
+        project = self._projects.id_of(self._project or log["service"])
+        return score if score is None or project is None else {**score, "session_id": project}
+
+    def _send(self, written: _Written) -> Response | None:
+        """Send runs and feedback in as many requests as it takes; return the answer that stood in the way, if one did."""
+        if not written.runs and not written.feedback:
+            return None
+        info = self._ask_info()
+        config = info.batch_ingest_config
+        bounds = Bounds().within(config.size_limit, config.size_limit_bytes)
+        if config.use_multipart_endpoint:
+            items = [*map(parts_of_run, written.runs), *map(parts_of_feedback, written.feedback)]
+            bodies = (
+                as_multipart(c, is_compressed=info.instance_flags.zstd_compression_enabled)
+                for c in chunks(items, bounds)
+            )
+            refusal = self._upload("/runs/multipart", bodies)
+            if refusal is None or refusal.status != NO_SUCH_ENDPOINT:
+                return refusal
+            config.use_multipart_endpoint = False
+        refusal = self._upload("/runs/batch", map(as_batch, chunks(map(whole_run, written.runs), bounds)))
+        refusal = refusal or self._upload("/feedback", map(as_feedback, written.feedback))
+        if refusal is not None and refusal.status == NO_SUCH_ENDPOINT:
+            self._info = None  # neither endpoint is there: no old server, but a wrong address or a server that restarts
+        return refusal
+
+    def _upload(self, path: str, bodies: Iterable[Body]) -> Response | None:
+        """Post *bodies* until one is not taken; return the answer to that one."""
+        for body in bodies:
+            answer = self._post(path, body)
+            if not answer.is_success and answer.status != CONFLICT:
+                return answer
+        return None
 
     def _post(self, path: str, body: Body) -> Response:
         return self._client.post(f"{self._endpoint}{path}", body.data, self._headers | body.headers)
 
     def _ask_info(self) -> _Info:
         """Ask once what the server can do; one that does not say is taken for the plainest."""
-        if self._info is None:
-            answer = self._client.get(f"{self._endpoint}/info", self._headers)
-            if not answer.is_success:
-                return _Info()
-            try:
-                self._info = json.decode(answer.body, type=_Info)
-            except (DecodeError, ValidationError):
-                self._info = _Info()
+        if self._info is not None:
+            return self._info
+        answer = self._client.get(f"{self._endpoint}/info", self._headers)
+        if not answer.is_success and answer.status not in NO_INFO:
+            return _Info()
+        try:
+            self._info = json.decode(answer.body, type=_Info) if answer.is_success else _Info()
+        except (DecodeError, ValidationError):
+            self._info = _Info()
         return self._info
-
-    def _note_projects(self, names: set[str]) -> None:
-        """Save, once for each project, what a link to its runs needs; without it there is no link, and no harm."""
-        for name in sorted(names - self._known_projects):
-            self._known_projects.add(name)
-            url = f"{self._endpoint}/sessions?limit=1&name={quote(name, safe='')}&include_stats=False"
-            answer = self._client.get(url, self._headers)
-            with contextlib.suppress(DecodeError, ValidationError, OSError):
-                found = json.decode(answer.body, type=list[_Project]) if answer.is_success else []
-                if found:
-                    self._save_project(name, found[0])
-
-    def _save_project(self, name: str, project: _Project) -> None:
-        path = self._directory / "project.json"
-        told: dict[str, Any] = {
-            "endpoint": self._endpoint,
-            "project": name,
-            "project_id": project.id,
-            "tenant_id": project.tenant_id,
-            "web_url": _web_url(self._endpoint),
-        }
-        temporary = path.with_suffix(".tmp")
-        temporary.write_bytes(json.encode(told))
-        temporary.replace(path)
 
 
 def make(settings: Settings, environment: Mapping[str, str] = os.environ) -> LangsmithSink:
@@ -223,42 +257,16 @@ def make(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lan
     )
 
 
-def _write(join: Join, project: str | None) -> tuple[list[Run], list[Run], list[int], str]:
-    """Write what a batch has to tell: runs, feedback, the indexes of events without a form, and why they have none."""
-    runs: list[Run] = []
-    feedback: list[Run | None] = []
-    refused, reason = list(join.malformed), "it is no event"
-    for joined in join.spans:
-        try:
-            runs.append(run_of(joined, project))
-            path = (*joined.path, _step(joined.event))
-            feedback += [feedback_of(log, path, is_in_run=True) for log in joined.logs]
-        except (ValueError, OverflowError) as error:
-            refused.append(joined.index)
-            reason = str(error)
-    for loose in join.loose:
-        try:
-            scored = feedback_of(loose.event, loose.path, is_in_run=False)
-            feedback.append(scored)
-            if scored is None:
-                runs.append(run_of_log(loose, project))
-        except (ValueError, OverflowError) as error:
-            refused.append(loose.index)
-            reason = str(error)
-    return runs, [one for one in feedback if one is not None], refused, reason
-
-
 def _step(event: dict[str, Any]) -> Step:
     return Step(event["span_id"], event["timestamp"], event.get("parent_span_id"))
 
 
-def _judge(answer: Response, batch: Batch) -> Outcome | None:
-    """Tell what an answer means for a batch; None when it was taken."""
-    if answer.status == CONFLICT:
-        return None
-    if answer.status in REFUSED:
-        return Rejected(tuple(range(len(batch.events))), answer.reason)
-    return judge(answer.status, answer.headers, answer.reason)
+def _judge(refusal: Response, batch: Batch) -> Outcome:
+    """Tell what an answer that is no success means for a batch."""
+    if refusal.status in REFUSED:
+        return Rejected(tuple(range(len(batch.events))), refusal.reason)
+    known = judge(refusal.status, refusal.headers, refusal.reason)
+    return known or Retry(refusal.reason, is_misconfigured=True)  # such as 402: somebody has to look
 
 
 def _shorten(run: Run) -> bool:
@@ -271,15 +279,6 @@ def _shorten(run: Run) -> bool:
     run["extra"]["metadata"]["left_out_bytes"] = sum(sizes.values())
     clew |= {"is_shortened": True, "inputs": "absent", "outputs": "absent"}
     return True
-
-
-def _web_url(endpoint: str) -> str | None:
-    """Guess where people look at what an API takes; None for one that is not LangSmith's."""
-    there = urlsplit(endpoint)
-    host = there.hostname or ""
-    if host.endswith("api.smith.langchain.com"):
-        return f"https://{host.removesuffix('api.smith.langchain.com')}smith.langchain.com"
-    return f"{there.scheme}://{there.netloc}" if there.path.startswith("/api") else None
 
 
 def _version() -> str:

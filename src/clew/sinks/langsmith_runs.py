@@ -4,7 +4,7 @@
 of the run             from the event
 ====================== ===========================================================================
 id                     ``span_id``; the ids are UUIDv7 that carry the start time, as LangSmith wants them
-trace_id, dotted_order the outermost ancestor and the way down from it (see ``_place``)
+trace_id, dotted_order the outermost ancestor and the way down from it (see ``langsmith_place``)
 name, run_type         ``message``; ``run_type``, or ``chain`` where LangSmith does not know it
 start_time, end_time   ``timestamp``, never before the parent's; with ``duration_ms``
 session_name           the project told by the settings, else ``service``
@@ -28,15 +28,19 @@ Source:
 from __future__ import annotations
 
 import hashlib
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, cast
 from uuid import NAMESPACE_URL, UUID, uuid5
+
+from msgspec import json
 
 from clew.catalog import FIELDS
 from clew.sinks.joiner import Step
+from clew.sinks.langsmith_place import in_iso, moment, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+    from datetime import datetime
 
     from clew.sinks.joiner import Joined, Loose
 
@@ -51,20 +55,11 @@ _PLACES: Final = {
     for name, field in FIELDS.items()
     if field.langsmith.startswith(_METADATA)
 }
-_AMOUNTS: Final = ("cost_usd", "tokens_in", "tokens_out", "tokens_cached")
+_AMOUNTS: Final = frozenset(name for name, place in _PLACES.items() if place[0] == "usage_metadata")
 _NEVER_SHARED: Final = frozenset({"timestamp", "context", "metrics", "error", "sanitized"})
 _OPTIONAL: Final = ("user_id", "request_id", "session_id", "environment", "version", "error", "sanitized")
 
 Run = dict[str, Any]
-
-
-class _Placed(NamedTuple):
-    """Where a run stands."""
-
-    trace_id: str
-    parent_id: str | None
-    start: datetime
-    dotted_order: str
 
 
 def run_of(joined: Joined, project: str | None) -> Run:
@@ -76,7 +71,7 @@ def run_of(joined: Joined, project: str | None) -> Run:
     """
     event = joined.event
     step = Step(event["span_id"], event["timestamp"], event.get("parent_span_id"))
-    placed = _place(event.get("trace_id"), (*joined.path, step))
+    placed = place(event.get("trace_id"), (*joined.path, step))
     context: dict[str, Any] = {**event["context"]}
     shapes: dict[str, Any] = {}
     inputs = _in_object(context.pop("inputs", None), "input", shapes, "inputs")
@@ -89,8 +84,8 @@ def run_of(joined: Joined, project: str | None) -> Run:
         "name": event["message"],
         "run_type": event.get("run_type") if event.get("run_type") in RUN_TYPES else "chain",
         "session_name": project or event["service"],
-        "start_time": _iso(placed.start),
-        "end_time": _iso(placed.start + timedelta(milliseconds=_number(event["metrics"].get("duration_ms")))),
+        "start_time": in_iso(placed.start),
+        "end_time": in_iso(placed.start + timedelta(milliseconds=_number(event["metrics"].get("duration_ms")))),
         "inputs": inputs,
         "outputs": outputs,
         "events": _events(event, joined.logs, placed.start),
@@ -113,7 +108,7 @@ def run_of_log(loose: Loose, project: str | None) -> Run:
     event = loose.event
     id_ = _derived_id(event)
     step = Step(id_, event["timestamp"], event.get("span_id") or None)
-    placed = _place(event.get("trace_id"), (*loose.path, step))
+    placed = place(event.get("trace_id"), (*loose.path, step))
     run: Run = {
         "id": id_,
         "trace_id": placed.trace_id,
@@ -121,8 +116,8 @@ def run_of_log(loose: Loose, project: str | None) -> Run:
         "name": event["message"],
         "run_type": "chain",
         "session_name": project or event["service"],
-        "start_time": _iso(placed.start),
-        "end_time": _iso(placed.start),
+        "start_time": in_iso(placed.start),
+        "end_time": in_iso(placed.start),
         "inputs": {},
         "outputs": {},
         "extra": {"metadata": _metadata(event, event["context"], [], 0), "clew": {"log": event}},
@@ -146,20 +141,22 @@ def feedback_of(log: dict[str, Any], path: Sequence[Step], *, is_in_run: bool) -
     key, score = context.get("metric_name"), metrics.get("score")
     if log["message"] != SCORE or not isinstance(key, str) or not log.get("span_id"):
         return None
-    step = path[-1] if path else Step(log["span_id"], log["timestamp"], None)
-    placed = _place(log.get("trace_id"), path or (step,))
+    # Of a span that is not known, no more can be said than that it is somewhere below the root of its trace.
+    path = path or (Step(log["span_id"], log["timestamp"], log.get("trace_id")),)
+    placed = place(log.get("trace_id"), path)
+    reason = context.get("reason")
     return {
-        "id": str(uuid5(NAMESPACE_URL, f"clew:{log['span_id']}:{key}:{log['timestamp']}")),
-        "run_id": log["span_id"],
+        "id": str(uuid5(NAMESPACE_URL, _identity(log).decode())),
+        "run_id": path[-1].span_id,
         "trace_id": placed.trace_id,
         "key": key,
         "score": round(score, 4) if isinstance(score, int | float) else None,
-        "value": None,
-        "comment": context.get("reason"),
+        "value": score if isinstance(score, str) else None,
+        "comment": reason if isinstance(reason, str) else None,
         "correction": None,
         "created_at": log["timestamp"],
         "modified_at": log["timestamp"],
-        "start_time": _iso(placed.start),
+        "start_time": in_iso(placed.start),
         "feedback_source": {
             "type": "model",
             "metadata": {name: context[name] for name in ("judge", "judge_version") if context.get(name)},
@@ -168,54 +165,18 @@ def feedback_of(log: dict[str, Any], path: Sequence[Step], *, is_in_run: bool) -
     }
 
 
-def _place(trace_id: str | None, path: Sequence[Step]) -> _Placed:
-    """Work out where the last span of *path* stands.
-
-    LangSmith wants the trace's id to be that of its root run. That is so of a trace that began here; a span at
-    the top of a trace with a foreign id is the root of a trace of its own there, whose metadata hold the id. A span whose
-    parent is not known, because it began on another machine, hangs right below the root where the root can be told from
-    the trace's id, which then carries its start time.
-    """
-    top = path[0]
-    start = _moment(top.started_at)
-    if top.parent_id is not None and trace_id and trace_id != top.span_id and UUID(trace_id).version == 7:
-        root, begun = trace_id, _moment_of_id(trace_id)
-        start = max(start, begun)
-        order, parent = f"{_segment(begun, root)}.{_segment(start, top.span_id)}", root
-    else:
-        root, order, parent = top.span_id, _segment(start, top.span_id), None
-    for step in path[1:]:
-        start = max(start, _moment(step.started_at))
-        parent = order[-36:]
-        order = f"{order}.{_segment(start, step.span_id)}"
-    return _Placed(root, parent, start, order)
-
-
-def _segment(moment: datetime, id_: str) -> str:
-    return f"{moment:%Y%m%dT%H%M%S%f}Z{id_}"
-
-
-def _moment(text: str) -> datetime:
-    return datetime.fromisoformat(text).astimezone(UTC)
-
-
-def _moment_of_id(uuid7: str) -> datetime:
-    """Read the moment that a UUIDv7 carries (RFC 9562, section 5.7)."""
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=UUID(uuid7).int >> 80)
-
-
-def _iso(moment: datetime) -> str:
-    return moment.isoformat(timespec="microseconds")
-
-
-def _derived_id(event: dict[str, Any]) -> str:
+def _derived_id(log: dict[str, Any]) -> str:
     """Derive a UUIDv7 from a log: the same at every replay, and with the log's time in it."""
-    ms = int(_moment(event["timestamp"]).timestamp() * 1000)
-    seed = (
-        f"{event['service']}:{event.get('span_id')}:{event['timestamp']}:{event['message']}:{sorted(event['context'])}"
-    )
-    digest = int.from_bytes(hashlib.sha256(seed.encode("utf-8", "replace")).digest()[:10], "big")
-    return str(UUID(int=(ms << 80) | (digest & ~(0xF << 76) & ~(0b11 << 62) & (2**80 - 1)) | (7 << 76) | (0b10 << 62)))
+    ms = int(moment(log["timestamp"]).timestamp() * 1000)
+    digest = int.from_bytes(hashlib.sha256(_identity(log)).digest()[:10], "big")
+    return str(UUID(int=(ms << 80) | (digest & ~(0xF << 76) & ~(0b11 << 62)) | (7 << 76) | (0b10 << 62)))
+
+
+def _identity(log: dict[str, Any]) -> bytes:
+    """Tell a log from others by what it says, but for what the agent adds to it, which may change with the prices."""
+    context = {name: value for name, value in log["context"].items() if name != "price_source"}
+    told = [log["service"], log.get("span_id"), log["timestamp"], log["message"], context, log["metrics"].get("score")]
+    return json.encode(told, order="deterministic")
 
 
 def _in_object(value: Any, key: str, shapes: dict[str, Any], name: str) -> dict[str, Any]:
@@ -279,7 +240,7 @@ def _events(event: dict[str, Any], logs: Iterable[dict[str, Any]], start: dateti
             return [{"name": "new_token", "time": called[0]}, *told]
         first = next((wait for wait in waits if wait is not None), None)
     if isinstance(first, int | float):
-        told.insert(0, {"name": "new_token", "time": _iso(start + timedelta(milliseconds=first))})
+        told.insert(0, {"name": "new_token", "time": in_iso(start + timedelta(milliseconds=_number(first)))})
     return told
 
 
@@ -314,7 +275,8 @@ def _metadata(
         "dropped_logs": dropped_logs or None,
     }
     metadata = {name: value for name, value in metadata.items() if value is not None}
-    for name, value in _facts(event, logs).items():
+    facts = _facts(event, logs)
+    for name, value in facts.items():
         at = metadata
         *above, last = _PLACES[name]
         for key in above:
@@ -323,9 +285,8 @@ def _metadata(
             at[key] = inner  # a copy: the application may have told one under this name
             at = inner
         at[last] = value
-    usage = metadata.get("usage_metadata")
-    if isinstance(usage, dict) and {"input_tokens", "output_tokens"} <= cast("dict[str, Any]", usage).keys():
-        usage["total_tokens"] = usage["input_tokens"] + usage["output_tokens"]
+    if {"tokens_in", "tokens_out"} <= facts.keys():
+        metadata["usage_metadata"]["total_tokens"] = facts["tokens_in"] + facts["tokens_out"]
     return metadata
 
 
@@ -344,14 +305,16 @@ def _facts(event: dict[str, Any], logs: list[dict[str, Any]]) -> dict[str, Any]:
                 facts[name] = value
     facts |= {name: max(told.values()) for name, told in sums.items() if told}
     own = {**event["context"], **event["metrics"]}
-    return facts | {name: own[name] for name in _PLACES if own.get(name) is not None}
+    facts |= {name: own[name] for name in _PLACES if own.get(name) is not None}
+    return {name: value for name, value in facts.items() if name not in _AMOUNTS or isinstance(value, int | float)}
 
 
 def _error_text(event: dict[str, Any]) -> str:
     error: dict[str, Any] = event.get("error") or {}
     if not error:
         return "CancelledError()" if event.get("status") == "cancelled" else str(event.get("status", "error"))
-    return f"{error.get('type', 'Error')}({error.get('message', '')!r})\n\n{error.get('stack', '')}".rstrip()
+    message = repr(error["message"]) if error.get("message") else ""
+    return f"{error.get('type', 'Error')}({message})\n\n{error.get('stack', '')}".rstrip()
 
 
 def _number(value: Any) -> float:

@@ -24,19 +24,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
 __all__ = [
-    "MAX_BYTES",
-    "MAX_RUNS",
     "Body",
+    "Bounds",
     "Part",
     "as_batch",
+    "as_feedback",
     "as_multipart",
     "chunks",
     "parts_of_feedback",
     "parts_of_run",
+    "whole_run",
 ]
 
 MAX_RUNS: Final = 100
 MAX_BYTES: Final = 15 * 1024 * 1024
+JSON: Final = "application/json"
 
 _SIDE_FIELDS: Final = ("inputs", "outputs", "events", "error", "extra", "serialized")
 _BOUNDARY: Final = os.urandom(16).hex()
@@ -54,6 +56,22 @@ class Part(NamedTuple):
 
     name: str
     data: bytes
+
+
+class Bounds(NamedTuple):
+    """How much goes into one request.
+
+    Attributes:
+        items: Most runs and feedback.
+        size_bytes: Most bytes, before compression.
+    """
+
+    items: int = MAX_RUNS
+    size_bytes: int = MAX_BYTES
+
+    def within(self, items: int | None, size_bytes: int | None) -> Bounds:
+        """Keep to what a server tells of itself as well; None for what it does not tell."""
+        return Bounds(min(self.items, items or self.items), min(self.size_bytes, size_bytes or self.size_bytes))
 
 
 class Body(NamedTuple):
@@ -81,13 +99,18 @@ def parts_of_feedback(feedback: Run) -> list[Part]:
     return [Part(f"feedback.{feedback['id']}", json.encode(feedback))]
 
 
-def chunks(items: Iterable[list[Part]]) -> Iterator[list[Part]]:
-    """Join items, each in its parts, to requests that LangSmith takes; one that is too large alone comes alone."""
+def whole_run(run: Run) -> list[Part]:
+    """Make a run one part, as servers without the multipart endpoint take it."""
+    return [Part(f"post.{run['id']}", json.encode(run))]
+
+
+def chunks(items: Iterable[list[Part]], bounds: Bounds) -> Iterator[list[Part]]:
+    """Join items, each in its parts, to requests that a server takes; one that is too large alone comes alone."""
     chunk: list[Part] = []
     count = size = 0
     for parts in items:
         length = sum(len(part.data) for part in parts)
-        if chunk and (count == MAX_RUNS or size + length > MAX_BYTES):
+        if chunk and (count == bounds.items or size + length > bounds.size_bytes):
             yield chunk
             chunk, count, size = [], 0, 0
         chunk += parts
@@ -108,7 +131,7 @@ def as_multipart(parts: Iterable[Part], *, is_compressed: bool) -> Body:
     for part in parts:
         head = (
             f'--{_BOUNDARY}\r\nContent-Disposition: form-data; name="{part.name}"\r\n'
-            f"Content-Type: application/json\r\nContent-Length: {len(part.data)}\r\n\r\n"
+            f"Content-Type: {JSON}\r\nContent-Length: {len(part.data)}\r\n\r\n"
         )
         pieces += [head.encode(), part.data, b"\r\n"]
         length += len(part.data)
@@ -125,6 +148,11 @@ def as_multipart(parts: Iterable[Part], *, is_compressed: bool) -> Body:
     return Body(packed, headers | told)
 
 
-def as_batch(runs: list[Run]) -> Body:
+def as_batch(runs: Iterable[Part]) -> Body:
     """Write the body of ``/runs/batch``, for servers without the multipart endpoint."""
-    return Body(json.encode({"post": runs, "patch": []}), {"Content-Type": "application/json"})
+    return Body(b'{"post":[%s],"patch":[]}' % b",".join(part.data for part in runs), {"Content-Type": JSON})
+
+
+def as_feedback(feedback: Run) -> Body:
+    """Write the body of ``/feedback``, for the same servers."""
+    return Body(json.encode(feedback), {"Content-Type": JSON})

@@ -13,7 +13,7 @@ from clew.agent.deadletter import DeadLetters
 from clew.agent.sinks import make_sinks
 from clew.agent.supervisor import Supervisor
 from clew.errors import ConfigError
-from clew.sinks import langsmith_wire
+from clew.sinks import langsmith_project
 from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
 from clew.sinks.langsmith import LangsmithSink, make
 from clew.spool.directory import new_producer_id
@@ -221,6 +221,8 @@ def test_a_late_log_becomes_a_run_of_its_own_and_a_late_score_feedback(
         (Answer(429, (("Retry-After", "7"),)), Retry("HTTP 429: {}", after_s=7.0)),
         (Answer(503), Retry("HTTP 503: {}")),
         (Answer(401), Retry("HTTP 401: {}", is_misconfigured=True)),
+        (Answer(402), Retry("HTTP 402: {}", is_misconfigured=True)),
+        (Answer(415), Retry("HTTP 415: {}", is_misconfigured=True)),
         (Answer(422), Rejected(tuple(range(len(EVENTS))), "HTTP 422: {}")),
     ],
 )
@@ -245,17 +247,34 @@ def test_an_old_server_gets_json(serve: Callable[..., LangsmithServer], sink_to:
     assert len(server.runs) == len(SPANS)
 
 
+@pytest.mark.parametrize("is_old", [False, True])
 def test_uploads_are_bounded(
-    serve: Callable[..., LangsmithServer], sink_to: Callable[..., LangsmithSink], monkeypatch: pytest.MonkeyPatch
+    is_old: bool, serve: Callable[..., LangsmithServer], sink_to: Callable[..., LangsmithSink]
 ) -> None:
-    """No request holds more runs than LangSmith takes."""
-    monkeypatch.setattr(langsmith_wire, "MAX_RUNS", 3)
-    server = serve()
+    """No request holds more runs than the server says it takes, whichever endpoint it has."""
+    server = serve(is_old=is_old, size_limit=3)
 
     sink_to(server.url).deliver(batch_of(EVENTS))
 
-    assert len(server.uploads()) == -(-(len(SPANS) + 1) // 3)
+    uploads = [path for path, status in server.uploads() if status == 202]
+    wanted = ["/runs/batch"] * -(-len(SPANS) // 3) + ["/feedback"]
+    assert uploads == (wanted if is_old else ["/runs/multipart"] * -(-(len(SPANS) + 1) // 3))
     assert len(server.runs) == len(SPANS)
+
+
+def test_a_server_without_info_is_asked_once(
+    serve: Callable[..., LangsmithServer], sink_to: Callable[..., LangsmithSink]
+) -> None:
+    """It gets runs that are not compressed; one that is in trouble is asked again."""
+    server = serve(size_limit=None)
+    sink = sink_to(server.url)
+
+    for producer in (PRODUCER, OTHER):
+        assert sink.deliver(batch_of(EVENTS, producer)) == Delivered()
+
+    asked = [headers for asked, _, headers in server.requests if asked == "POST /runs/multipart"]
+    assert ["content-encoding" in headers for headers in asked] == [False, False]
+    assert sum(asked == "GET /info" for asked, _, _ in server.requests) == 1
 
 
 def test_a_run_that_is_too_large_alone_goes_without_what_went_in_and_out(
@@ -286,19 +305,77 @@ def test_what_is_no_event_is_refused_alone(
     assert server.uploads() == []
 
 
-def test_the_way_to_the_project_is_saved_for_links(
+def test_the_way_to_each_project_is_saved_for_links(
     serve: Callable[..., LangsmithServer], sink_to: Callable[..., LangsmithSink], tmp_path: Path
 ) -> None:
-    """Asked once; without it there is no link, and nothing else is missing."""
+    """Asked once for each, and kept for the next agent; scores then say which project they are for."""
     server = serve()
-    sink = sink_to(server.url)
+    other = [{**event, "service": "worker"} for event in EVENTS]
 
-    for _ in range(2):
-        sink.deliver(batch_of(EVENTS))
+    sink_to(server.url).deliver(batch_of(EVENTS))
+    sink_to(server.url).deliver(batch_of(other, OTHER))
+    sink_to(server.url).deliver(batch_of(EVENTS, THIRD))
 
     told = json.decode((tmp_path / "spool" / ".sinks" / "langsmith" / "project.json").read_bytes())
-    assert (told["project"], told["project_id"], told["tenant_id"]) == ("rag-api", "project-1", "tenant-1")
-    assert sum(asked.startswith("GET /sessions") for asked, _, _ in server.requests) == 1
+    assert (told["project"], told["project_id"], told["tenant_id"]) == ("worker", "project-1", "tenant-1")
+    assert told["projects"].keys() == {"rag-api", "worker"}
+    assert sum(asked.startswith("GET /sessions") for asked, _, _ in server.requests) == 2
+    assert [score.get("session_id") for score in server.feedback.values()] == ["project-1", None]
+
+
+def test_a_project_that_is_not_there_yet_is_asked_for_again(
+    serve: Callable[..., LangsmithServer],
+    sink_to: Callable[..., LangsmithSink],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    """LangSmith makes it some time after the first run; what was shipped until then is none the worse."""
+    monkeypatch.setattr(langsmith_project, "ASK_AGAIN_S", 0.0)
+    server = serve()
+    sink = sink_to(server.url)
+    found, server.projects = server.projects, []
+
+    outcomes = [sink.deliver(batch_of(EVENTS))]
+    server.projects = found
+    outcomes.append(sink.deliver(batch_of(EVENTS, OTHER)))
+
+    assert outcomes == [Delivered()] * 2
+    assert (tmp_path / "spool" / ".sinks" / "langsmith" / "project.json").exists()
+
+
+def test_no_score_is_lost_among_too_many_logs(
+    serve: Callable[..., LangsmithServer], sink_to: Callable[..., LangsmithSink]
+) -> None:
+    """A span keeps so many logs; scores beyond them still become feedback, and the metadata tell what was left out."""
+    score = next(event for event in EVENTS if event["message"] == "score_computed")
+    span = SPANS["evaluate_answer"]
+    scores = [{**score, "context": {**score["context"], "claim": number}} for number in range(250)]
+    server = serve()
+
+    outcome = sink_to(server.url).deliver(batch_of([{**span, "kind": "span_start"}, *scores, span]))
+
+    assert outcome == Delivered()
+    run = server.run("evaluate_answer")
+    assert len(run["events"]) + run["extra"]["metadata"]["dropped_logs"] == 250
+    assert len(server.feedback) == 250
+    assert {told["run_id"] for told in server.feedback.values()} == {run["id"]}
+
+
+def test_amounts_that_are_no_numbers_are_told_as_they_are(
+    serve: Callable[..., LangsmithServer], sink_to: Callable[..., LangsmithSink]
+) -> None:
+    """LangSmith computes with usage; what cannot be computed with stays a field."""
+    server = serve()
+    odd = {
+        **SPANS["generate_answer"],
+        "metrics": {"tokens_in": "many", "tokens_out": 7, "time_to_first_token_ms": 1e300},
+    }
+
+    outcome = sink_to(server.url).deliver(batch_of([odd]))
+
+    assert outcome == Delivered()
+    metadata = server.run("generate_answer")["extra"]["metadata"]
+    assert (metadata["tokens_in"], metadata["usage_metadata"]) == ("many", {"output_tokens": 7})
 
 
 def test_through_the_agent_one_poisoned_run_hinders_no_other(
