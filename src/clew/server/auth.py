@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Gate", "check_address", "is_loopback"]
 
-PROTECTED: Final = ("/api", "/langsmith")
+PROTECTED: Final = ("/api", "/langsmith", "/v1/")
 PAGES: Final = ("/traces", "/t/")
 TAKING_API_KEYS: Final = "/langsmith"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
