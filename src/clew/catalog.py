@@ -47,6 +47,7 @@ __all__ = [
     "SPAN_METRICS",
     "STAGES",
     "STAGE_OF",
+    "STAGE_OF_RUN_TYPE",
     "Event",
     "Field",
     "Metric",
@@ -59,6 +60,9 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 STAGES: Final = ("ingestion", "retrieval", "generation", "evaluation", "other")
 """The stages, in the order of the pipeline; ``other`` for what belongs to none."""
+
+STAGE_OF_RUN_TYPE: Final = {"retriever": "retrieval", "llm": "generation", "prompt": "generation"}
+"""The stage that a span's run type implies when none is told; other types inherit their parent's."""
 
 
 class Field(Struct, frozen=True):

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from msgspec import UNSET
 
 from clew import clock, ids, process
+from clew.catalog import STAGE_OF_RUN_TYPE
 from clew.context import Context, activate, current, restore
 from clew.errors import ConfigError
 from clew.record import Head, encode_value
@@ -23,9 +24,6 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 __all__ = ["Span", "is_capturing", "span", "with_labels"]
-
-STAGE_OF_RUN_TYPE: Final = {"retriever": "retrieval", "llm": "generation", "prompt": "generation"}
-"""The stage that a run type implies when none is told; other types inherit their parent's."""
 
 SMALL_INPUTS_BYTES = 1024  # inputs up to this size ride on span_start too
 

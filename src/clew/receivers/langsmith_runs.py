@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, json
 
 from clew import clock
-from clew.catalog import FIELDS
+from clew.catalog import FIELDS, STAGE_OF_RUN_TYPE
 from clew.ids import parse_uuid
 from clew.receivers.intake import Received
 from clew.receivers.langsmith_values import (
@@ -47,7 +47,7 @@ from clew.receivers.langsmith_values import (
     text,
     usage_of,
 )
-from clew.spans import SMALL_INPUTS_BYTES, STAGE_OF_RUN_TYPE
+from clew.spans import SMALL_INPUTS_BYTES
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -10,14 +10,13 @@ Source:
 
 from __future__ import annotations
 
-import math
 import re
 import sys
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
-if TYPE_CHECKING:
-    from collections.abc import Iterable
+from clew.semconv.hits import hits_of
+from clew.semconv.loose import mapping, number, sequence, text
 
 __all__ = [
     "documents_of",
@@ -34,8 +33,6 @@ __all__ = [
     "usage_of",
 ]
 
-MAX_HITS: Final = 200
-MAX_CONTENT_CHARS: Final = 300
 CANCELLATIONS: Final = frozenset(
     {"CancelledError", "GeneratorExit", "KeyboardInterrupt", "SystemExit", "GraphInterrupt", "ParentCommand"}
 )
@@ -58,38 +55,6 @@ _TOKENS_CACHED: Final = (
     ("input_tokens_details", "cached_tokens"),
     ("cache_read_input_tokens",),
 )
-_SCORES: Final = ("score", "relevance_score", "_score", "similarity", "similarity_score")
-_CHUNK_IDS: Final = ("chunk_id", "id", "_id")
-_DOCUMENT_IDS: Final = ("document_id", "doc_id", "source_id", "source")
-
-
-def mapping(value: Any) -> dict[str, Any]:
-    """Return *value* if it is an object, else an empty one."""
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
-
-
-def sequence(value: Any) -> list[Any]:
-    """Return *value* if it is a list, else an empty one."""
-    return cast("list[Any]", value) if isinstance(value, list) else []
-
-
-def text(value: Any) -> str | None:
-    """Return a text or a number as text; None for anything else, and for nothing."""
-    if isinstance(value, str):
-        return value or None
-    return str(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
-
-
-def number(value: Any) -> float | None:
-    """Return a finite number, also one told as text; None for anything else."""
-    if isinstance(value, str):
-        try:
-            value = float(value)
-        except ValueError:
-            return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if isinstance(value, int) or math.isfinite(value) else None
 
 
 def moment_of(value: Any) -> datetime | None:
@@ -211,24 +176,6 @@ def documents_of(outputs: Any) -> list[dict[str, Any]]:
     return []
 
 
-def hits_of(documents: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Describe documents as the catalogue's ``hits`` does: ids, rank from 1, score, and how the text begins."""
-    hits: list[dict[str, Any]] = []
-    for rank, document in enumerate(documents, 1):
-        metadata = mapping(document.get("metadata"))
-        hit = {
-            "chunk_id": text(metadata.get("chunk_id")) or text(document.get("id")) or _first(metadata, _CHUNK_IDS),
-            "document_id": _first(metadata, _DOCUMENT_IDS),
-            "rank": rank,
-            "score": next((found for name in _SCORES if (found := number(metadata.get(name))) is not None), None),
-            "content": (text(document.get("page_content")) or "")[:MAX_CONTENT_CHARS] or None,
-        }
-        hits.append({name: value for name, value in hit.items() if value is not None})
-        if rank >= MAX_HITS:
-            break
-    return hits
-
-
 def _unquoted(arguments: str) -> str:
     """Read the message out of an exception's arguments, as ``repr`` wrote them; all of them unless it is one text."""
     match = _QUOTED.fullmatch(arguments)
@@ -292,7 +239,3 @@ def _document(item: Any) -> dict[str, Any]:
     if not isinstance(told.get("page_content"), str):
         return {}
     return {"page_content": told["page_content"], "metadata": mapping(told.get("metadata")), "id": told.get("id")}
-
-
-def _first(metadata: dict[str, Any], names: tuple[str, ...]) -> str | None:
-    return next((found for name in names if (found := text(metadata.get(name)))), None)

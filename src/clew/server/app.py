@@ -17,11 +17,13 @@ from fastapi import FastAPI
 
 from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
+from clew.receivers.otlp import OtlpReceiver
 from clew.server import errors
 from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
 from clew.server.api.langsmith import langsmith_routes
 from clew.server.api.logs import log_routes
+from clew.server.api.otlp import otlp_routes
 from clew.server.api.traces import trace_routes
 from clew.server.auth import Gate
 from clew.server.connections import Connections
@@ -55,10 +57,11 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
     connections = Connections(settings)
     counts = RequestCounts()
     intake = Intake(settings)
-    langsmith = LangSmithReceiver(intake)
+    langsmith, otlp = LangSmithReceiver(intake), OtlpReceiver(intake)
 
     def received() -> Iterable[Family]:
-        return [*langsmith.counts.families(), *(more_metrics() if more_metrics is not None else ())]
+        told = [*langsmith.counts.families(), *otlp.counts.families()]
+        return [*told, *(more_metrics() if more_metrics is not None else ())]
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:
@@ -76,6 +79,7 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
         error_routes(connections),
         cost_routes(connections),
         langsmith_routes(langsmith, connections),
+        otlp_routes(otlp),
         health_routes(connections, counts, received),
         docs_routes(app),
         page_routes(connections),

@@ -1,0 +1,296 @@
+"""What OpenTelemetry's spans and log records are as events of ours.
+
+A span has ended when it comes: it becomes one ``span``, after a log for each of its events. What was raised in it
+(``exception``) is its error, if it failed; an exception that it survived is a log. What our own sink wrote comes back
+as it was (``semconv.own``): the events of such a span are copies of logs, which come as log records too.
+
+==============  ==============================================================================================
+trace id        all 128 bits
+span id         the low 64 bits of a UUID whose high half is zero; our own spans keep theirs
+name            the message
+status          ``ERROR`` is ``error``; everything else ended well
+resource        ``service.name``, ``service.version`` and the environment; the rest stands at the outermost spans
+links, scope    ``context.links``; the scope's name is the logger
+==============  ==============================================================================================
+
+Source:
+    https://opentelemetry.io/docs/specs/otel/trace/api/ and logs/data-model/ (1.51.0).
+
+Before: ``otlp_wire``. After: ``intake``, by ``otlp``.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from msgspec import json
+
+from clew import clock
+from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id
+from clew.receivers.intake import Received
+from clew.receivers.otlp_wire import plain, plain_attributes
+from clew.semconv import names
+from clew.semconv.reading import Read, Resource, error_of, read_event, read_log, read_resource, read_span
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
+    from opentelemetry.proto.trace.v1.trace_pb2 import Span
+
+__all__ = ["Origin", "Unfit", "log_event", "origin_of", "span_events"]
+
+TRACE_ID_BYTES: Final = 16
+SPAN_ID_BYTES: Final = 8
+MAX_LINKS: Final = 100
+MAX_EVENTS: Final = 1000
+ERROR: Final = 2  # STATUS_CODE_ERROR
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+_SEVERITIES: Final = ((21, "CRITICAL"), (17, "ERROR"), (13, "WARNING"), (9, "INFO"), (1, "DEBUG"))
+_LEVELS: Final = {
+    "TRACE": "DEBUG",
+    "DEBUG": "DEBUG",
+    "INFO": "INFO",
+    "WARN": "WARNING",
+    "WARNING": "WARNING",
+    "ERROR": "ERROR",
+    "FATAL": "CRITICAL",
+    "CRITICAL": "CRITICAL",
+}
+_NAMED: Final = frozenset({"service.name", "service.version"})
+_OF_THE_SDK: Final = "telemetry."
+
+
+class Unfit(ValueError):  # noqa: N818 - it says what a span is
+    """A span or record cannot be an event.
+
+    Args:
+        reason: Why, for its sender.
+    """
+
+
+class Origin(NamedTuple):
+    """What told a span or record.
+
+    Attributes:
+        resource: The service.
+        scope: Name of the instrumentation.
+        rest: What else the resource tells, such as the host.
+    """
+
+    resource: Resource
+    scope: str
+    rest: dict[str, Any]
+
+
+def origin_of(resource: Any, scope: Any) -> Origin:
+    """Read the resource and the scope that stand above spans or records."""
+    told = plain_attributes(resource.attributes)
+    rest = {name: value for name, value in told.items() if name not in _NAMED and not name.startswith(_OF_THE_SDK)}
+    return Origin(read_resource(told), scope.name, rest)
+
+
+def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Received]:
+    """Make the events of a span: its logs, then its ``span``.
+
+    Args:
+        span: As it came.
+        origin: What told it.
+        is_outermost: No span of the request is above it; it keeps what the resource tells.
+
+    Raises:
+        Unfit: It has no trace id or no span id.
+    """
+    trace_id = _trace_id(span.trace_id)
+    if trace_id is None or len(span.span_id) != SPAN_ID_BYTES or not any(span.span_id):
+        raise Unfit("a span has no trace id of 16 bytes, or no span id of 8")
+    attributes = plain_attributes(span.attributes)
+    read = read_span(span.name, attributes)
+    fields = read.fields
+    event = _event(read, origin)
+    event.kind, event.message, event.timestamp = "span", span.name, _moment(span.start_time_unix_nano)
+    event.trace_id = trace_id
+    event.span_id = _span_id(span.span_id, read.span_id)
+    event.parent_span_id = _span_id(span.parent_span_id, read.parent_span_id)
+    has_failed = span.status.code == ERROR
+    event.status = read.status or ("error" if has_failed else "ok")
+    logs = _Inside(event, span, is_own=read.is_own)
+    if not read.is_own:
+        _put(fields, "metrics", {"duration_ms": _ms_between(span.start_time_unix_nano, span.end_time_unix_nano)})
+        _put(fields, "context", _links(span))
+        _put(fields, "context", {"resource": origin.rest} if is_outermost and origin.rest else {})
+    event.error = read.error or (logs.error if has_failed or read.is_own else None)
+    if has_failed and event.error is None and not read.is_own:
+        kind = str(attributes.get(names.ERROR_TYPE) or names.EXCEPTION)
+        event.error = {"type": kind, "message": span.status.message, "stack": ""}
+    event.level = read.level or ("ERROR" if has_failed else "INFO")
+    for name, value in logs.fields.items():
+        fields.setdefault(name, value)
+    return [*logs.events, event]
+
+
+def log_event(record: LogRecord, origin: Origin) -> Received:
+    """Make the event of a log record."""
+    attributes = plain_attributes(record.attributes)
+    read = read_log(attributes)
+    event = _event(read, origin)
+    body = plain(record.body)
+    is_text = isinstance(body, str)
+    event.message = body if is_text and (read.is_own or not record.event_name) else record.event_name or "log"
+    if body is not None and event.message != body:
+        _put(read.fields, "context", {"body": body})
+    event.timestamp = _moment(record.time_unix_nano or record.observed_time_unix_nano)
+    event.level = read.level or _level(record)
+    event.trace_id = _trace_id(record.trace_id)
+    if event.trace_id is not None:
+        event.span_id = _span_id(record.span_id, read.span_id)
+    event.error = read.error
+    if event.error is None and names.EXCEPTION_TYPE in attributes:
+        event.error = error_of(attributes)
+    if not read.is_own and event.trace_id is None and origin.rest:
+        _put(read.fields, "context", {"resource": origin.rest})
+    return event
+
+
+class _Inside:
+    """What the events of a span tell.
+
+    Attributes:
+        events: Logs inside the span, in the order in which they came.
+        error: What was raised last.
+        fields: What they tell about the span itself.
+    """
+
+    def __init__(self, above: Received, span: Span, *, is_own: bool) -> None:
+        self.events: list[Received] = []
+        self.error: dict[str, Any] | None = None
+        self.fields: dict[str, Any] = {}
+        self._above = above
+        self._has_failed = span.status.code == ERROR
+        raised: list[Received] = []
+        for event in span.events[:MAX_EVENTS]:
+            is_exception = event.name == names.EXCEPTION
+            if is_own and not is_exception:
+                continue
+            attributes = plain_attributes(event.attributes)
+            moment = _moment(event.time_unix_nano)
+            if is_exception:
+                raised.append(self._raised(attributes, moment))
+            else:
+                self._tell(event.name, attributes, moment)
+        if raised:
+            self.error = raised[-1].error
+        if not is_own:  # the last one is the span's own error, unless the span went on
+            self.events += raised[:-1] if self._has_failed else raised
+
+    def _raised(self, attributes: dict[str, Any], moment: datetime) -> Received:
+        error = error_of(attributes)
+        level = "ERROR" if self._has_failed else "WARNING"
+        return self._log(moment, message=error["type"] or names.EXCEPTION, level=level, error=error)
+
+    def _tell(self, name: str, attributes: dict[str, Any], moment: datetime) -> None:
+        told = read_event(name, attributes)
+        if told is None:
+            read = read_log(attributes)
+            self.events.append(self._log(moment, message=name, level=read.level or "INFO", fields=read.fields))
+        elif told.message is None:
+            self.fields |= told.fields
+        else:
+            self.events.append(self._log(moment, message=told.message, fields=told.fields))
+
+    def _log(self, moment: datetime, *, message: str, **told: Any) -> Received:
+        above = self._above
+        return Received(
+            timestamp=moment,
+            message=message,
+            service=above.service,
+            environment=above.environment,
+            version=above.version,
+            logger=above.logger,
+            stage=above.stage,
+            trace_id=above.trace_id,
+            span_id=above.span_id,
+            user_id=above.user_id,
+            session_id=above.session_id,
+            request_id=above.request_id,
+            **told,
+        )
+
+
+def _event(read: Read, origin: Origin) -> Received:
+    """Make an event of what its attributes tell, with nothing that stands elsewhere."""
+    return Received(
+        timestamp=EPOCH,
+        message="",
+        service=origin.resource.service,
+        environment=origin.resource.environment,
+        version=origin.resource.version,
+        stage=read.stage,
+        run_type=read.run_type,
+        logger=read.logger if read.is_own else read.logger or origin.scope or None,
+        user_id=read.user_id,
+        session_id=read.session_id,
+        request_id=read.request_id,
+        fields=read.fields,
+        sanitized=read.sanitized,
+    )
+
+
+def _put(fields: dict[str, Any], name: str, told: dict[str, Any]) -> None:
+    """Add to ``fields["context"]`` or ``fields["metrics"]`` what is not told there."""
+    if told:
+        fields[name] = {**told, **(fields.get(name) or {})}
+
+
+def _links(span: Span) -> dict[str, Any]:
+    links = [
+        {"trace_id": trace_id, "span_id": _span_id(link.span_id, None)}
+        for link in span.links[:MAX_LINKS]
+        if (trace_id := _trace_id(link.trace_id)) is not None
+    ]
+    return {"links": links} if links else {}
+
+
+def _trace_id(told: bytes) -> str | None:
+    return parse_uuid(told.hex()) if len(told) == TRACE_ID_BYTES else None
+
+
+def _span_id(told: bytes, own: str | None) -> str | None:
+    """Return a span's id in full: ours where it is one that was cut to *told*, else *told* widened."""
+    if len(told) != SPAN_ID_BYTES or not any(told):
+        return None
+    digits = told.hex()
+    if own is not None and to_otel_span_id(own) == digits:
+        return own
+    return from_otel_span_id(digits)
+
+
+def _level(record: LogRecord) -> str:
+    for least, level in _SEVERITIES:
+        if record.severity_number >= least:
+            return level
+    return _LEVELS.get(record.severity_text.strip().upper(), "INFO")
+
+
+def _moment(time_ns: int) -> datetime:
+    """Return a time; now for none."""
+    return EPOCH + timedelta(microseconds=time_ns // 1000) if time_ns else clock.now()
+
+
+def _ms_between(start_ns: int, end_ns: int) -> float:
+    return (end_ns - start_ns) / 1_000_000 if end_ns > start_ns else 0.0
+
+
+def by_start(spans: Iterable[Span]) -> list[Span]:
+    """Sort spans so that parents stand before their children: they begin earlier, or end later."""
+    return sorted(spans, key=lambda span: (span.start_time_unix_nano, -span.end_time_unix_nano))
+
+
+def identity_of(record: LogRecord) -> str | None:
+    """Return by what a record can be told from others; None for one that does not say."""
+    for attribute in record.attributes:
+        if attribute.key == names.LOG_RECORD_UID:
+            return json.encode(plain(attribute.value)).decode()
+    return None

@@ -1,0 +1,184 @@
+"""Read the large things of a span: documents, messages, inputs and outputs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct, field
+
+from clew.semconv import names
+from clew.semconv.hits import hits_of
+from clew.semconv.loose import mapping, number, parsed, sequence, text
+from clew.semconv.unflatten import unflatten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Content", "documents_of_event", "message_of_event", "read_content"]
+
+_INPUTS: Final = (names.INPUT_VALUE, "traceloop.entity.input", "gen_ai.tool.call.arguments", "gen_ai.prompt")
+_OUTPUTS: Final = (names.OUTPUT_VALUE, "traceloop.entity.output", "gen_ai.tool.call.result", "gen_ai.completion")
+_INPUT_LISTS: Final = (names.LLM_INPUT_MESSAGES, "gen_ai.prompt", "llm.prompts")
+_OUTPUT_LISTS: Final = (names.LLM_OUTPUT_MESSAGES, "gen_ai.completion", "llm.completions")
+_SYSTEM: Final = "gen_ai.system_instructions"
+_EMBEDDINGS: Final = "embedding.embeddings"
+_ROLE_EVENTS: Final = {
+    "gen_ai.system.message": "system",
+    "gen_ai.user.message": "user",
+    "gen_ai.assistant.message": "assistant",
+    "gen_ai.tool.message": "tool",
+}
+_CHOICE: Final = "gen_ai.choice"
+_CONTENT_EVENTS: Final = frozenset(
+    {"gen_ai.client.inference.operation.details", "gen_ai.content.prompt", "gen_ai.content.completion"}
+)
+_RESULT: Final = "db.query.result"
+
+
+class Content(Struct):
+    """What was found.
+
+    Attributes:
+        context: Fields by their names.
+        metrics: Numbers by their names.
+    """
+
+    context: dict[str, Any] = field(default_factory=dict[str, Any])
+    metrics: dict[str, float] = field(default_factory=dict[str, float])
+
+
+def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: bool) -> Content:
+    """Read documents, messages, inputs and outputs, and take them out of *rest*.
+
+    Args:
+        rest: The attributes of a span that nobody has read so far.
+        run_type: Kind of the span.
+        is_reranker: Whether what it found are documents in a new order.
+    """
+    content = Content()
+    found = _take_documents(rest, names.RETRIEVAL_DOCUMENTS, names.GEN_AI_RETRIEVAL_DOCUMENTS)
+    if found and not is_reranker:
+        _tell_hits(content, found)
+    before = _take_documents(rest, names.RERANKER_INPUT)
+    after = _take_documents(rest, names.RERANKER_OUTPUT) or (found if is_reranker else [])
+    content.context |= {"hits_before": hits_of(before)} if before else {}
+    content.context |= {"hits_after": hits_of(after)} if after else {}
+    _tell_said(content, rest, is_model_call=run_type == "llm")
+    texts = [text(mapping(one.get("embedding")).get("text")) for one in _take_list(rest, _EMBEDDINGS)]
+    if any(texts):
+        content.context.setdefault("inputs", {"texts": [told for told in texts if told]})
+    return content
+
+
+def message_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read an event that tells what a model was told or has answered; None for any other."""
+    if name in _CONTENT_EVENTS:
+        content = Content()
+        _tell_said(content, dict(attributes), is_model_call=True)
+        return content.context or None
+    if name == _CHOICE:
+        told = mapping(parsed(attributes.get("message"))) or {"content": attributes.get("content")}
+        return {"outputs": {"messages": [_message({"role": "assistant", **told})]}}
+    if name in _ROLE_EVENTS:
+        return {"inputs": {"messages": [_message({"role": _ROLE_EVENTS[name], **attributes})]}}
+    return None
+
+
+def documents_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Read an event that tells one result of a search in a vector store; None for any other."""
+    if name != _RESULT:
+        return None
+    score, distance = number(attributes.get(f"{_RESULT}.score")), number(attributes.get(f"{_RESULT}.distance"))
+    metadata = mapping(parsed(attributes.get(f"{_RESULT}.metadata")))
+    document = {
+        "id": attributes.get(f"{_RESULT}.id"),
+        "page_content": attributes.get(f"{_RESULT}.document"),
+        "metadata": metadata if score is None else {**metadata, "score": score},
+    }
+    [hit] = hits_of([document])
+    return {"hits": [hit if distance is None else {**hit, "distance": distance}]}
+
+
+def _tell_hits(content: Content, found: list[dict[str, Any]]) -> None:
+    hits = hits_of(found)
+    content.context |= {"hits": hits, "hit_count": len(found)}
+    scores = [hit["score"] for hit in hits if "score" in hit]
+    if scores:
+        content.metrics["top_score"] = max(scores)
+
+
+def _tell_said(content: Content, rest: dict[str, Any], *, is_model_call: bool) -> None:
+    """Find inputs and outputs; messages tell those of a model call better than the text of its request does."""
+    for name, places, lists, messages in (
+        ("inputs", _INPUTS, _INPUT_LISTS, names.GEN_AI_INPUT_MESSAGES),
+        ("outputs", _OUTPUTS, _OUTPUT_LISTS, names.GEN_AI_OUTPUT_MESSAGES),
+    ):
+        said = _take_messages(rest, lists, messages)
+        if name == "inputs" and (system := parsed(rest.pop(_SYSTEM, None))):
+            said = [_message({"role": "system", "parts": system}), *said]
+        values = [value for place in places if (value := rest.pop(place, None)) is not None and value != ""]
+        for mime_type in (names.INPUT_MIME_TYPE, names.OUTPUT_MIME_TYPE):
+            rest.pop(mime_type, None) if mime_type.startswith(name[:-1]) else None
+        if said and (is_model_call or not values):
+            content.context[name] = {"messages": said}
+        elif values:
+            content.context[name] = parsed(values[0])
+
+
+def _take_messages(rest: dict[str, Any], lists: tuple[str, ...], name: str) -> list[dict[str, Any]]:
+    """Find messages in the list of one attribute, or in those that are flattened; all of them are taken out."""
+    told = [mapping(item) for item in sequence(parsed(rest.get(name)))]
+    if told:
+        rest.pop(name)
+    for prefix in lists:
+        flattened = _take_list(rest, prefix)
+        told = told or [mapping(item.get("message")) or item for item in flattened]
+    return [_message(item) for item in told if item]
+
+
+def _message(told: Mapping[str, Any]) -> dict[str, Any]:
+    """Write a message as most model clients do: role, content, and what else it has."""
+    message = {name: value for name, value in told.items() if name != "parts" and value is not None}
+    parts = told.get("parts")
+    if isinstance(parts, str):
+        message["content"] = parts
+    for part in map(mapping, sequence(parts)):
+        if part.get("type") == "text" or set(part) == {"content"}:
+            before = message.get("content")
+            message["content"] = f"{before}\n{part.get('content')}" if before else part.get("content")
+        elif part:
+            message.setdefault("tool_calls", []).append(part)
+    if isinstance(calls := message.get("tool_calls"), list):
+        message["tool_calls"] = [mapping(call).get("tool_call", call) for call in sequence(calls)]
+    contents = [mapping(mapping(one).get("message_content")) for one in sequence(message.get("contents"))]
+    if any(contents):
+        message.pop("contents")
+        message.setdefault("content", "\n".join(text(one.get("text")) or "" for one in contents))
+    return {"role": text(message.get("role")) or "user", **message}
+
+
+def _take_documents(rest: dict[str, Any], prefix: str, name: str = "") -> list[dict[str, Any]]:
+    """Find documents in flattened attributes, or in the JSON of one; all of them are taken out."""
+    listed = [mapping(item) for item in sequence(parsed(rest.get(name)))] if name else []
+    if listed:
+        rest.pop(name)
+    flattened = [mapping(item.get("document")) for item in _take_list(rest, prefix)]
+    return [_document(told) for told in flattened or listed]
+
+
+def _document(told: dict[str, Any]) -> dict[str, Any]:
+    metadata = {**mapping(parsed(told.get("metadata")))}
+    score = number(told.get("score"))
+    if score is not None:
+        metadata["score"] = score
+    content = told.get("content", told.get("page_content"))
+    return {"id": told.get("id"), "page_content": content, "metadata": metadata}
+
+
+def _take_list(rest: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
+    """Put a flattened list together, and take its attributes out."""
+    items = [mapping(item) for item in unflatten(rest, prefix)]
+    if items:
+        for name in [name for name in rest if name.startswith(f"{prefix}.") and name[len(prefix) + 1].isdigit()]:
+            del rest[name]
+    return items

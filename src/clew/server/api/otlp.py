@@ -1,0 +1,98 @@
+"""``/v1/traces`` and ``/v1/logs``: OTLP over HTTP, for the exporters of any OpenTelemetry SDK.
+
+An application sets ``OTEL_EXPORTER_OTLP_ENDPOINT`` to this server's address and needs no change. What it sends is on
+the spool when it is answered.
+
+======  ===============================================================================
+200     taken; ``partial_success`` counts spans without ids, which were left out
+400     not the message that belongs here
+413     longer than 64 MiB, as it comes or inflated
+415     neither protobuf nor JSON, or neither gzip, zstd nor plain
+503     the spool has no room: exporters come back after ``Retry-After``
+======  ===============================================================================
+
+Answers are of the request's own type, errors as ``google.rpc.Status``.
+
+Source:
+    https://opentelemetry.io/docs/specs/otlp/ (1.9.0, OTLP/HTTP).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from fastapi import APIRouter, Request, Response
+
+from clew.errors import ClewError, SpoolError
+from clew.receivers.body import WireError
+from clew.receivers.otlp_wire import (
+    JSON,
+    PROTOBUF,
+    answer_logs,
+    answer_spans,
+    read_logs,
+    read_spans,
+    type_of,
+    write_status,
+)
+from clew.server.body import read_body
+from clew.server.errors import RETRY_AFTER_S, status_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clew.receivers.otlp import OtlpReceiver
+
+__all__ = ["otlp_routes"]
+
+_KINDS: Final[dict[str, dict[str, Any]]] = {PROTOBUF: {}, JSON: {}}
+_TOLD: Final[dict[str, Any]] = {"requestBody": {"required": True, "content": _KINDS}}
+
+
+def otlp_routes(receiver: OtlpReceiver) -> APIRouter:
+    """Make the routes of this module.
+
+    Args:
+        receiver: What takes spans and log records.
+    """
+    router = APIRouter(prefix="/v1", tags=["otlp"])
+
+    @router.post("/traces", summary="Take spans", openapi_extra=_TOLD)
+    async def traces(request: Request) -> Response:
+        """Take an `ExportTraceServiceRequest`, as protobuf or JSON."""
+
+        def take(body: bytes, kind: str) -> bytes:
+            return answer_spans(*receiver.receive_spans(read_spans(body, kind)), kind)
+
+        return await _take(request, take)
+
+    @router.post("/logs", summary="Take log records", openapi_extra=_TOLD)
+    async def logs(request: Request) -> Response:
+        """Take an `ExportLogsServiceRequest`, as protobuf or JSON."""
+
+        def take(body: bytes, kind: str) -> bytes:
+            return answer_logs(*receiver.receive_logs(read_logs(body, kind)), kind)
+
+        return await _take(request, take)
+
+    return router
+
+
+async def _take(request: Request, take: Callable[[bytes, str], bytes]) -> Response:
+    kind = request.headers.get("content-type", "")
+    try:
+        body = await read_body(request)
+        answer = await asyncio.to_thread(take, body, kind)
+    except ClewError as error:
+        return _refusal(error, kind)
+    return Response(answer, media_type=type_of(kind))
+
+
+def _refusal(error: ClewError, kind: str) -> Response:
+    status = error.status if isinstance(error, WireError) else status_of(error)
+    spoken = type_of(kind) if status != 415 else PROTOBUF
+    response = Response(write_status(status, error.message, spoken), status, media_type=spoken)
+    if isinstance(error, SpoolError):
+        response.headers["retry-after"] = str(RETRY_AFTER_S)
+    return response
