@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+SHIPPED = ("postgres", "langsmith", "otlp", "prometheus")
 OPEN_METRICS = "application/openmetrics-text; version=1.0.0"
 
 
@@ -88,6 +89,14 @@ def tree(spans: list[dict[str, Any]]) -> list[Any]:
     ]
 
 
+def is_everywhere(backends: dict[str, Any]) -> bool:
+    """Tell whether every sink has taken every event of a trace."""
+    return all(
+        backends[name].get("delivered") and backends[name].get("pending") == 0 and not backends[name].get("unknown")
+        for name in SHIPPED
+    )
+
+
 def names(spans: list[dict[str, Any]]) -> set[str]:
     """Collect the names of all spans of a tree."""
     return {span["message"] for span in spans}.union(*(names(span["children"]) for span in spans))
@@ -119,6 +128,7 @@ def test_a_request_of_the_demo_is_the_same_tree_in_every_backend(
         wanted = tree(at_home["spans"])
         at_smith = wait_for(smith["url"], trace, lambda shown: tree(shown["spans"]) == wanted)
         at_otlp = wait_for(otlp["url"], trace, lambda shown: tree(shown["spans"]) == wanted)
+        backends = wait_for(home["url"], trace, lambda shown: is_everywhere(shown["backends"]))["backends"]
         metrics = get(f"{home['url']}/metrics", accept=OPEN_METRICS).decode()
         asked = subprocess.run(
             [*CLEW, "trace", trace.replace("-", ""), "--json"],
@@ -138,3 +148,9 @@ def test_a_request_of_the_demo_is_the_same_tree_in_every_backend(
     assert exemplars
     assert asked.returncode == 0, asked.stderr
     assert json.decode(asked.stdout)["trace_id"] == trace
+    assert backends["langsmith"]["url"] == f"{smith['url']}/t/{trace}"
+    assert backends["otlp"]["details"]["trace_id"] == trace.replace("-", "")
+    told_here = json.decode(asked.stdout)["backends"]
+    assert {name: told_here[name]["delivered"] for name in SHIPPED} == dict.fromkeys(
+        SHIPPED, backends["postgres"]["delivered"]
+    )

@@ -15,9 +15,10 @@ import uvicorn
 from msgspec.structs import replace
 
 from clew.agent.supervisor import Supervisor, raise_file_limit
+from clew.agent.whereabouts import Whereabouts
 from clew.errors import ClewError
 from clew.server.app import create_app
-from clew.server.run import listen, url_of
+from clew.server.run import http_config, listen, url_of
 from clew.spool.directory import FileLock, make_private_directory
 from clew.store import embedded
 from clew.store.connect import connect
@@ -72,7 +73,7 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
     """
     with ExitStack() as parts:
         make_private_directory(settings.data_dir)
-        listener = listen(settings.host, settings.port, token=settings.token)
+        listener = listen(settings)
         parts.callback(listener.close)
         _hold_data_directory(settings, parts)
         if settings.dsn is None:
@@ -88,8 +89,8 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
         supervisor.start()
         parts.callback(supervisor.stop)
         parts.callback(supervisor.drain, DRAIN_S)
-        _serve(settings, listener, parts, supervisor.metrics)
-        yield Running(url_of(listener), settings.dsn, supervisor, settings)
+        _serve(_with_metrics(settings), listener, parts, supervisor.metrics)
+        yield Running(url_of(listener, is_tls=settings.tls_cert is not None), settings.dsn, supervisor, settings)
 
 
 def _with_metrics(settings: Settings) -> Settings:
@@ -108,8 +109,9 @@ def _hold_data_directory(settings: Settings, parts: ExitStack) -> None:
 
 def _serve(settings: Settings, listener: socket.socket, parts: ExitStack, metrics: Callable[[], list[Family]]) -> None:
     """Run the server in a thread until the block ends."""
-    app = create_app(settings, more_metrics=metrics)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="warning", access_log=False, lifespan="on"))
+    whereabouts = Whereabouts(settings.spool_dir, settings.sink_names())
+    app = create_app(settings, more_metrics=metrics, account=whereabouts.account)
+    server = uvicorn.Server(http_config(app, settings))
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]}, name="clew-server", daemon=True)
 
     def stop() -> None:

@@ -7,11 +7,12 @@ from typing import Annotated
 import typer
 
 from clew import config
-from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
+from clew.agent.whereabouts import Whereabouts
+from clew.cli.asking import Data, Dsn, Json, TlsCert, TlsKey, warn_of_plain_http
 from clew.cli.render import print_json
 from clew.errors import StoreError
 from clew.server.auth import check_address
-from clew.server.run import serve
+from clew.server.run import check_certificate, serve
 from clew.store.connect import find_dsn
 from clew.store.migrate import check_migrated
 
@@ -26,6 +27,8 @@ def server(
         int | None,
         typer.Option(help="Port to listen at, 0 for any; default 4319.", min=0, max=65535, show_default=False),
     ] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     data: Data = None,
     dsn: Dsn = None,
     as_json: Json = False,
@@ -34,8 +37,9 @@ def server(
 
     Example: CLEW_DSN=postgresql://localhost/clew clew server --port 4319
     """
-    settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
-    check_address(settings.host, settings.token)
+    settings = config.load(data_dir=data, dsn=dsn, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
+    check_address(settings)
+    check_certificate(settings)
     try:
         check_migrated(find_dsn(settings))
     except StoreError as error:
@@ -48,4 +52,6 @@ def server(
         else:
             typer.echo(f"serving {url} (API at {url}/docs); Ctrl-C ends")
 
-    serve(settings, started=announce)
+    warn_of_plain_http(settings)
+    whereabouts = Whereabouts(settings.spool_dir, settings.sink_names())
+    serve(settings, started=announce, account=whereabouts.account)

@@ -11,14 +11,17 @@ from rich.table import Table
 from rich.text import Text
 
 from clew import config
+from clew.agent.whereabouts import Whereabouts
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, cost, duration, fields, print_json
+from clew.server.correlation import correlate
 from clew.store.lookup import fetch_by_any_id
 from clew.store.trace_tree import walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from clew.server.correlation import Backend
     from clew.store.events import PublicEvent
     from clew.store.lookup import Match
     from clew.store.trace_tree import SpanNode, Summary, Trace
@@ -55,14 +58,17 @@ def trace(
 
     Example: clew trace 550e8400-e29b-41d4-a716-446655440000
     """
-    found = ask(config.load(data_dir=data, dsn=dsn), fetch_by_any_id(any_id))
+    settings = config.load(data_dir=data, dsn=dsn)
+    found = ask(settings, fetch_by_any_id(any_id))
     if isinstance(found, list):
         _show_matches(found, as_json=as_json)
         return
+    account = Whereabouts(settings.spool_dir, settings.sink_names()).account
+    backends = correlate(found, settings, account, here=f"http://{settings.host}:{settings.port}")
     if as_json:
-        print_json(found.to_json())
+        print_json({**found.to_json(), "backends": backends})
         return
-    console().print(render(found))
+    console().print(render(found), Text(""), Text("backends", "bold"), _backend_table(backends))
 
 
 def _show_matches(matches: list[Match], *, as_json: bool) -> None:
@@ -93,6 +99,27 @@ def render(found: Trace) -> Group:
     if failures:
         parts += [Text(""), Text("errors", "bold"), *(_describe_failure(failure) for failure in failures)]
     return Group(*parts)
+
+
+def _backend_table(backends: dict[str, Backend]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
+    for name, backend in backends.items():
+        counts = {"delivered": backend.delivered, "pending": backend.pending, "refused": backend.quarantined}
+        told = [
+            f"{number} {word}" for word, number in counts.items() if number or (number == 0 and word == "delivered")
+        ]
+        links = [link for link in (backend.url, backend.details.get("grafana_url")) if link]
+        table.add_row(
+            Text(name, "bold" if backend.is_on else "dim"),
+            clean(backend.holds),
+            Text(", ".join(told), "yellow" if backend.quarantined else "dim"),
+            Text(clean("  ".join([*links, backend.note])).strip(), "dim"),
+        )
+    return table
 
 
 def _headline(summary: Summary) -> Text:

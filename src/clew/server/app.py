@@ -28,6 +28,7 @@ from clew.server.api.traces import trace_routes
 from clew.server.auth import Gate
 from clew.server.connections import Connections
 from clew.server.docs import docs_routes
+from clew.server.headers import SafeHeaders
 from clew.server.health import Counted, RequestCounts, health_routes
 from clew.server.ui.pages import page_routes
 
@@ -37,19 +38,27 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from clew.config import Settings
+    from clew.server.correlation import Account
 
 __all__ = ["create_app"]
 
 DESCRIPTION = "Every request of a RAG system as one thread: its traces, spans and logs."
 
 
-def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family]] | None = None) -> FastAPI:
+def create_app(
+    settings: Settings,
+    *,
+    more_metrics: Callable[[], Iterable[Family]] | None = None,
+    account: Account | None = None,
+) -> FastAPI:
     """Make the server's application.
 
     Args:
         settings: Which store to read (``dsn``, else the embedded one of ``data_dir``), which spool takes
-            what is received, and the ``token`` to ask for.
+            what is received, and which tokens to ask for (``token``, and those
+            of ``data_dir``).
         more_metrics: Tells what ``/metrics`` answers beside the server's own.
+        account: Tells where the events of a trace are (``agent.whereabouts``), which only the spool knows.
 
     Returns:
         The application; it connects to the store when it is first asked for something.
@@ -74,7 +83,7 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
     )
     errors.install(app)
     for router in (
-        trace_routes(connections),
+        trace_routes(connections, settings, account),
         log_routes(connections),
         error_routes(connections),
         cost_routes(connections),
@@ -82,10 +91,11 @@ def create_app(settings: Settings, *, more_metrics: Callable[[], Iterable[Family
         otlp_routes(otlp),
         health_routes(connections, counts, received),
         docs_routes(app),
-        page_routes(connections),
+        page_routes(connections, settings, account),
     ):
         app.include_router(router)
-    app.add_middleware(Gate, token=settings.token)
+    app.add_middleware(Gate, settings=settings)
+    app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, counts=counts)
     return app
 

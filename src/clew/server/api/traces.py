@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 from msgspec import json
 
 from clew.query import parse
+from clew.server.correlation import correlate
 from clew.store.events import fetch_span, parse_id
 from clew.store.lookup import fetch_by_any_id, find_matches, several_traces
 from clew.store.paging import MAX_LIMIT
 from clew.store.traces import matching_traces, recent_traces
 
 if TYPE_CHECKING:
+    from clew.config import Settings
     from clew.server.connections import Connections
+    from clew.server.correlation import Account
 
 __all__ = ["trace_routes"]
 
@@ -28,8 +32,14 @@ Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many traces at
 Cursor = Annotated[str | None, Query(description="next_cursor of the page before")]
 
 
-def trace_routes(connections: Connections) -> APIRouter:
-    """Make the routes of this module."""
+def trace_routes(connections: Connections, settings: Settings, account: Account | None) -> APIRouter:
+    """Make the routes of this module.
+
+    Args:
+        connections: The way to the store.
+        settings: Which backends there are.
+        account: Tells where the events of a trace are; None where there is no spool.
+    """
     router = APIRouter(prefix="/api", tags=["traces"])
 
     @router.get("/traces", summary="The latest traces, a line each")
@@ -49,8 +59,10 @@ def trace_routes(connections: Connections) -> APIRouter:
         return Response(json.encode(page), media_type="application/json")
 
     @router.get("/traces/{trace_id}", summary="A whole trace")
-    async def get_trace(trace_id: TraceId) -> Response:
-        """Get `{"trace_id", "summary", "spans", "logs"}`: spans nested by parent, each with its logs.
+    async def get_trace(request: Request, trace_id: TraceId) -> Response:
+        """Get `{"trace_id", "summary", "spans", "logs", "backends"}`: spans nested by parent, each with its logs.
+
+        `backends` tells by name what each backend holds of it, how many events wait for it, and its address there.
 
         Spans that have not ended have the status `running`. A span whose parent is not there stands at
         the top with `is_orphan`. An id that is in several traces, such as a session's, is answered 404 with a hint.
@@ -58,7 +70,9 @@ def trace_routes(connections: Connections) -> APIRouter:
         found = await connections.ask(lambda: fetch_by_any_id(trace_id))
         if isinstance(found, list):
             raise several_traces(trace_id, found)
-        return Response(json.encode(found.to_json()), media_type="application/json")
+        here = str(request.base_url)
+        backends = await asyncio.to_thread(correlate, found, settings, account, here=here)
+        return Response(json.encode({**found.to_json(), "backends": backends}), media_type="application/json")
 
     @router.get("/lookup", summary="What an id is the id of")
     async def look_up(any_id: AnyId) -> Response:

@@ -5,13 +5,15 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
 from clew.errors import ClewError
 from clew.ids import parse_uuid
+from clew.server.correlation import correlate
 from clew.server.errors import status_of
 from clew.server.ui.render import page, style_sheet
 from clew.server.ui.trace_view import view_of
@@ -19,15 +21,23 @@ from clew.server.ui.words import segment
 from clew.store.lookup import fetch_by_any_id
 
 if TYPE_CHECKING:
+    from clew.config import Settings
     from clew.server.connections import Connections
+    from clew.server.correlation import Account
 
 __all__ = ["page_routes"]
 
 AnyId = Annotated[str, Query(alias="id")]
 
 
-def page_routes(connections: Connections) -> APIRouter:
-    """Make the routes of this module."""
+def page_routes(connections: Connections, settings: Settings, account: Account | None) -> APIRouter:
+    """Make the routes of this module.
+
+    Args:
+        connections: The way to the store.
+        settings: Which backends there are.
+        account: Tells where the events of a trace are; None where there is no spool.
+    """
     router = APIRouter(include_in_schema=False)
 
     @router.get("/t")
@@ -39,14 +49,16 @@ def page_routes(connections: Connections) -> APIRouter:
         return _lead_on(any_id)
 
     @router.get("/traces/{any_id:path}")
-    async def show(any_id: str) -> Response:
+    async def show(request: Request, any_id: str) -> Response:
         try:
             found = await connections.ask(lambda: fetch_by_any_id(any_id))
         except ClewError as error:
             return page("problem", status=status_of(error), id=any_id, message=error.message, hint=error.hint)
         if isinstance(found, list):
             return page("matches", id=any_id, matches=found)
-        return page("trace", id=found.summary.trace_id, view=view_of(found))
+        here = str(request.base_url)
+        backends = await asyncio.to_thread(correlate, found, settings, account, here=here)
+        return page("trace", id=found.summary.trace_id, view=view_of(found), backends=backends)
 
     @router.get("/static/clew.css")
     async def style() -> Response:

@@ -1,0 +1,262 @@
+"""What each backend holds of one trace, and the address at which it shows it.
+
+==============  =====================================================================================
+postgres        its rows; the page of the trace here
+langsmith       runs, one a span; the root run's page, once the project's id is known
+prometheus      exemplars: the measurements that lead to this trace; the query that finds them
+otlp, others    spans; the ids under which to look there
+==============  =====================================================================================
+
+How many events each sink has taken is told by the spool on this host (``agent.whereabouts``, handed in: the server
+does not know the agent). A backend that is off, away or slow is told as such; nothing here fails, and Prometheus, the only
+one that is asked, has two seconds.
+
+Sources:
+    https://prometheus.io/docs/prometheus/latest/querying/api/#querying-exemplars;
+    https://grafana.com/docs/grafana/latest/explore/ (address of a query).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, Protocol
+from urllib.parse import quote, urlencode, urlsplit
+from uuid import UUID
+
+from msgspec import DecodeError, Struct, ValidationError, field, json
+
+from clew.ids import to_otel_span_id, to_w3c_trace_id
+from clew.server.exemplars import SELECTOR, exemplars_of
+from clew.store.trace_tree import walk
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from clew.config import Settings
+    from clew.store.events import PublicEvent
+    from clew.store.trace_tree import Trace
+
+__all__ = ["Account", "Backend", "correlate"]
+
+STORE: Final = "postgres"
+MAX_EXEMPLARS: Final = 50
+RECEIVER: Final = "/langsmith"
+"""Path at which another clew takes LangSmith's runs."""
+AROUND: Final = timedelta(minutes=2)
+
+
+class _Counts(Protocol):
+    """How many events of a trace are where, for one sink (``whereabouts.SinkPlaces``)."""
+
+    @property
+    def delivered(self) -> int: ...
+    @property
+    def pending(self) -> int: ...
+    @property
+    def quarantined(self) -> int: ...
+    @property
+    def unknown(self) -> int: ...
+
+
+class _Places(Protocol):
+    """Where the events of a trace are (``whereabouts.Places``)."""
+
+    @property
+    def sinks(self) -> Mapping[str, _Counts]: ...
+    @property
+    def is_partial(self) -> bool: ...
+
+
+Account = Callable[[str, Iterable[UUID]], _Places]
+"""Tells where the events of a trace are, from its id and the ids of those that PostgreSQL has."""
+
+
+class Backend(Struct, omit_defaults=True):
+    """One backend and one trace.
+
+    Attributes:
+        is_on: Whether events are shipped there.
+        holds: What it has of the trace, in a line.
+        url: Where it shows it; None where there is no address, for which ``note`` tells the reason.
+        note: What stands in the way, or what to set.
+        delivered: Events that it has taken; None where nobody can tell.
+        pending: Events that wait for it.
+        quarantined: Events that it refused.
+        unknown: Events of which the spool here does not know.
+        details: What to ask it with.
+    """
+
+    is_on: bool
+    holds: str
+    url: str | None = None
+    note: str = ""
+    delivered: int | None = None
+    pending: int | None = None
+    quarantined: int | None = None
+    unknown: int | None = None
+    details: dict[str, Any] = field(default_factory=dict[str, Any])
+
+
+def correlate(trace: Trace, settings: Settings, account: Account | None, *, here: str = "") -> dict[str, Backend]:
+    """Tell what each backend holds of a trace.
+
+    Args:
+        trace: The trace, as PostgreSQL has it.
+        settings: Which backends there are, and where.
+        account: Tells where its events are; None where there is no spool.
+        here: Address of our own server, unless ``public_url`` tells it.
+
+    Returns:
+        Backends by name, PostgreSQL first.
+
+    Threads:
+        Blocks for two seconds at most.
+    """
+    events = [event for _, node in walk(trace.spans) for event in (node.event, *node.logs)] + trace.logs
+    found = {STORE: _postgres(trace, events, settings.public_url or here)}
+    is_on = {name: name in settings.sink_names() for name in ("langsmith", "prometheus", "otlp")}
+    is_on["prometheus"] |= settings.prometheus_url is not None
+    found["langsmith"] = _langsmith(trace, settings, is_on=is_on["langsmith"])
+    found["prometheus"] = _prometheus(trace, settings, is_on=is_on["prometheus"])
+    found["otlp"] = _otlp(trace, settings, is_on=is_on["otlp"])
+    if account is not None:
+        stored = [UUID(event["event_id"]) for event in events if event.get("event_id")]
+        _add_counts(found, account(trace.summary.trace_id, stored))
+    return found
+
+
+def _add_counts(found: dict[str, Backend], places: _Places) -> None:
+    for name, counts in places.sinks.items():
+        backend = found.setdefault(name, Backend(is_on=True, holds="events"))
+        backend.delivered, backend.pending = counts.delivered, counts.pending
+        backend.quarantined, backend.unknown = counts.quarantined, counts.unknown
+        if counts.quarantined:
+            backend.note = backend.note or f"it refused some: `clew dead list --sink {name}`"
+        if counts.delivered and not backend.is_on:
+            backend.note = "it is off now, and got these while it was on"
+    for name, backend in found.items():
+        if name not in places.sinks and backend.is_on:
+            backend.note = backend.note or "the agent has not begun to ship there"
+    if places.is_partial:
+        found[STORE].note = "there is more on the spool than was looked through: what is pending may be more"
+
+
+def _postgres(trace: Trace, events: list[PublicEvent], here: str) -> Backend:
+    trace_id = trace.summary.trace_id
+    kinds = Counter(event.get("kind", "log") for event in events)
+    rows = ", ".join(f"{number} {kind}s" for kind, number in sorted(kinds.items(), reverse=True))
+    return Backend(
+        is_on=True,
+        holds=rows,
+        url=f"{here.rstrip('/')}/traces/{trace_id}",
+        details={"rows": dict(kinds), "query": f"SELECT * FROM logs WHERE trace_id = '{trace_id}'"},  # noqa: S608 - a UUID
+    )
+
+
+class _Project(Struct):
+    """A project of LangSmith's, as the sink has noted it."""
+
+    id: str
+    tenant_id: str | None = None
+
+
+class _Known(Struct):
+    """The note of the sink."""
+
+    web_url: str | None = None
+    project_id: str = ""
+    tenant_id: str | None = None
+    projects: dict[str, _Project] = {}
+
+
+def _langsmith(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
+    runs = sum(1 for _ in walk(trace.spans))
+    backend = Backend(is_on=is_on, holds=f"{runs} runs" if is_on else "")
+    if not is_on:
+        backend.note = "off: set CLEW_LANGSMITH_API_KEY"
+        return backend
+    if not trace.spans:
+        backend.note = "a trace without spans has no run"
+        return backend
+    root = trace.spans[0].event
+    backend.details = {"run_id": root["span_id"], "project": settings.langsmith_project or root["service"]}
+    try:
+        text = (settings.spool_dir / ".sinks" / "langsmith" / "project.json").read_bytes()
+        known = json.decode(text, type=_Known)
+    except (OSError, DecodeError, ValidationError):
+        known = _Known()
+    project = known.projects.get(backend.details["project"])
+    endpoint = (settings.langsmith_endpoint or "").rstrip("/")
+    if endpoint.endswith(RECEIVER):
+        backend.url = f"{endpoint.removesuffix(RECEIVER)}/t/{trace.summary.trace_id}"
+    elif project is None or not known.web_url:
+        backend.note = "its address is known when the project's first run has arrived"
+    elif project.tenant_id is None:
+        backend.url = f"{known.web_url}/projects/p/{_segment(project.id)}/r/{root['span_id']}"
+    else:
+        where = f"/o/{_segment(project.tenant_id)}/projects/p/{_segment(project.id)}"
+        backend.url = f"{known.web_url}{where}/r/{root['span_id']}?poll=true"
+    return backend
+
+
+def _otlp(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
+    if not is_on:
+        return Backend(is_on=False, holds="", note="off: set CLEW_OTLP_ENDPOINT")
+    roots = [to_otel_span_id(node.event["span_id"]) for node in trace.spans[:1]]
+    spans = sum(1 for _ in walk(trace.spans))
+    details = {"trace_id": to_w3c_trace_id(trace.summary.trace_id), "root_span_id": next(iter(roots), None)}
+    endpoint = urlsplit(settings.otlp_endpoint or "")
+    return Backend(
+        is_on=True,
+        holds=f"{spans} spans",
+        note=f"look for the trace id at {endpoint.hostname}",
+        details=details,
+    )
+
+
+def _prometheus(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
+    if not is_on:
+        return Backend(is_on=False, holds="", note="off: scrape /metrics of the agent, or of `clew up`")
+    begin = datetime.fromisoformat(trace.summary.start)
+    end = begin + timedelta(milliseconds=trace.summary.duration_ms)
+    window = {"start": (begin - AROUND).timestamp(), "end": (end + AROUND).timestamp()}
+    backend = Backend(is_on=True, holds="counted", details={"query": SELECTOR, **window})
+    if settings.grafana_url is not None:
+        backend.details["grafana_url"] = _grafana(settings.grafana_url, window)
+    if settings.prometheus_url is None:
+        backend.note = "set CLEW_PROMETHEUS_URL to see its exemplars here"
+        return backend
+    base = settings.prometheus_url.rstrip("/")
+    backend.url = f"{base}/graph?{urlencode({'g0.expr': SELECTOR, 'g0.tab': 0, 'g0.show_exemplars': 1})}"
+    try:
+        found = exemplars_of(base, window, trace.summary.trace_id)
+    except (OSError, ValueError, DecodeError) as error:
+        backend.note = f"Prometheus does not tell: {_reason(error)}"
+        return backend
+    backend.details["exemplars"] = found[:MAX_EXEMPLARS]
+    backend.holds = f"{len(found)} exemplars of this trace"
+    if not found:
+        backend.note = "a series keeps the exemplar of its latest measurement, and may have had another since"
+    return backend
+
+
+def _grafana(base: str, window: Mapping[str, float]) -> str:
+    """Write the address of a query in Grafana's Explore."""
+    pane = {
+        "datasource": "prometheus",
+        "queries": [{"refId": "A", "expr": SELECTOR, "exemplar": True}],
+        "range": {name: str(int(window[key] * 1000)) for name, key in (("from", "start"), ("to", "end"))},
+    }
+    panes = json.encode({"clew": pane}).decode()
+    return f"{base.rstrip('/')}/explore?{urlencode({'schemaVersion': 1, 'panes': panes})}"
+
+
+def _reason(error: Exception) -> str:
+    reason = getattr(error, "reason", None)
+    return str(reason or error)[:200]
+
+
+def _segment(text: str) -> str:
+    return quote(text, safe="")
