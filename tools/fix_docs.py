@@ -137,7 +137,8 @@ def metrics() -> str:
     """Write the page of metrics, from what the agent and the server answer and from the catalogue."""
     sink = (SinkHealth("postgres"), SinkLag())
     outcomes = {"postgres": {"delivered": 0}}
-    health = AgentHealth(0.0, 0, 0, 0, [sink], outcomes, {"spool_full": 0}, {"gpt-x": 0}, {"done": 0})
+    runs = {("partitions ahead", "done"): 0}
+    health = AgentHealth(0.0, 0, 0, 0, [sink], outcomes, {"spool_full": 0}, {"gpt-x": 0}, {"done": 0}, runs)
     counts = RequestCounts()
     counts.add("/api/logs", 200, 0.001)
     declared = [

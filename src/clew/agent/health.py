@@ -19,6 +19,8 @@ clew_agent_misconfigured                 sink                      1 while only 
 clew_agent_damaged_bytes_total           sink                      bytes of logs that could not be read
 clew_agent_dropped_events_total          reason                    events that producers could not accept
 clew_agent_pushes_total                  outcome: done, failed     attempts to push to a Pushgateway
+clew_agent_maintenance_runs_total        job, outcome: done,       runs of what looks after the store;
+                                         failed, skipped           skipped: another agent was at it
 clew_agent_unpriced_events_total         model                     events whose price is not known; the first 50
                                                                    models by name, then "other"
 ======================================== ========================= ==========================================
@@ -107,6 +109,7 @@ class AgentHealth(Struct):
         dropped: Events that producers could not accept, ever, by reason.
         unpriced: Events whose price is not known, since the agent started, by model.
         pushes: Attempts to push metrics, since the agent started, by outcome; empty for an agent that does not.
+        maintenance: Runs of what looks after the store, since the agent started, by (job, outcome).
     """
 
     heartbeat: float
@@ -118,6 +121,7 @@ class AgentHealth(Struct):
     dropped: dict[str, int]
     unpriced: dict[str, int] = {}
     pushes: dict[str, int] = {}
+    maintenance: dict[tuple[str, str], int] = {}
 
 
 def families(health: AgentHealth) -> Iterator[Family]:
@@ -161,6 +165,12 @@ def families(health: AgentHealth) -> Iterator[Family]:
         "unpriced_events_total", "Events with tokens whose price nobody knows.", ("model",), _by_name(health.unpriced)
     )
     yield _family("pushes_total", "Attempts to push metrics.", ("outcome",), _by_name(health.pushes))
+    yield _family(
+        "maintenance_runs_total",
+        "Runs of what looks after the store.",
+        ("job", "outcome"),
+        list(health.maintenance.items()),
+    )
 
 
 def serve_metrics(port: int, metrics: Callable[[], Iterable[Family]]) -> ThreadingHTTPServer:

@@ -49,6 +49,7 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric as Family
 
+    from clew.agent.maintenance import Maintenance
     from clew.config import Settings
     from clew.sinks.base import Sink
     from clew.sinks.prometheus_push import Pusher
@@ -133,6 +134,7 @@ class Supervisor:
         self._most_logs = _most_logs(len(self._sinks))
         self._told: dict[str, str] = {}
         self._pusher = self._make_pusher(settings.pushgateway_url)
+        self._maintenance = self._make_maintenance(settings)
 
     def logs(self) -> list[ProducerLog]:
         """Return the logs that this agent ships now."""
@@ -170,6 +172,7 @@ class Supervisor:
             dropped,
             self._enricher.unpriced(),
             dict(self._pusher.counts) if self._pusher is not None else {},
+            dict(self._maintenance.runs) if self._maintenance is not None else {},
         )
 
     def metrics(self) -> list[Family]:
@@ -187,6 +190,14 @@ class Supervisor:
 
         host, slot = socket.gethostname(), max((getattr(sink, "slot", 0) for sink in self._sinks), default=0)
         return Pusher(url, f"{host}-{slot}" if slot else host, self.metrics, self._report)
+
+    def _make_maintenance(self, settings: Settings) -> Maintenance | None:
+        """Have the store looked after if this agent feeds one."""
+        if settings.dsn is None or not any(sink.name == "postgres" for sink in self._sinks):
+            return None
+        from clew.agent.maintenance import Maintenance
+
+        return Maintenance(settings.dsn, report=self._report)
 
     def _lag(self, health: SinkHealth) -> SinkLag:
         events = bytes_ = 0
@@ -213,8 +224,9 @@ class Supervisor:
             return
         for worker in self._workers:
             worker.start()
-        if self._pusher is not None:
-            self._pusher.start()
+        for companion in (self._pusher, self._maintenance):
+            if companion is not None:
+                companion.start()
         try:
             while lock is not None:
                 self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
@@ -368,8 +380,9 @@ class Supervisor:
             worker.stop()
         for worker in self._workers:
             worker.join(timeout=10.0)
-        if self._pusher is not None:
-            self._pusher.stop()
+        for companion in (self._pusher, self._maintenance):
+            if companion is not None:
+                companion.stop()
         for log in self.logs():
             self._spans.pop(log.producer.id).end()
             log.release()

@@ -33,7 +33,11 @@ __all__ = ["Pusher"]
 INTERVAL_S: Final = 15.0
 TIMEOUT_S: Final = 5.0
 JOB: Final = "clew"
-_UNSTEADY: Final = (b"clew_agent_heartbeat_timestamp_seconds", b"clew_agent_pushes_total")  # change by themselves
+_UNSTEADY: Final = (  # change by themselves
+    b"clew_agent_heartbeat_timestamp_seconds",
+    b"clew_agent_pushes_total",
+    b"clew_agent_maintenance_runs_total",
+)
 
 
 class Pusher:
