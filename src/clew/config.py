@@ -72,7 +72,11 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         flush_interval_s: How often the spool is brought to the disk itself, in seconds.
         host: Address the server listens at.
         port: Port the server listens at.
-        token: Bearer token that the server asks for; needed for any host but loopback.
+        token: Bearer token that the server asks for, one for everything; ``clew token create`` makes better ones.
+        rate_limit: Requests a second that one token may send, twice as many at once; 0 for any number.
+        tls_cert: Certificate of the server and those above it, as PEM; with it the server speaks TLS.
+        tls_key: Its private key, as PEM; None when it is in the file of the certificate.
+        store_max_bytes: What the disk of a PostgreSQL elsewhere has for us, for ``clew store status``; None when not told.
     """
 
     service: str
@@ -112,6 +116,10 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 4319
     token: str | None = field(default=None)
+    rate_limit: Annotated[float, Meta(ge=0, le=1_000_000)] = 100.0
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    store_max_bytes: Annotated[int, Meta(gt=0)] | None = None
 
     def sink_names(self) -> tuple[str, ...]:
         """Name the sinks beside PostgreSQL: those that have a place to ship to, and those told by name."""

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 import uvicorn
+from msgspec.structs import replace
 
 from clew import config
 from clew.agent.supervisor import Supervisor
@@ -42,7 +43,7 @@ class Receiving:
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
-        self._listener = listen("127.0.0.1", 0, token=None)
+        self._listener = listen(replace(settings, port=0))
         self.url = url_of(self._listener)
         self._client = httpx.Client(base_url=self.url, trust_env=False, timeout=_TIMEOUT_S)
         self.start()

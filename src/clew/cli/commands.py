@@ -29,6 +29,7 @@ COMMANDS: Final = {
     "store": ("clew.cli.store", "app"),
     "spool": ("clew.cli.spool", "app"),
     "dead": ("clew.cli.dead", "app"),
+    "token": ("clew.cli.token", "app"),
     "doctor": ("clew.cli.doctor", "doctor"),
 }
 """Each command, in the order of the help: its module, and the function or group in it."""

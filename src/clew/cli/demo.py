@@ -131,7 +131,7 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
 def _with_free_port(settings: Settings) -> Settings:
     """Take any free port when the default one is in use: a demo beside a ``clew up`` is no conflict."""
     try:
-        listen(settings.host, settings.port, token=settings.token).close()
+        listen(settings).close()
     except ClewError:
         return replace(settings, port=0)
     return settings

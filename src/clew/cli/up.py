@@ -10,6 +10,7 @@ import typer
 
 from clew import config
 from clew.cli.running import running
+from clew.cli.serving import TlsCert, TlsKey, warn_of_plain_http
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -19,13 +20,15 @@ if TYPE_CHECKING:
 __all__ = ["up"]
 
 
-def up(
+def up(  # noqa: PLR0913, PLR0917 - the options of the command
     data: Annotated[str | None, typer.Option(help="Data directory; default CLEW_DATA_DIR.", show_default=False)] = None,
     dsn: Annotated[str | None, typer.Option(help="A PostgreSQL to use instead of the embedded one.")] = None,
     host: Annotated[
         str | None, typer.Option(help="Address to listen at; default 127.0.0.1.", show_default=False)
     ] = None,
     port: Annotated[int | None, typer.Option(help="Port to listen at; default 4319.", show_default=False)] = None,
+    tls_cert: TlsCert = None,
+    tls_key: TlsKey = None,
     demo: Annotated[bool, typer.Option("--demo", help="Run the demo service as well.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was started as JSON.")] = False,
 ) -> None:
@@ -38,7 +41,7 @@ def up(
 
         run_demo(data=data, dsn=dsn, host=host, port=port, as_json=as_json)
         return
-    settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
+    settings = config.load(data_dir=data, dsn=dsn, host=host, port=port, tls_cert=tls_cert, tls_key=tls_key)
     stopped = threading.Event()
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -46,6 +49,7 @@ def up(
 
     signal.signal(signal.SIGINT, stop)
     signal.signal(signal.SIGTERM, stop)
+    warn_of_plain_http(settings)
     with running(settings) as parts:
         _announce(parts, as_json=as_json)
         stopped.wait()

@@ -6,6 +6,8 @@ OpenAPI document on the server, in plain HTML; tools read ``/openapi.json``.
 
 from __future__ import annotations
 
+from base64 import b64encode
+from hashlib import sha256
 from html import escape
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +27,10 @@ code, h2 { font-family: ui-monospace, monospace } h2 { font-size: 1.1rem; margin
 td { padding: .15rem 1rem .15rem 0; vertical-align: top } td:first-child { white-space: nowrap }
 @media (prefers-color-scheme: dark) { body { background: #161616; color: #ddd } a { color: #8ab4f8 } }
 """
+_POLICY = (
+    f"default-src 'none'; style-src 'sha256-{b64encode(sha256(_STYLE.encode()).digest()).decode()}'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 def docs_routes(app: FastAPI) -> APIRouter:
@@ -33,7 +39,7 @@ def docs_routes(app: FastAPI) -> APIRouter:
 
     @router.get("/docs")
     async def docs() -> HTMLResponse:
-        return HTMLResponse(render(app.openapi()))
+        return HTMLResponse(render(app.openapi()), headers={"content-security-policy": _POLICY})
 
     return router
 
