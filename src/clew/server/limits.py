@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = ["Limiter"]
 
 BURST_S: Final = 2.0
+ROUNDING: Final = 1e-9
 
 
 class Limiter:
@@ -50,8 +51,8 @@ class Limiter:
         now = self._clock()
         held, then = self._buckets.get(key, (self._size, now))
         held = min(self._size, held + (now - then) * self._rate)
-        if held < 1.0:
+        if held < 1.0 - ROUNDING:
             self._buckets[key] = (held, now)
             return (1.0 - held) / self._rate
-        self._buckets[key] = (held - 1.0, now)
+        self._buckets[key] = (max(0.0, held - 1.0), now)
         return 0.0
