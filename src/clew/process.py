@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Append = Callable[[bytes, int], bool]
 
-__all__ = ["configure", "emit", "flush", "isolated", "limits", "settings", "shutdown", "threshold"]
+__all__ = ["configure", "emit", "flush", "guarded", "isolated", "limits", "settings", "shutdown", "threshold"]
 
 
 class _Process:
@@ -124,13 +124,13 @@ def threshold() -> int:
     return _process.threshold
 
 
-def emit(head: Head, fields: dict[str, Any], error: BaseException | None, context: Context) -> None:
+def emit(head: Head, fields: dict[str, Any], error: BaseException | dict[str, Any] | None, context: Context) -> None:
     """Encode an event and append it to the spool. Never raises, never waits for a backend.
 
     Args:
         head: When, what, how grave.
         fields: What was told.
-        error: What was raised, if anything.
+        error: What was raised, if anything, or what another library told of it.
         context: The ids in force.
 
     Threads:
@@ -157,6 +157,15 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | None, contex
             else:
                 return
     except Exception as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
+        _count_failure(failure)
+
+
+@contextmanager
+def guarded() -> Generator[None]:
+    """Guard the code of an integration that makes events: whatever goes wrong is counted, and goes no further."""
+    try:
+        yield
+    except Exception as failure:  # noqa: BLE001 - the emit guard, for what is made of another library's telemetry
         _count_failure(failure)
 
 

@@ -22,6 +22,7 @@ Before: ``otlp_wire``. After: ``intake``, by ``otlp``.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import json
@@ -31,7 +32,8 @@ from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id
 from clew.receivers.intake import Received
 from clew.receivers.otlp_wire import plain, plain_attributes
 from clew.semconv import names
-from clew.semconv.reading import Read, Resource, error_of, read_event, read_log, read_resource, read_span
+from clew.semconv.inside import MAX_EVENTS, Log, SpanEvent, read_inside
+from clew.semconv.reading import Read, Resource, error_of, read_log, read_resource, read_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -44,7 +46,6 @@ __all__ = ["Origin", "Unfit", "log_event", "origin_of", "span_events"]
 TRACE_ID_BYTES: Final = 16
 SPAN_ID_BYTES: Final = 8
 MAX_LINKS: Final = 100
-MAX_EVENTS: Final = 1000
 ERROR: Final = 2  # STATUS_CODE_ERROR
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -116,19 +117,20 @@ def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Recei
     event.parent_span_id = _span_id(span.parent_span_id, read.parent_span_id)
     has_failed = span.status.code == ERROR
     event.status = read.status or ("error" if has_failed else "ok")
-    logs = _Inside(event, span, is_own=read.is_own)
+    events = (SpanEvent(one.name, one.time_unix_nano, plain_attributes(one.attributes)) for one in span.events)
+    inside = read_inside(islice(events, MAX_EVENTS), has_failed=has_failed, is_own=read.is_own)
     if not read.is_own:
         _put(fields, "metrics", {"duration_ms": _ms_between(span.start_time_unix_nano, span.end_time_unix_nano)})
         _put(fields, "context", _links(span))
         _put(fields, "context", {"resource": origin.rest} if is_outermost and origin.rest else {})
-    event.error = read.error or (logs.error if has_failed or read.is_own else None)
+        for part, told in inside.fields.items():
+            _put(fields, part, told)
+    event.error = read.error or inside.error
     if has_failed and event.error is None and not read.is_own:
         kind = str(attributes.get(names.ERROR_TYPE) or names.EXCEPTION)
         event.error = {"type": kind, "message": span.status.message, "stack": ""}
     event.level = read.level or ("ERROR" if has_failed else "INFO")
-    for name, value in logs.fields.items():
-        fields.setdefault(name, value)
-    return [*logs.events, event]
+    return [*(_log(told, event) for told in inside.logs), event]
 
 
 def log_event(record: LogRecord, origin: Origin) -> Received:
@@ -154,69 +156,25 @@ def log_event(record: LogRecord, origin: Origin) -> Received:
     return event
 
 
-class _Inside:
-    """What the events of a span tell.
-
-    Attributes:
-        events: Logs inside the span, in the order in which they came.
-        error: What was raised last.
-        fields: What they tell about the span itself.
-    """
-
-    def __init__(self, above: Received, span: Span, *, is_own: bool) -> None:
-        self.events: list[Received] = []
-        self.error: dict[str, Any] | None = None
-        self.fields: dict[str, Any] = {}
-        self._above = above
-        self._has_failed = span.status.code == ERROR
-        raised: list[Received] = []
-        for event in span.events[:MAX_EVENTS]:
-            is_exception = event.name == names.EXCEPTION
-            if is_own and not is_exception:
-                continue
-            attributes = plain_attributes(event.attributes)
-            moment = _moment(event.time_unix_nano)
-            if is_exception:
-                raised.append(self._raised(attributes, moment))
-            else:
-                self._tell(event.name, attributes, moment)
-        if raised:
-            self.error = raised[-1].error
-        if not is_own:  # the last one is the span's own error, unless the span went on
-            self.events += raised[:-1] if self._has_failed else raised
-
-    def _raised(self, attributes: dict[str, Any], moment: datetime) -> Received:
-        error = error_of(attributes)
-        level = "ERROR" if self._has_failed else "WARNING"
-        return self._log(moment, message=error["type"] or names.EXCEPTION, level=level, error=error)
-
-    def _tell(self, name: str, attributes: dict[str, Any], moment: datetime) -> None:
-        told = read_event(name, attributes)
-        if told is None:
-            read = read_log(attributes)
-            self.events.append(self._log(moment, message=name, level=read.level or "INFO", fields=read.fields))
-        elif told.message is None:
-            self.fields |= told.fields
-        else:
-            self.events.append(self._log(moment, message=told.message, fields=told.fields))
-
-    def _log(self, moment: datetime, *, message: str, **told: Any) -> Received:
-        above = self._above
-        return Received(
-            timestamp=moment,
-            message=message,
-            service=above.service,
-            environment=above.environment,
-            version=above.version,
-            logger=above.logger,
-            stage=above.stage,
-            trace_id=above.trace_id,
-            span_id=above.span_id,
-            user_id=above.user_id,
-            session_id=above.session_id,
-            request_id=above.request_id,
-            **told,
-        )
+def _log(told: Log, above: Received) -> Received:
+    """Make the event of a log inside a span."""
+    return Received(
+        timestamp=_moment(told.time_ns),
+        message=told.message,
+        level=told.level,
+        fields=told.fields,
+        error=told.error,
+        service=above.service,
+        environment=above.environment,
+        version=above.version,
+        logger=above.logger,
+        stage=above.stage,
+        trace_id=above.trace_id,
+        span_id=above.span_id,
+        user_id=above.user_id,
+        session_id=above.session_id,
+        request_id=above.request_id,
+    )
 
 
 def _event(read: Read, origin: Origin) -> Received:

