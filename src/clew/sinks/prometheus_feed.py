@@ -1,72 +1,28 @@
-"""Feed metrics from events, each measurement and each error once.
+"""Feed Prometheus metrics from events: each measurement and each error once, and nothing that comes late.
 
-An application tells the same thing in several ways: the tokens of a call stand in ``token_usage_recorded`` and in
-the span of the call, one exception fails a span and all those around it. What counts is what is told first,
-which is the innermost:
-
-* A log feeds what the catalogue says.
-* A span feeds what the catalogue says for its kind, but not a metric that a log in that very span has fed, nor
-  one that a span of the same kind inside it has.
-* A failed span counts as an error, unless a log or a span inside it has told the same error (type and message).
-  Of the spans that the death of a process closes, only the innermost count.
-
-For that, each producer's open spans are remembered, with what was told inside them. What is remembered is bounded,
-and saved together with the metrics (``prometheus_state``).
+Before: ``once``, which says what is told for the first time. After: ``prometheus_series``.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
-from zlib import crc32
 
-from msgspec import Struct, field
-
-from clew.catalog import EVENTS, FAILURE_METRICS, LATE_METRIC, METRICS, REQUEST_METRICS, SPAN_METRICS
+from clew.catalog import LATE_METRIC, METRICS
+from clew.sinks.once import follow
+from clew.sinks.prometheus_series import Exemplar
 
 if TYPE_CHECKING:
-    from clew.sinks.prometheus_event import Told
+    from clew.sinks.measured import Told
+    from clew.sinks.once import Followed
     from clew.sinks.prometheus_series import SeriesSet
 
-__all__ = ["Followed", "OpenSpan", "feed"]
+__all__ = ["feed"]
 
 LATE_S: Final = 300.0
 """An event that is older has no place in a rate of now."""
 
 EARLY_S: Final = 60.0
 """An event that is further ahead comes from a wrong clock."""
-
-MAX_OPEN: Final = 10_000
-MAX_STRAYS: Final = 1_000
-MAX_ERRORS: Final = 50  # errors remembered for one span
-_BELOW: Final = "/"  # between the kind of a span and what it has fed
-
-
-class OpenSpan(Struct, array_like=True):
-    """What was told inside a span that is open.
-
-    Attributes:
-        children: Spans open right below it.
-        fed: Metrics that its own logs have fed, and ``kind/metric`` for those of spans below.
-        errors: Errors told inside, each with the message of the log that told it; empty for a span.
-    """
-
-    children: int = 0
-    fed: set[str] = field(default_factory=set[str])
-    errors: dict[str, str] = field(default_factory=dict[str, str])
-
-
-class Followed(Struct):
-    """How far a producer was followed.
-
-    Attributes:
-        position: What stands before it has been counted.
-        spans: Its open spans, by id.
-        strays: Spans that it has told something about without having begun them: they came from elsewhere.
-    """
-
-    position: int = 0
-    spans: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
-    strays: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
 
 
 def feed(series: SeriesSet, told: Told, producer: Followed, now: float) -> None:
@@ -78,127 +34,23 @@ def feed(series: SeriesSet, told: Told, producer: Followed, now: float) -> None:
         producer: Whose it is; what it tells about open spans is remembered there.
         now: Seconds since the epoch.
     """
-    if told.kind == "span_start":
-        _begin(told, producer)
-        return
-    is_late = not now - LATE_S <= told.at <= now + EARLY_S
+
+    def take(name: str, told: Told) -> bool:
+        has_measured = False
+        for labels, value in told.measurements(METRICS[name]):
+            series.add(name, labels, value, _exemplar(told, value, now))
+            has_measured = True
+        return has_measured
+
+    is_late = told.kind != "span_start" and not now - LATE_S <= told.at <= now + EARLY_S
     if is_late:
         series.add(LATE_METRIC, (told.service,), 1)
-    if told.kind == "span":
-        _end(series, told, producer, now, is_late=is_late)
-    elif told.kind == "log" and not is_late:
-        _log(series, told, producer, now)
+    follow(take, told, producer, is_late=is_late)
 
 
-def _begin(told: Told, producer: Followed) -> None:
-    if told.span_id is None:
-        return
-    _bound(producer.spans, MAX_OPEN)
-    producer.spans[told.span_id] = producer.strays.pop(told.span_id, None) or OpenSpan()
-    if told.parent_span_id in producer.spans:
-        producer.spans[told.parent_span_id].children += 1
-
-
-def _log(series: SeriesSet, told: Told, producer: Followed, now: float) -> None:
-    around = _around(producer, told.span_id)
-    for name in EVENTS[told.message].metrics:
-        if name in FAILURE_METRICS:
-            if _was_told(around, told) not in {None, told.message}:
-                continue
-            _remember(around, told, by=told.message)
-        if _measure(series, name, told, now):
-            around.fed.add(name)
-    if told.span_id is not None and told.span_id not in producer.spans and (around.fed or around.errors):
-        _bound(producer.strays, MAX_STRAYS)
-        producer.strays[told.span_id] = around
-
-
-def _end(series: SeriesSet, told: Told, producer: Followed, now: float, *, is_late: bool) -> None:
-    span_id = told.span_id or ""
-    has_begun = span_id in producer.spans
-    inside = producer.spans.pop(span_id, None) or producer.strays.pop(span_id, None) or OpenSpan()
-    if not is_late:
-        for name in SPAN_METRICS.get(told.run_type, ()):
-            has_fed = name in inside.fed or f"{told.run_type}{_BELOW}{name}" in inside.fed
-            if not has_fed and _measure(series, name, told, now):
-                inside.fed.add(name)
-        if told.is_request:
-            for name in REQUEST_METRICS:
-                _measure(series, name, told, now)
-        if _is_failure(told, inside):
-            for name in FAILURE_METRICS:
-                _measure(series, name, told, now)
-            _remember(inside, told, by="")
-    _hand_up(told, inside, producer, has_begun=has_begun)
-
-
-def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: bool) -> None:
-    """Tell the parent of a span that ends what was told inside it."""
-    parent_id = told.parent_span_id
-    if parent_id is None:
-        return
-    if parent_id in producer.spans:
-        producer.spans[parent_id].children -= has_begun
-    elif has_begun or not (inside.fed or inside.errors):
-        return  # a parent that is in another process, or has ended before
-    above = _around(producer, parent_id)
-    above.fed |= {name for name in inside.fed if _BELOW in name}
-    if told.run_type in SPAN_METRICS:
-        above.fed |= {f"{told.run_type}{_BELOW}{name}" for name in inside.fed if _BELOW not in name}
-    for error in inside.errors:
-        if len(above.errors) < MAX_ERRORS:
-            above.errors[error] = ""
-    if parent_id not in producer.spans:
-        _bound(producer.strays, MAX_STRAYS)
-        producer.strays[parent_id] = above
-
-
-def _around(producer: Followed, span_id: str | None) -> OpenSpan:
-    """Return what is remembered of a span; something new, that is not remembered yet, if there is nothing."""
-    if span_id is None:
-        return OpenSpan()
-    return producer.spans.get(span_id) or producer.strays.get(span_id) or OpenSpan()
-
-
-def _measure(series: SeriesSet, name: str, told: Told, now: float) -> bool:
-    """Let one metric take what it measures of an event; true if there was something."""
-    has_measured = False
-    for labels, value in told.measurements(METRICS[name]):
-        series.add(name, labels, value, told.exemplar(value, now))
-        has_measured = True
-    return has_measured
-
-
-def _is_failure(told: Told, inside: OpenSpan) -> bool:
-    if told.status == "aborted" and inside.children > 0:
-        return False
-    return told.status in {"error", "aborted"} and _was_told(inside, told) is None
-
-
-def _was_told(inside: OpenSpan, told: Told) -> str | None:
-    """Say which message has told an error before, empty for a span; None if nothing has."""
-    error = _identity(told)
-    kind = f"{told.error_type}:"
-    for known, by in inside.errors.items():
-        # Who tells only the type of an error tells that of any message.
-        if known in {error, kind} or (error == kind and known.startswith(kind)):
-            return by
-    return None
-
-
-def _remember(inside: OpenSpan, told: Told, *, by: str) -> None:
-    if len(inside.errors) < MAX_ERRORS:
-        inside.errors[_identity(told)] = by
-
-
-def _identity(told: Told) -> str:
-    """Tell errors apart: by type and message, which is not kept itself."""
-    message = told.error_message
-    digest = "" if message is None else f"{crc32(message.encode('utf-8', 'replace')):08x}"
-    return f"{told.error_type}:{digest}"
-
-
-def _bound(spans: dict[str, OpenSpan], most: int) -> None:
-    """Forget the oldest spans, so that another one has room."""
-    while len(spans) >= most:
-        del spans[next(iter(spans))]
+def _exemplar(told: Told, value: float, now: float) -> Exemplar | None:
+    """Make the exemplar that leads to an event; None if it has no trace."""
+    if told.ids is None:
+        return None
+    trace_id, span_id = told.ids
+    return Exemplar(trace_id, span_id, value, min(told.at, now))

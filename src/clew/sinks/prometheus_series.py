@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC
+from clew.sinks.labels import OTHER, clean
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -28,15 +29,11 @@ if TYPE_CHECKING:
 
     from clew.catalog import Metric
 
-__all__ = ["MAX_SERIES", "OTHER", "Exemplar", "SavedMetric", "Series", "SeriesSet"]
+__all__ = ["MAX_SERIES", "Exemplar", "SavedMetric", "Series", "SeriesSet"]
 
 MAX_SERIES: Final = 500
 """Sets of label values that a metric keeps apart."""
 
-OTHER: Final = "other"
-"""What the values beyond are called."""
-
-MAX_LABEL_CHARS: Final = 120
 _BEGUN_TOGETHER: Final = ("status", "cache_hit")  # so that a ratio has both its parts from the first event on
 
 
@@ -158,7 +155,7 @@ class SeriesSet:
     def _open(self, metric: Metric, labels: tuple[str, ...]) -> Series:
         """Begin a series; an existing one with ``other`` in it, if the metric has too many."""
         told = self._series[metric.name]
-        values = tuple(_clean(value) for value in labels)
+        values = tuple(clean(value) for value in labels)
         if len(told) >= MAX_SERIES and values not in told:
             self.add(OVERFLOW_METRIC, (metric.name,), 1)
             values = tuple(
@@ -180,11 +177,6 @@ def _begun_together(metric: Metric, values: tuple[str, ...]) -> Iterable[tuple[s
         if label in _BEGUN_TOGETHER:
             return [values, *((*values[:at], other, *values[at + 1 :]) for other in CLOSED_LABELS[label])]
     return [values]
-
-
-def _clean(value: str) -> str:
-    """Make a text fit for a label: no lone surrogate, and not too long."""
-    return value[:MAX_LABEL_CHARS].encode("utf-8", "replace").decode()
 
 
 def _is_whole(metric: Metric, labels: tuple[str, ...], series: Series) -> bool:

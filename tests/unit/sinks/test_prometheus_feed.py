@@ -8,8 +8,9 @@ import pytest
 from msgspec import json
 
 from clew.ids import from_otel_span_id, uuid7
-from clew.sinks.prometheus_event import read
-from clew.sinks.prometheus_feed import MAX_OPEN, MAX_STRAYS, Followed, feed
+from clew.sinks.measured import read
+from clew.sinks.once import MAX_OPEN, MAX_STRAYS, Followed
+from clew.sinks.prometheus_feed import feed
 from clew.sinks.prometheus_series import SeriesSet
 from support.metrics import NOW, log, samples, span, start
 

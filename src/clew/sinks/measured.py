@@ -1,6 +1,9 @@
-"""What of an event feeds metrics: as much of it as the catalogue's labels and fields need, and no more.
+"""What of an event is measured: as much of it as the catalogue's labels and fields need, and no more.
 
-Before: ``prometheus``, with an event as it stands on the spool. After: ``prometheus_feed``.
+For whoever adds events up: the Prometheus sink, and the roll-ups of the PostgreSQL sink. What is to be counted, and
+what has been told before, is decided in ``once``.
+
+Before: a sink, with an event as it stands on the spool. After: ``once``.
 """
 
 from __future__ import annotations
@@ -26,7 +29,7 @@ from clew.catalog import (
 )
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.semconv.documents import in_outputs
-from clew.sinks.prometheus_series import OTHER, Exemplar
+from clew.sinks.labels import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +55,8 @@ class _Event(Struct):
     context: Raw
     metrics: Raw
     stage: str | None = None
+    environment: str | None = None
+    version: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
@@ -72,12 +77,14 @@ class Told:
         kind: ``"log"``, ``"span_start"`` or ``"span"``.
         message: What happened.
         service: Who emitted it.
+        environment: Where; empty if that is not told.
+        version: Which version of the service; empty if that is not told.
         stage: Its stage.
         span_id: Its span, or the span itself.
         parent_span_id: The parent of a span.
         status: Of a span.
         run_type: Its kind: a span's own (``reranker`` for a retriever that names one), a log's by the catalogue.
-        at: When it happened or, for a span, ended; seconds since the epoch.
+        begun: When it happened or, for a span, began.
     """
 
     def __init__(self, event: _Event, fields: Any, measured: Any) -> None:
@@ -87,15 +94,21 @@ class Told:
         self.kind = event.kind
         self.message = event.message
         self.service = event.service
+        self.environment = event.environment or ""
+        self.version = event.version or ""
         self.stage = event.stage if event.stage in CLOSED_LABELS["stage"] else OTHER
         self.span_id = event.span_id
         self.parent_span_id = event.parent_span_id
         self.status = event.status if event.status in CLOSED_LABELS["status"] else "ok"
         self.run_type = self._kind_of_work()
         moment = event.timestamp
-        self.at = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-        if self.kind == "span":
-            self.at += max(0.0, self.number("duration_ms") or 0.0) / 1e3
+        self.begun = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    @cached_property
+    def at(self) -> float:
+        """When it happened or, for a span, ended; seconds since the epoch."""
+        took_s = max(0.0, self.number("duration_ms") or 0.0) / 1e3 if self.kind == "span" else 0.0
+        return self.begun.timestamp() + took_s
 
     @property
     def error_type(self) -> str:
@@ -153,23 +166,30 @@ class Told:
 
     def measurements(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
         """Give (label values, amount in the metric's unit) for each measurement that a metric takes from it."""
-        if metric.parts:
-            labels = tuple(self._label(name) for name in metric.labels[:-1])
-            for part, field in metric.parts:
-                value = self.number(field)
-                if value is not None:
-                    yield (*labels, part), value * metric.scale
-            return
-        value = self.number(metric.field) if metric.field else 1
-        if value is not None:
-            yield tuple(self._label(name) for name in metric.labels), value * metric.scale
+        labels = metric.labels[:-1] if metric.parts else metric.labels
+        told: tuple[str, ...] | None = None
+        for part, value in self.amounts(metric):
+            told = told if told is not None else tuple(self.label(name) for name in labels)
+            yield (*told, part) if metric.parts else told, value
 
-    def exemplar(self, value: float, now: float) -> Exemplar | None:
-        """Make the exemplar that leads to it; None if it has no trace."""
-        if self._ids is None:
+    def amounts(self, metric: Metric) -> Iterator[tuple[str, float]]:
+        """Give (value of its last label or empty, amount in its unit) for each measurement that a metric takes."""
+        for part, field in metric.parts or (("", metric.field),):
+            value = self.number(field) if field else 1
+            if value is not None:
+                yield part, value * metric.scale
+
+    def label(self, name: str) -> str:
+        """Return the value that it has for a label."""
+        return _DERIVED[name](self) if name in _DERIVED else self.text(name)
+
+    @cached_property
+    def ids(self) -> tuple[str, str] | None:
+        """Trace and span as W3C writes them, an empty span for none; None if it has no trace."""
+        trace_id, span_id = parse_uuid(self._event.trace_id or ""), parse_uuid(self.span_id or "")
+        if trace_id is None:
             return None
-        trace_id, span_id = self._ids
-        return Exemplar(trace_id, span_id, value, min(self.at, now))
+        return to_w3c_trace_id(trace_id), to_otel_span_id(span_id) if span_id else ""
 
     def number(self, name: str) -> float | None:
         """Return a field that is a number; None for any other value."""
@@ -197,17 +217,6 @@ class Told:
             return declared.run_type if declared else ""
         kind = self._event.run_type or "chain"
         return "reranker" if kind == "retriever" and self._fields.reranker is not None else kind
-
-    def _label(self, name: str) -> str:
-        return _DERIVED[name](self) if name in _DERIVED else self.text(name)
-
-    @cached_property
-    def _ids(self) -> tuple[str, str] | None:
-        """Trace and span as W3C writes them; an empty span for none."""
-        trace_id, span_id = parse_uuid(self._event.trace_id or ""), parse_uuid(self.span_id or "")
-        if trace_id is None:
-            return None
-        return to_w3c_trace_id(trace_id), to_otel_span_id(span_id) if span_id else ""
 
     @cached_property
     def _paid(self) -> Paid:

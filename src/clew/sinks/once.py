@@ -1,0 +1,188 @@
+"""Take from events what is measured, each measurement and each error once.
+
+An application tells the same thing in several ways: the tokens of a call stand in ``token_usage_recorded`` and in
+the span of the call, one exception fails a span and all those around it. What counts is what is told first,
+which is the innermost:
+
+* A log feeds what the catalogue says.
+* A span feeds what the catalogue says for its kind, but not a metric that a log in that very span has fed, nor
+  one that a span of the same kind inside it has.
+* A failed span counts as an error, unless a log or a span inside it has told the same error (type and message).
+  Of the spans that the death of a process closes, only the innermost count.
+
+For that, each producer's open spans are remembered, with what was told inside them. What is remembered is bounded,
+and saved by whoever counts, in one step with the counts.
+
+Before: ``measured``. After: ``prometheus_feed``, ``rollup``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+from zlib import crc32
+
+from msgspec import Struct, field
+
+from clew.catalog import EVENTS, FAILURE_METRICS, REQUEST_METRICS, SPAN_METRICS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from clew.sinks.measured import Told
+
+__all__ = ["Followed", "OpenSpan", "follow"]
+
+MAX_OPEN: Final = 10_000
+MAX_STRAYS: Final = 1_000
+MAX_ERRORS: Final = 50  # errors remembered for one span
+_BELOW: Final = "/"  # between the kind of a span and what it has fed
+
+
+class OpenSpan(Struct, array_like=True):
+    """What was told inside a span that is open.
+
+    Attributes:
+        children: Spans open right below it.
+        fed: Metrics that its own logs have fed, and ``kind/metric`` for those of spans below.
+        errors: Errors told inside, each with the message of the log that told it; empty for a span.
+    """
+
+    children: int = 0
+    fed: set[str] = field(default_factory=set[str])
+    errors: dict[str, str] = field(default_factory=dict[str, str])
+
+
+class Followed(Struct):
+    """How far a producer was followed.
+
+    Attributes:
+        position: What stands before it has been counted.
+        spans: Its open spans, by id.
+        strays: Spans that it has told something about without having begun them: they came from elsewhere.
+    """
+
+    position: int = 0
+    spans: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
+    strays: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
+
+
+def follow(take: Callable[[str, Told], bool], told: Told, producer: Followed, *, is_late: bool = False) -> None:
+    """Have everything taken that an event feeds, and was not told before.
+
+    Args:
+        take: Takes what the metric of a name measures of an event; true if there was something.
+        told: The event.
+        producer: Whose it is; what it tells about open spans is remembered there.
+        is_late: It feeds nothing, but what it tells about spans is remembered.
+    """
+    if told.kind == "span_start":
+        _begin(told, producer)
+    elif told.kind == "span":
+        _end(take, told, producer, is_late=is_late)
+    elif told.kind == "log" and not is_late:
+        _log(take, told, producer)
+
+
+def _begin(told: Told, producer: Followed) -> None:
+    if told.span_id is None:
+        return
+    _bound(producer.spans, MAX_OPEN)
+    producer.spans[told.span_id] = producer.strays.pop(told.span_id, None) or OpenSpan()
+    if told.parent_span_id in producer.spans:
+        producer.spans[told.parent_span_id].children += 1
+
+
+def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed) -> None:
+    around = _around(producer, told.span_id)
+    for name in EVENTS[told.message].metrics:
+        if name in FAILURE_METRICS:
+            if _was_told(around, told) not in {None, told.message}:
+                continue
+            _remember(around, told, by=told.message)
+        if take(name, told):
+            around.fed.add(name)
+    if told.span_id is not None and told.span_id not in producer.spans and (around.fed or around.errors):
+        _bound(producer.strays, MAX_STRAYS)
+        producer.strays[told.span_id] = around
+
+
+def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, *, is_late: bool) -> None:
+    span_id = told.span_id or ""
+    has_begun = span_id in producer.spans
+    inside = producer.spans.pop(span_id, None) or producer.strays.pop(span_id, None) or OpenSpan()
+    if not is_late:
+        for name in SPAN_METRICS.get(told.run_type, ()):
+            has_fed = name in inside.fed or f"{told.run_type}{_BELOW}{name}" in inside.fed
+            if not has_fed and take(name, told):
+                inside.fed.add(name)
+        if told.is_request:
+            for name in REQUEST_METRICS:
+                take(name, told)
+        if _is_failure(told, inside):
+            for name in FAILURE_METRICS:
+                take(name, told)
+            _remember(inside, told, by="")
+    _hand_up(told, inside, producer, has_begun=has_begun)
+
+
+def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: bool) -> None:
+    """Tell the parent of a span that ends what was told inside it."""
+    parent_id = told.parent_span_id
+    if parent_id is None:
+        return
+    if parent_id in producer.spans:
+        producer.spans[parent_id].children -= has_begun
+    elif has_begun or not (inside.fed or inside.errors):
+        return  # a parent that is in another process, or has ended before
+    above = _around(producer, parent_id)
+    above.fed |= {name for name in inside.fed if _BELOW in name}
+    if told.run_type in SPAN_METRICS:
+        above.fed |= {f"{told.run_type}{_BELOW}{name}" for name in inside.fed if _BELOW not in name}
+    for error in inside.errors:
+        if len(above.errors) < MAX_ERRORS:
+            above.errors[error] = ""
+    if parent_id not in producer.spans:
+        _bound(producer.strays, MAX_STRAYS)
+        producer.strays[parent_id] = above
+
+
+def _around(producer: Followed, span_id: str | None) -> OpenSpan:
+    """Return what is remembered of a span; something new, that is not remembered yet, if there is nothing."""
+    if span_id is None:
+        return OpenSpan()
+    return producer.spans.get(span_id) or producer.strays.get(span_id) or OpenSpan()
+
+
+def _is_failure(told: Told, inside: OpenSpan) -> bool:
+    if told.status == "aborted" and inside.children > 0:
+        return False
+    return told.status in {"error", "aborted"} and _was_told(inside, told) is None
+
+
+def _was_told(inside: OpenSpan, told: Told) -> str | None:
+    """Say which message has told an error before, empty for a span; None if nothing has."""
+    error = _identity(told)
+    kind = f"{told.error_type}:"
+    for known, by in inside.errors.items():
+        # Who tells only the type of an error tells that of any message.
+        if known in {error, kind} or (error == kind and known.startswith(kind)):
+            return by
+    return None
+
+
+def _remember(inside: OpenSpan, told: Told, *, by: str) -> None:
+    if len(inside.errors) < MAX_ERRORS:
+        inside.errors[_identity(told)] = by
+
+
+def _identity(told: Told) -> str:
+    """Tell errors apart: by type and message, which is not kept itself."""
+    message = told.error_message
+    digest = "" if message is None else f"{crc32(message.encode('utf-8', 'replace')):08x}"
+    return f"{told.error_type}:{digest}"
+
+
+def _bound(spans: dict[str, OpenSpan], most: int) -> None:
+    """Forget the oldest spans, so that another one has room."""
+    while len(spans) >= most:
+        del spans[next(iter(spans))]
