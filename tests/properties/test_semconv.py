@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
@@ -11,11 +11,15 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS, STAGES
+from clew.receivers.otlp_events import log_event, origin_of, span_events
 from clew.record import LEVELS
-from clew.semconv.own import unpack
-from clew.semconv.writing import EPOCH, MICROSECOND, write_log, write_span
+from clew.semconv.dialects import FIELD_PLACES, IDENTITIES, METRIC_PLACES
+from clew.semconv.reading import error_of, read_event, read_log, read_resource, read_span
+from clew.semconv.writing import write_log, write_span
 from clew.sinks.otlp_wire import encode_logs, encode_spans
-from support.otlp_server import plain
+
+if TYPE_CHECKING:
+    from clew.receivers.intake import Received
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -26,7 +30,7 @@ values = st.recursive(
 )
 names = st.sampled_from(sorted({*FIELDS} - METRIC_FIELDS)) | st.sampled_from(["inputs", "outputs", "tags", "metadata"])
 ids = st.uuids().filter(lambda uuid: uuid.int % 2**64 and uuid.int >> 64).map(str)
-times = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1)).map(lambda time: f"{time.isoformat()}Z")  # noqa: DTZ001
+times = st.datetimes(datetime(1970, 1, 2), datetime(2200, 1, 1)).map(lambda time: f"{time.isoformat()}Z")  # noqa: DTZ001
 optional = st.none() | texts.filter(bool)
 errors = (
     st.none()
@@ -51,7 +55,7 @@ def events(draw: st.DrawFn, kind: str) -> dict[str, Any]:
         "parent_span_id": draw(st.none() | ids),
         "request_id": draw(optional),
         "session_id": draw(optional),
-        "service": draw(texts),
+        "service": draw(texts.filter(bool)),
         "environment": draw(optional),
         "version": draw(optional),
         "stage": draw(st.sampled_from(STAGES)),
@@ -68,59 +72,88 @@ def events(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not None}
 
 
-def read_back(resource: dict[str, Any], attributes: dict[str, Any], time_ns: int) -> dict[str, Any]:
-    """Put together again what attributes hold of an event."""
-    own = unpack(attributes)
-    assert own is not None
-    told = {
-        "timestamp": (EPOCH + time_ns // 1000 * MICROSECOND).astimezone(UTC).replace(tzinfo=None).isoformat() + "Z",
-        "service": resource["service.name"],
-        "environment": resource.get("deployment.environment.name"),
-        "version": resource.get("service.version"),
-        "context": own.context,
-        "metrics": own.metrics,
-        "error": own.error,
-        "sanitized": own.sanitized or None,
-        **own.keys,
+def as_event(received: Received) -> dict[str, Any]:
+    """Return what a receiver made of a span or record in the public format; a key that is None is not there."""
+    told = {name: getattr(received, name) for name in KEYS}
+    told |= {
+        "timestamp": received.timestamp.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z",
+        "kind": received.kind,
+        "level": received.level,
+        "message": received.message,
+        "service": received.service,
+        "environment": received.environment,
+        "version": received.version,
+        "stage": received.stage,
+        "context": received.fields["context"],
+        "metrics": received.fields["metrics"],
+        "error": received.error,
+        "sanitized": received.sanitized or None,
     }
     return {name: value for name, value in told.items() if value is not None}
 
 
-def ordinary(attributes: dict[str, Any]) -> dict[str, Any]:
-    """Return the error that the attributes of an exception tell."""
-    parts = ("type", "message", "stacktrace")
-    return {"stack" if part == "stacktrace" else part: attributes[f"exception.{part}"] for part in parts}
-
-
 @given(events("span"), st.lists(events("log"), max_size=2))
 def test_a_span_comes_back_from_the_wire(event: dict[str, Any], logs: list[dict[str, Any]]) -> None:
-    """Whatever its fields, whatever the logs inside it tell: what was written is read."""
+    """Whatever its fields, whatever the logs inside it tell: what was written is read, and nothing else."""
     request = ExportTraceServiceRequest.FromString(encode_spans([write_span(event, logs)]))
-
     (group,) = request.resource_spans
-    (span,) = group.scope_spans[0].spans
-    told = read_back(plain(group.resource.attributes), plain(span.attributes), span.start_time_unix_nano)
-    told |= {"kind": "span", "message": span.name, "trace_id": event["trace_id"]}
-    if "error" not in told and span.events and span.events[-1].name == "exception" and "error" in event:
-        told["error"] = ordinary(plain(span.events[-1].attributes))
-    assert told == event
-    assert span.trace_id.hex() == event["trace_id"].replace("-", "")
+    (scope,) = group.scope_spans
+
+    (received,) = span_events(scope.spans[0], origin_of(group.resource, scope.scope), is_outermost=True)
+
+    assert as_event(received) == event
 
 
 @given(events("log"))
 def test_a_log_comes_back_from_the_wire(event: dict[str, Any]) -> None:
     """The same for a log record."""
     request = ExportLogsServiceRequest.FromString(encode_logs([write_log(event, event["span_id"])]))
-
     (group,) = request.resource_logs
-    (record,) = group.scope_logs[0].log_records
-    told = read_back(plain(group.resource.attributes), plain(record.attributes), record.time_unix_nano)
-    told |= {
-        "kind": "log",
-        "level": record.severity_text,
-        "message": record.body.string_value,
-        "trace_id": event["trace_id"],
-    }
-    if "error" not in told and "error" in event:
-        told["error"] = ordinary(plain(record.attributes))
-    assert told == event
+    (scope,) = group.scope_logs
+
+    received = log_event(scope.log_records[0], origin_of(group.resource, scope.scope))
+
+    assert as_event(received) == event
+
+
+hostile = st.recursive(
+    st.none()
+    | st.booleans()
+    | numbers
+    | texts
+    | st.binary(max_size=8)
+    | st.sampled_from(["[", "{", "[[[", "[1]", "{}"]),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
+    max_leaves=6,
+)
+known = st.sampled_from(
+    [
+        *(place for places in {**METRIC_PLACES, **FIELD_PLACES, **IDENTITIES}.values() for place in places),
+        *("openinference.span.kind", "gen_ai.operation.name", "traceloop.span.kind", "llm.request.type", "metadata"),
+        *("input.value", "output.value", "gen_ai.input.messages", "gen_ai.output.messages", "clew.fields", "tag.tags"),
+        *("gen_ai.retrieval.documents", "gen_ai.system_instructions", "traceloop.entity.input", "db.system"),
+        *("retrieval.documents.0.document.id", "retrieval.documents.99999999999.document", "retrieval.documents.x"),
+        *("retrieval.documents.0", "llm.input_messages.0.message", "llm.input_messages.0.message.contents.0.x"),
+        *("gen_ai.prompt.0.content", "gen_ai.completion.0.role", "embedding.embeddings.0.embedding.vector"),
+        *("reranker.output_documents.1.document.score", "llm.invocation_parameters", "llm.cost.prompt"),
+        *("db.query.result.metadata", "message", "content", "exception.type", "rag.stage", "clew.span_id"),
+    ]
+)
+"""Names that are read, and some that look as if."""
+
+
+@given(texts, st.dictionaries(known | texts, hostile, max_size=8))
+def test_attributes_of_any_shape_are_read(name: str, attributes: dict[str, Any]) -> None:
+    """Nothing raises, everything can be encoded, and the attributes stay as they were."""
+    before = repr(attributes)
+
+    read = [read_span(name, attributes).fields, read_log(attributes).fields]
+    events_of = ["gen_ai.evaluation.result", "gen_ai.choice", "gen_ai.user.message", "gen_ai.content.prompt"]
+    read += [told.fields for one in [*events_of, "db.query.result", name] if (told := read_event(one, attributes))]
+    error_of(attributes)
+    read_resource(attributes)
+
+    assert repr(attributes) == before
+    for fields in read:
+        assert set(fields) <= {"context", "metrics"}
+        assert all(type(value) in {int, float} for value in fields.get("metrics", {}).values())

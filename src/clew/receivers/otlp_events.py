@@ -116,7 +116,7 @@ def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Recei
     event.span_id = _span_id(span.span_id, read.span_id)
     event.parent_span_id = _span_id(span.parent_span_id, read.parent_span_id)
     has_failed = span.status.code == ERROR
-    event.status = read.status or ("error" if has_failed else "ok")
+    event.status = read.status if read.is_own else ("error" if has_failed else "ok")
     events = (SpanEvent(one.name, one.time_unix_nano, plain_attributes(one.attributes)) for one in span.events)
     inside = read_inside(islice(events, MAX_EVENTS), has_failed=has_failed, is_own=read.is_own)
     if not read.is_own:
@@ -125,7 +125,7 @@ def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Recei
         _put(fields, "context", {"resource": origin.rest} if is_outermost and origin.rest else {})
         for part, told in inside.fields.items():
             _put(fields, part, told)
-    event.error = read.error or inside.error
+    event.error = inside.error if read.error is None else read.error
     if has_failed and event.error is None and not read.is_own:
         kind = str(attributes.get(names.ERROR_TYPE) or names.EXCEPTION)
         event.error = {"type": kind, "message": span.status.message, "stack": ""}
@@ -148,9 +148,10 @@ def log_event(record: LogRecord, origin: Origin) -> Received:
     event.trace_id = _trace_id(record.trace_id)
     if event.trace_id is not None:
         event.span_id = _span_id(record.span_id, read.span_id)
-    event.error = read.error
+        event.parent_span_id = read.parent_span_id
+    event.status, event.error = read.status, read.error
     if event.error is None and names.EXCEPTION_TYPE in attributes:
-        event.error = error_of(attributes)
+        event.error = error_of(attributes, is_own=read.is_own)
     if not read.is_own and event.trace_id is None and origin.rest:
         _put(read.fields, "context", {"resource": origin.rest})
     return event

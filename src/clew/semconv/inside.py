@@ -94,7 +94,7 @@ def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool) 
     raised: list[Log] = []
     for name, time_ns, attributes in events:
         if name == names.EXCEPTION:
-            error = error_of(attributes)
+            error = error_of(attributes, is_own=is_own)
             level = "ERROR" if has_failed else "WARNING"
             raised.append(Log(time_ns, error["type"] or names.EXCEPTION, level, {}, error))
         elif not is_own:

@@ -186,12 +186,17 @@ def read_resource(attributes: Mapping[str, Any]) -> Resource:
     return Resource(service, environment, text(attributes.get(names.SERVICE_VERSION)))
 
 
-def error_of(attributes: Mapping[str, Any]) -> dict[str, Any]:
-    """Read what was raised: ``{"type", "message", "stack"}``; the type without its module."""
+def error_of(attributes: Mapping[str, Any], *, is_own: bool = False) -> dict[str, Any]:
+    """Read what was raised: ``{"type", "message", "stack"}``; the type without its module, unless clew wrote it."""
     kind, message, stack = (
         attributes.get(name) for name in (names.EXCEPTION_TYPE, names.EXCEPTION_MESSAGE, names.EXCEPTION_STACKTRACE)
     )
-    return {"type": (text(kind) or "").rpartition(".")[2], "message": text(message) or "", "stack": text(stack) or ""}
+    name = text(kind) or ""
+    return {
+        "type": name if is_own else name.rpartition(".")[2],
+        "message": text(message) or "",
+        "stack": text(stack) or "",
+    }
 
 
 def _read_own(attributes: Mapping[str, Any]) -> Read | None:
