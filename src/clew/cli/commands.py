@@ -27,6 +27,7 @@ COMMANDS: Final = {
     "agent": ("clew.cli.agent", "agent"),
     "server": ("clew.cli.server", "server"),
     "store": ("clew.cli.store", "app"),
+    "sql": ("clew.cli.sql", "sql"),
     "spool": ("clew.cli.spool", "app"),
     "dead": ("clew.cli.dead", "app"),
     "token": ("clew.cli.token", "app"),

@@ -1,0 +1,69 @@
+"""``clew sql``: one question to the store in SQL, for what no other command asks."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from msgspec import json
+from rich.table import Table
+from rich.text import Text
+
+from clew import config
+from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
+from clew.cli.render import clean, console, print_json
+from clew.store.connect import find_dsn
+from clew.store.free_sql import MAX_ROWS, ask_sql
+
+if TYPE_CHECKING:
+    from clew.store.free_sql import Answer
+
+__all__ = ["sql"]
+
+
+def sql(
+    statement: Annotated[str, typer.Argument(help="One SELECT, WITH, VALUES or TABLE; - reads it from stdin.")],
+    limit: Annotated[int, typer.Option(help="How many rows at most.", min=1, max=MAX_ROWS)] = 1000,
+    timeout: Annotated[float, typer.Option(help="When to give up, in seconds.", min=0.1, max=600)] = 10.0,
+    explain: Annotated[bool, typer.Option("--explain", help="Show PostgreSQL's plan instead of the rows.")] = False,
+    data: Data = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """Ask the store in SQL, as a role that can only read; the view `logs` has every event.
+
+    Functions that change something, wait or look around are not called. An answer without rows is an answer: exit
+    code 0.
+
+    Example: clew sql "SELECT service, count(*) FROM logs GROUP BY 1 ORDER BY 2 DESC"
+    """
+    text = sys.stdin.read() if statement == "-" else statement
+    where = find_dsn(config.load(data_dir=data, dsn=dsn))
+    found = ask_sql(where, text, limit=limit, timeout_s=timeout, is_plan=explain)
+    if as_json:
+        print_json(found)
+        return
+    _print(found)
+    if found.is_truncated:
+        typer.echo(f"the first {len(found.rows)} rows; there are more", err=True)
+
+
+def _print(found: Answer) -> None:
+    out = console()
+    if len(found.columns) == 1:  # a plan, a list: as it is
+        for [value] in found.rows:
+            out.print(Text(_shown(value)))
+        return
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for column in found.columns:
+        table.add_column(Text(clean(column)), overflow="fold")
+    for row in found.rows:
+        table.add_row(*(Text(_shown(value)) for value in row))
+    out.print(table)
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return ""
+    return clean(value if isinstance(value, str) else json.encode(value).decode())
