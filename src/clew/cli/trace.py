@@ -108,6 +108,8 @@ def _backend_table(backends: dict[str, Backend]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, backend in backends.items():
+        if not backend.is_on and not backend.delivered:
+            continue
         counts = {"delivered": backend.delivered, "pending": backend.pending, "refused": backend.quarantined}
         told = [
             f"{number} {word}" for word, number in counts.items() if number or (number == 0 and word == "delivered")
