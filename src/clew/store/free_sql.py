@@ -46,7 +46,6 @@ MAX_ROWS: Final = 10_000
 MAX_BYTES: Final = 16 * 1024 * 1024
 """Longest answer to keep, counted as text."""
 
-FETCH_ROWS: Final = 200
 CANCEL_AFTER_S: Final = 0.5
 """How much later than PostgreSQL itself our own clock cancels."""
 
@@ -196,7 +195,7 @@ def _answer(connection: psycopg.Connection[Any], text: bytes, limit: int, *, is_
             if is_plan:
                 cursor.execute(b"EXPLAIN (COSTS, VERBOSE false) " + text, prepare=True)
                 return _take(cursor, iter(cursor.fetchall()), limit)
-            return _take(cursor, _fetch(cursor, limit + 1), limit)
+            return _take(cursor, _fetch(cursor), limit)
         except psycopg.errors.QueryCanceled as error:
             raise StoreError("PostgreSQL did not answer in time", hint="ask for less, or wait longer") from error
         except psycopg.Error as error:
@@ -205,15 +204,10 @@ def _answer(connection: psycopg.Connection[Any], text: bytes, limit: int, *, is_
             raise _explain(error) from error
 
 
-def _fetch(cursor: psycopg.Cursor[Any], count: int) -> Iterator[tuple[Any, ...]]:
-    """Fetch up to *count* rows, some at a time: one of them may be large."""
-    while count > 0:
-        cursor.execute(f"FETCH FORWARD {min(count, FETCH_ROWS)} FROM clew_rows".encode())
-        rows = cursor.fetchall()
-        yield from rows
-        if len(rows) < FETCH_ROWS:
-            return
-        count -= len(rows)
+def _fetch(cursor: psycopg.Cursor[Any]) -> Iterator[tuple[Any, ...]]:
+    """Fetch the rows, some at a time: one of them may be large, and not all may be wanted."""
+    while cursor.execute("FETCH FORWARD 100 FROM clew_rows").rowcount > 0:
+        yield from cursor.fetchall()
 
 
 def _take(cursor: psycopg.Cursor[Any], rows: Iterator[tuple[Any, ...]], limit: int) -> Answer:

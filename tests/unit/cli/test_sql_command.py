@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,7 +38,7 @@ def test_one_column_is_a_list(
     postgres: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As a script wants it, here with the statement from stdin; what is left out is told beside it."""
-    monkeypatch.setattr("sys.stdin", io.StringIO("SELECT n FROM generate_series(1, 5) AS n"))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("SELECT n FROM generate_series(1, 5) AS n"))
 
     assert run(["sql", "-", "--limit", "2", "--dsn", postgres]) == 0
 
