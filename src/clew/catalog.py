@@ -4,7 +4,8 @@ Tables of data. ``FIELDS`` declares every field once, so that one name means one
 event. ``METRICS`` declares the time series. ``EVENTS`` says which fields an event carries and which
 series it feeds; ``SPAN_METRICS``, ``REQUEST_METRICS`` and ``FAILURE_METRICS`` say what spans feed. The reference
 page, the split into metrics and context, the stage of a log and the
-Prometheus sink all read these tables; there is no second list. ``PAID_MESSAGES``, ``PAID_RUN_TYPES`` and
+Prometheus sink all read these tables; there is no second list. ``ROLLUPS`` says which of the metrics the store adds up
+by the minute. ``PAID_MESSAGES``, ``PAID_RUN_TYPES`` and
 ``PAID_STAGES`` say what costs money, and on which line of the bill it stands.
 
 A field is a *metric* when it is a measurement whose sum or distribution over many events means
@@ -44,6 +45,7 @@ __all__ = [
     "PAID_RUN_TYPES",
     "PAID_STAGES",
     "REQUEST_METRICS",
+    "ROLLUPS",
     "SPAN_METRICS",
     "STAGES",
     "STAGE_OF",
@@ -52,6 +54,7 @@ __all__ = [
     "Field",
     "Metric",
     "Paid",
+    "Rollup",
     "paid_for",
 ]
 
@@ -115,6 +118,24 @@ class Metric(Struct, frozen=True):
     scale: float = 1.0
     buckets: tuple[float, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
+
+
+class Rollup(Struct, frozen=True):
+    """Metrics that the store adds up by the minute, and answers together.
+
+    Each is kept apart by service, environment, version, stage and model, and by one label of its own.
+
+    Attributes:
+        name: What they are asked for by.
+        description: What they tell.
+        metrics: Their names in ``METRICS``.
+        label: The label of theirs that is kept apart too; empty for none.
+    """
+
+    name: str
+    description: str
+    metrics: tuple[str, ...]
+    label: str = ""
 
 
 class Paid(Struct, frozen=True):
@@ -445,6 +466,27 @@ LATE_METRIC: Final = "clew_late_events_total"
 
 OVERFLOW_METRIC: Final = "clew_metric_overflow_total"
 """Counts what a metric with too many series could not tell apart."""
+
+_ROLLUPS = (
+    Rollup("requests", "Requests that have ended, and how many of them failed.", ("clew_requests_total",), "status"),
+    Rollup("errors", "Failures, each where it was told first.", _FAILED, "error_type"),
+    Rollup("latency", "Time a request took.", ("clew_request_duration_seconds",)),
+    Rollup("steps", "Time a step took.", _STEP, "message"),
+    Rollup("calls", "Time a model call took.", ("clew_llm_duration_seconds",)),
+    Rollup("first_token", "Time to the first token.", ("clew_llm_time_to_first_token_seconds",)),
+    Rollup("tokens", "Tokens that models have read and written.", _TOKENS, "gen_ai_token_type"),
+    Rollup("cost", "Money spent; events that repeat what others have told do not count.", _COST, "line"),
+    Rollup("scores", "Quality scores.", ("clew_score",), "metric_name"),
+    Rollup("cache", "Cache look-ups, and how many of them were hits.", ("clew_cache_requests_total",), "cache_hit"),
+    Rollup("hallucinations", "Claims judged, and how many of them nothing supports.",
+           ("clew_judged_claims_total", "clew_unsupported_claims_total")),
+    Rollup("answers", "Answers by quality tier.", ("clew_answers_total",), "quality_tier"),
+    Rollup("issues", "Issues by kind.", ("clew_issues_total",), "issue"),
+    Rollup("overflow", "Measurements whose labels were replaced by other, as there were too many.", (OVERFLOW_METRIC,), "metric"),
+)  # fmt: skip
+
+ROLLUPS: Final[Mapping[str, Rollup]] = MappingProxyType({rollup.name: rollup for rollup in _ROLLUPS})
+"""What the store adds up by the minute, by name."""
 
 CLOSED_LABELS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
     {

@@ -34,6 +34,7 @@ from psycopg.conninfo import make_conninfo
 
 from clew.errors import StoreNotMigrated
 from clew.sinks.postgres import KEEPALIVE
+from clew.store.compaction import compact
 from clew.store.connect import connect
 from clew.store.load import query
 from clew.store.migrate import check_migrated
@@ -166,7 +167,10 @@ class Maintenance(threading.Thread):
 
 def standing_jobs() -> list[Job]:
     """List what is to be done in every store."""
-    return [Job("partitions ahead", 3600.0, _make_partitions)]
+    return [
+        Job("partitions ahead", 3600.0, _make_partitions),
+        Job("roll-up compaction", 60.0, compact),
+    ]
 
 
 def _make_partitions(connection: Connection) -> None:

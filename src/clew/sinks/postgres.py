@@ -2,7 +2,8 @@
 
 A batch goes in by one binary ``COPY``, and the sink's cursor moves in the same transaction: a crash,
 a lost answer or a replay can neither lose nor repeat an event, and the hot table needs no unique
-index for it. Spans that have begun and not ended stand in ``open_spans`` meanwhile.
+index for it. Spans that have begun and not ended stand in ``open_spans`` meanwhile. What the batch adds to
+the roll-ups goes in with it (``rollup``), and so does what is remembered of open spans for that.
 
 Before: ``agent.worker``. After: the tables of ``store/sql/schema.sql``.
 """
@@ -17,18 +18,21 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
 import psycopg
-from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, json
+from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, json, msgpack
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from clew.errors import StoreError, StoreNotMigrated
 from clew.record import COLUMNS, LEVELS
+from clew.sinks import rollup
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
+from clew.sinks.once import Followed
+from clew.sinks.rollup import MEASURED_MESSAGES, Rollups
 from clew.spool.format import Position, event_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 __all__ = ["PostgresSink"]
 
@@ -43,6 +47,9 @@ KEEPALIVE: Final[dict[str, Any]] = {
 PARTITION_PAST = timedelta(days=31)
 PARTITION_AHEAD = timedelta(days=2)
 JSONB_OID = 3802
+ROWS_A_SLICE = 100
+MAX_FOLLOWED = 1000
+"""Producers whose open spans are remembered here; those of others are read from the store again."""
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 _Cursor = psycopg.Cursor[tuple[Any, ...]]
@@ -50,11 +57,17 @@ _Cursor = psycopg.Cursor[tuple[Any, ...]]
 _NAMES = [name for name, _ in COLUMNS]
 _TYPES = [kind for _, kind in COLUMNS]
 _COPY = sql.SQL("COPY events ({}) FROM STDIN (FORMAT binary)").format(sql.SQL(", ").join(map(sql.Identifier, _NAMES)))
+_ROLLUP_TYPES = [kind for _, kind in rollup.COLUMNS]
+_COPY_ROLLUPS = sql.SQL("COPY rollups ({}) FROM STDIN (FORMAT binary)").format(
+    sql.SQL(", ").join(sql.Identifier(name) for name, _ in rollup.COLUMNS)
+)
 _READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s FOR UPDATE"
+_READ_MEASURED: LiteralString = "SELECT measured FROM cursors WHERE producer = %s"
 _MOVE_CURSOR: LiteralString = """
-INSERT INTO cursors (producer, service, position, delivered) VALUES (%s, %s, %s, %s)
+INSERT INTO cursors (producer, service, position, delivered, measured) VALUES (%s, %s, %s, %s, %s)
 ON CONFLICT (producer) DO UPDATE SET
-    position = greatest(cursors.position, excluded.position), delivered = cursors.delivered + excluded.delivered, updated_at = now()
+    position = greatest(cursors.position, excluded.position), delivered = cursors.delivered + excluded.delivered,
+    measured = excluded.measured, updated_at = now()
 """
 _OPEN_SPANS: LiteralString = """
 INSERT INTO open_spans (span_id, trace_id, "timestamp", producer, event) VALUES (%s, %s, %s, %s, %s)
@@ -105,6 +118,7 @@ class _Parts(NamedTuple):
     """A batch, sorted by what has to be done with its events."""
 
     rows: list[tuple[Any, ...]]
+    measured: list[bytes]
     begun: dict[UUID, tuple[Any, ...]]
     ended: list[UUID]
     taken: int
@@ -125,6 +139,7 @@ class _JsonbDumper(Dumper):
 
 _decode_row = json.Decoder(_Row).decode
 _decode_numbers = json.Decoder(_Numbers).decode
+_decode_followed = msgpack.Decoder(Followed).decode
 
 
 class PostgresSink:
@@ -149,6 +164,8 @@ class PostgresSink:
         self._prepare = prepare
         self._connection: _Connection | None = None
         self._days: set[date] = set()
+        self._rollups = Rollups()
+        self._followed: dict[str, Followed] = {}
 
     def resume(self, producer: Producer) -> Position | None:
         """Read the cursor that was committed with the data; None when the server has none or is away."""
@@ -166,13 +183,16 @@ class PostgresSink:
             with connection.transaction(), connection.cursor() as cursor:
                 committed = cursor.execute(_READ_CURSOR, [batch.producer.id]).fetchone()
                 # The answer to an earlier attempt may have been lost, and its commit not.
-                parts = _sort(batch, Position(committed[0]) if committed else batch.start)
+                start = Position(committed[0]) if committed else batch.start
+                parts = _sort(batch, start)
+                followed = self._follow(cursor, batch.producer, start)
                 if not parts.refused:
-                    self._store(cursor, batch, parts)
+                    self._store(cursor, batch, parts, followed)
         except StoreError as error:
             return Retry(str(error), is_misconfigured=isinstance(error, StoreNotMigrated))
         except psycopg.Error as error:
             return self._judge(error, batch)
+        self._followed[batch.producer.id] = followed
         return Rejected(tuple(parts.refused), parts.reason) if parts.refused else Delivered()
 
     def interrupt(self) -> None:
@@ -213,17 +233,42 @@ class PostgresSink:
             self._connection.close()
             self._connection = None
 
-    def _store(self, cursor: _Cursor, batch: Batch, parts: _Parts) -> None:
+    def _follow(self, cursor: _Cursor, producer: Producer, position: Position) -> Followed:
+        """Return what is remembered of the spans that are open at a position.
+
+        It is taken out of the memory of this sink, and put back when what it leads to is committed.
+        """
+        followed = self._followed.pop(producer.id, None)
+        while len(self._followed) >= MAX_FOLLOWED:
+            del self._followed[next(iter(self._followed))]
+        if followed is None or followed.position != position:
+            row = cursor.execute(_READ_MEASURED, [producer.id]).fetchone()
+            followed = _decode_followed(row[0]) if row and row[0] else Followed()
+        return followed if followed.position == position else Followed(position)
+
+    def _store(self, cursor: _Cursor, batch: Batch, parts: _Parts, followed: Followed) -> None:
         self._make_partitions(cursor, parts.rows)
+        tally = self._rollups.begin(followed)
         with cursor.copy(_COPY) as copy:
             copy.set_types(_TYPES)
-            for row in parts.rows:
-                copy.write_row(row)
+            # The server is at work on the rows that it has while we add up.
+            for rows, measured in _slices(parts):
+                for row in rows:
+                    copy.write_row(row)
+                tally.add(measured)
+        sums = tally.rows()
+        if sums:
+            with cursor.copy(_COPY_ROLLUPS) as copy:
+                copy.set_types(_ROLLUP_TYPES)
+                for row in sums:
+                    copy.write_row(row)
         if parts.begun:
             cursor.executemany(_OPEN_SPANS, list(parts.begun.values()))
         if parts.ended:
             cursor.execute(_CLOSE_SPANS, [parts.ended])
-        cursor.execute(_MOVE_CURSOR, [batch.producer.id, batch.producer.service, batch.end, parts.taken])
+        followed.position = max(followed.position, batch.end)
+        measured = bytearray(msgpack.encode(followed))  # bytes would be taken for JSON here
+        cursor.execute(_MOVE_CURSOR, [batch.producer.id, batch.producer.service, batch.end, parts.taken, measured])
 
     def _make_partitions(self, cursor: _Cursor, rows: list[tuple[Any, ...]]) -> None:
         """Have a partition for each day of *rows* that a clock can mean; the rest falls into the default one."""
@@ -248,6 +293,7 @@ def _sort(batch: Batch, committed: Position) -> _Parts:
     """Turn the events of *batch* from *committed* on into rows; note which spans begin and end among them."""
     producer = UUID(batch.producer.id).int
     rows: list[tuple[Any, ...]] = []
+    measured: list[bytes] = []
     begun: dict[UUID, tuple[Any, ...]] = {}
     ended: list[UUID] = []
     refused: list[int] = []
@@ -267,6 +313,8 @@ def _sort(batch: Batch, committed: Position) -> _Parts:
             refused.append(index)
             reason = f"{type(error).__name__}: {error}"
             continue
+        if row.kind != "log" or row.message in MEASURED_MESSAGES:
+            measured.append(payload)
         if row.kind == "span_start":
             if row.span_id is not None:
                 begun[row.span_id] = (row.span_id, row.trace_id, row.timestamp, batch.producer.id, payload)
@@ -274,7 +322,18 @@ def _sort(batch: Batch, committed: Position) -> _Parts:
         if row.kind == "span" and row.span_id is not None and begun.pop(row.span_id, None) is None:
             ended.append(row.span_id)
         rows.append(_columns(row, numbers, level, UUID(int=event_id(producer, position))))
-    return _Parts(rows, begun, ended, taken, refused, reason)
+    return _Parts(rows, measured, begun, ended, taken, refused, reason)
+
+
+def _slices(parts: _Parts) -> Iterator[tuple[list[tuple[Any, ...]], list[bytes]]]:
+    """Cut the rows, and the events that are measured, into as many slices."""
+    slices = max(1, len(parts.rows) // ROWS_A_SLICE)
+    rows, measured = (len(part) // slices + 1 for part in (parts.rows, parts.measured))
+    for number in range(slices):
+        yield (
+            parts.rows[number * rows : (number + 1) * rows],
+            parts.measured[number * measured : (number + 1) * measured],
+        )
 
 
 def _columns(row: _Row, numbers: _Numbers, level: int, id_: UUID) -> tuple[Any, ...]:
