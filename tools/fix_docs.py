@@ -33,7 +33,10 @@ from clew.receivers.langsmith import Counts
 from clew.record import Event
 from clew.server.app import create_app
 from clew.server.health import RequestCounts
+from clew.server.store_metrics import families as store_families
 from clew.sinks.prometheus_series import MAX_SERIES
+from clew.store.room import Room
+from clew.store.status import SlowStatement, StoreStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -139,6 +142,8 @@ def metrics() -> str:
     outcomes = {"postgres": {"delivered": 0}}
     runs = {("partitions ahead", "done"): 0}
     health = AgentHealth(0.0, 0, 0, 0, [sink], outcomes, {"spool_full": 0}, {"gpt-x": 0}, {"done": 0}, runs)
+    slow = SlowStatement("trace_events", 1, 300.0, 300.0, 300.0)
+    status, room = StoreStatus("18", 0, 0, 0, 0, 0, None, 0, [], [], None), Room(0, 0.0)
     counts = RequestCounts()
     counts.add("/api/logs", 200, 0.001)
     declared = [
@@ -152,13 +157,13 @@ def metrics() -> str:
     head = ("metric", "type", "labels", "what")
     return "\n".join([
         "# Metrics\n",
-        NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py` and `clew/catalog.py`"),
+        NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py`, `clew/server/store_metrics.py` and `clew/catalog.py`"),
         "## Of the agent\n",
         "At `/metrics` of `clew up`, and of `clew agent --metrics-port`.\n",
         _table(head, _exposed(families(health))),
         "## Of the server\n",
         "At `/metrics` of `clew up` and of `clew server`.\n",
-        _table(head, _exposed([*counts.families(), *Counts().families()])),
+        _table(head, _exposed([*counts.families(), *Counts().families(), *store_families((status, room), [slow])])),
         "## Of your system\n",
         _DECLARED,
         _table(head, declared),

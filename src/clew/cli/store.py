@@ -8,16 +8,20 @@ import typer
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import clean, print_json, size
+from clew.cli.render import clean, duration, print_json, size
 from clew.store import embedded
 from clew.store.connect import connect, describe, find_dsn
 from clew.store.migrate import check_migrated, pending
 from clew.store.migrate import migrate as run_migrations
 from clew.store.partitions import ensure_ahead
+from clew.store.room import Room, measure_room
 from clew.store.search_index import index_closed_days
-from clew.store.status import StoreStatus, fetch_status
+from clew.store.slow import read_slow
+from clew.store.status import SLOW_MS, SlowStatement, StoreStatus, fetch_status
 
 __all__ = ["app"]
+
+LONGEST = 100
 
 app = typer.Typer(
     help="Look after the store: PostgreSQL, embedded or anywhere.", no_args_is_help=True, rich_markup_mode=None
@@ -64,7 +68,7 @@ def migrate(
 
 @app.command()
 def status(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
-    """Show what the store holds: sizes, days, and how far each producer's events have come.
+    """Show what the store holds, how it grows, what was slow, and how far each producer's events have come.
 
     Example: clew store status
     """
@@ -72,11 +76,15 @@ def status(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     where = find_dsn(settings)
     check_migrated(where)
     told = ask(settings, fetch_status())
+    room = measure_room(settings, where, told)
+    slow = read_slow(settings.data_dir) if told.slow_statements is None else told.slow_statements
     if as_json:
-        print_json(told)
+        source = "server" if told.slow_statements is None else "pg_stat_statements"
+        as_object = {name: getattr(told, name) for name in told.__struct_fields__}
+        print_json({**as_object, "room": room, "slow_statements": slow, "slow_statements_from": source})
         return
     typer.echo(f"store         {describe(where)} (PostgreSQL {told.server_version})")
-    for line in _describe(told):
+    for line in [*_describe_room(told, room), *_describe(told), *_describe_slow(slow)]:
         typer.echo(line)
 
 
@@ -108,9 +116,30 @@ def _migrate(dsn: str, phase: Literal["pre", "post"] | None) -> list[str]:
         return applied
 
 
+def _describe_room(told: StoreStatus, room: Room) -> list[str]:
+    growth = told.growth_bytes_a_day
+    left = "not known; set CLEW_STORE_MAX_BYTES" if room.free_bytes is None else size(room.free_bytes)
+    lasts = "" if room.days_until_full is None else f", enough for {room.days_until_full:,.0f} days at this growth"
+    return [
+        f"size          {size(told.database_bytes)}",
+        f"growth        {'known after a whole day' if growth is None else f'{size(growth)} a day'}",
+        f"room left     {left}{lasts}",
+        f"dead rows     {told.dead_rows:,}, about {size(told.dead_bytes_estimate)}",
+    ]
+
+
+def _describe_slow(slow: list[SlowStatement]) -> list[str]:
+    lines = [f"slow          {'nothing took' if not slow else 'statements that took'} longer than {SLOW_MS:.0f} ms"]
+    for one in slow:
+        name = clean(" ".join(one.name.split()))
+        shown = name if len(name) <= LONGEST else f"{name[: LONGEST - 1]}…"
+        times = f"{one.calls:,} times, {duration(one.mean_ms)} on average, {duration(one.max_ms)} at most"
+        lines.append(f"  {shown}: {times}")
+    return lines
+
+
 def _describe(told: StoreStatus) -> list[str]:
     lines = [
-        f"size          {size(told.database_bytes)}",
         f"events        about {told.events_estimate:,}",
         f"newest event  {told.newest_event or 'none yet'}",
         f"open spans    {told.open_spans}",

@@ -30,6 +30,7 @@ from clew.server.connections import Connections
 from clew.server.docs import docs_routes
 from clew.server.headers import SafeHeaders
 from clew.server.health import Counted, RequestCounts, health_routes
+from clew.server.store_metrics import StoreGauges
 from clew.server.ui.pages import page_routes
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ def create_app(
         cost_routes(connections),
         langsmith_routes(langsmith, connections),
         otlp_routes(otlp),
-        health_routes(connections, counts, received),
+        health_routes(connections, counts, StoreGauges(connections, settings), received),
         docs_routes(app),
         page_routes(connections, settings, account),
     ):

@@ -17,6 +17,7 @@ import psycopg
 from clew.errors import ClewError
 from clew.store.connect import CONNECT_TIMEOUT_S, explain, find_dsn, reader_setup
 from clew.store.reading import Reading, read_async
+from clew.store.slow import SlowRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,6 +39,9 @@ class Connections:
     Args:
         settings: Which store: its DSN, else the embedded one of the data directory.
 
+    Attributes:
+        slow: Account of slow statements.
+
     Threads:
         Belongs to one event loop.
     """
@@ -47,6 +51,8 @@ class Connections:
         self._dsn = settings.dsn
         self._slots = asyncio.Semaphore(MAX_CONNECTIONS)
         self._idle: list[_Connection] = []
+        self.slow = SlowRecord(settings.data_dir)
+        self._saving: asyncio.Task[None] | None = None
 
     async def ask(self, question: Callable[[], Reading[T]]) -> T:
         """Put a question to the store.
@@ -82,6 +88,8 @@ class Connections:
 
     async def close(self) -> None:
         """Close what is idle."""
+        if self._saving is not None:
+            await self._saving
         while self._idle:
             await self._idle.pop().close()
 
@@ -98,7 +106,7 @@ class Connections:
     async def _run(self, connection: _Connection, question: Callable[[], Reading[T]]) -> T:
         is_sound = False
         try:
-            answer = await read_async(connection, question())
+            answer = await read_async(connection, question(), note=self._note)
             is_sound = True
         except (ClewError, psycopg.errors.QueryCanceled):
             is_sound = True
@@ -109,6 +117,11 @@ class Connections:
             else:
                 await connection.close()
         return answer
+
+    def _note(self, sql: str, seconds: float) -> None:
+        if self.slow.note(sql, seconds):
+            saving = asyncio.to_thread(self.slow.save, self.slow.statements())
+            self._saving = asyncio.create_task(saving)
 
 
 async def _connect(dsn: str) -> _Connection:

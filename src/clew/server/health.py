@@ -6,6 +6,7 @@
 Metrics:
     ``clew_server_requests_total{route,status}``: Requests answered, by route and status.
     ``clew_server_request_duration_seconds{route}``: Time to the end of the answer.
+    and those of the store (``server.store_metrics``).
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from clew.server.connections import Connections
+    from clew.server.store_metrics import StoreGauges
 
 __all__ = ["Counted", "RequestCounts", "health_routes"]
 
@@ -111,13 +113,17 @@ class Counted:
 
 
 def health_routes(
-    connections: Connections, counts: RequestCounts, more_metrics: Callable[[], Iterable[Family]] | None = None
+    connections: Connections,
+    counts: RequestCounts,
+    store: StoreGauges,
+    more_metrics: Callable[[], Iterable[Family]] | None = None,
 ) -> APIRouter:
     """Make the routes of this module.
 
     Args:
         connections: The way to the store.
         counts: What ``/metrics`` tells of the server.
+        store: What it tells of the store.
         more_metrics: Tells further metrics; called in a thread of its own.
     """
     router = APIRouter(tags=["health"])
@@ -133,7 +139,7 @@ def health_routes(
 
     @router.get("/metrics", summary="Metrics for Prometheus")
     async def metrics(request: Request) -> Response:
-        told = list(counts.families())
+        told = [*counts.families(), *await store.families()]
         if more_metrics is not None:
             told += await asyncio.to_thread(more_metrics)
         exposition = await asyncio.to_thread(expose, told, request.headers.get("accept"))

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, LiteralString, NamedTuple, cast
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Migration", "NamedQuery", "all_queries", "migrations", "query", "schema"]
+__all__ = ["Migration", "NamedQuery", "all_queries", "migrations", "name_of", "query", "schema"]
 
 _NAME = re.compile(r"^-- name: (\w+)\n-- (.+)\n-- Plan: (.+)\n", re.MULTILINE)
 _MIGRATION = re.compile(r"(\d{4})_(pre|post)_(\w+)\.sql")
@@ -61,6 +61,21 @@ def query(name: str) -> LiteralString:
         'SELECT name FROM schema_migrations ORDER BY name'
     """
     return all_queries()[name].sql
+
+
+def name_of(sql: str) -> str:
+    """Return the name of a statement; ``"composed"`` for one that is in no file as it stands, such as a search.
+
+    Example:
+        >>> name_of("SELECT name FROM schema_migrations ORDER BY name")
+        'migrations_applied'
+    """
+    return _names().get(sql, "composed")
+
+
+@cache
+def _names() -> Mapping[str, str]:
+    return {told.sql: name for name, told in all_queries().items()}
 
 
 @cache

@@ -8,7 +8,8 @@ over a connection. Neither knows what is asked.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import time
+from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar
 
 from psycopg.rows import dict_row
@@ -57,8 +58,15 @@ def read(connection: Connection[Any], reading: Reading[T]) -> T:
             return end.value
 
 
-async def read_async(connection: AsyncConnection[Any], reading: Reading[T]) -> T:
+async def read_async(
+    connection: AsyncConnection[Any], reading: Reading[T], *, note: Callable[[str, float], None] | None = None
+) -> T:
     """Run *reading* over *connection*; others run while it waits.
+
+    Args:
+        connection: Where to.
+        reading: What to ask.
+        note: Called with each statement and the seconds it took, also when it failed.
 
     Raises:
         psycopg.Error: PostgreSQL does not answer; see ``connect.explain``.
@@ -67,7 +75,13 @@ async def read_async(connection: AsyncConnection[Any], reading: Reading[T]) -> T
         try:
             statement = next(reading)
             while True:
-                await cursor.execute(*statement)
-                statement = reading.send(await cursor.fetchall())
+                begin = time.perf_counter()
+                try:
+                    await cursor.execute(*statement)
+                    rows = await cursor.fetchall()
+                finally:
+                    if note is not None:
+                        note(statement.sql, time.perf_counter() - begin)
+                statement = reading.send(rows)
         except StopIteration as end:
             return end.value

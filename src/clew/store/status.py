@@ -1,16 +1,26 @@
-"""What the store holds: sizes, partitions, what came last, how far each producer has come."""
+"""What the store holds and how it fares: sizes, growth, dead rows, slow statements, how far each producer has come."""
 
 from __future__ import annotations
 
-from typing import Any
+import re
+from datetime import UTC, date, timedelta
+from typing import Any, Final
 
 from msgspec import Struct
 
+from clew import clock
 from clew.store.events import format_timestamp
 from clew.store.load import query
 from clew.store.reading import Reading, Statement
 
-__all__ = ["Partition", "ProducerProgress", "StoreStatus", "fetch_status"]
+__all__ = ["SLOW_MS", "Partition", "ProducerProgress", "SlowStatement", "StoreStatus", "fetch_status"]
+
+SLOW_MS: Final = 250.0
+"""A statement that took longer at least once is slow: two and a half times the largest budget of a query."""
+
+MAX_SLOW: Final = 10
+GROWTH_DAYS: Final = 7
+_DAY: Final = re.compile(r"events_(\d{8})")
 
 COUNT_BELOW_BYTES = 64 * 1024 * 1024
 """Stores smaller than this are counted, in some 20 ms; PostgreSQL's estimates lag behind by a minute."""
@@ -50,26 +60,52 @@ class ProducerProgress(Struct, frozen=True):
     updated_at: str
 
 
+class SlowStatement(Struct, frozen=True):
+    """A statement that was slow.
+
+    Attributes:
+        name: Our name of it, or its text without the values.
+        calls: How often it ran, fast runs too where PostgreSQL counts; else how often it was slow.
+        mean_ms: What a run of these took, on average.
+        max_ms: What the longest took.
+        total_ms: What all of them took.
+    """
+
+    name: str
+    calls: int
+    mean_ms: float
+    max_ms: float
+    total_ms: float
+
+
 class StoreStatus(Struct, frozen=True):
     """The state of the store.
 
     Attributes:
         server_version: PostgreSQL's.
         database_bytes: Size of the database on disk.
+        growth_bytes_a_day: Mean size of the last whole days, seven at most; None before there is one.
+        dead_rows: Rows that were changed or removed, and whose room is not free yet.
+        dead_bytes_estimate: About how much of the tables they take.
         events_estimate: About how many events it holds; exact when it is small.
         newest_event: Timestamp of the newest event, RFC 3339; None when there is none.
         open_spans: How many spans have begun and not ended.
         partitions: By name.
         producers: The one that was active last first.
+        slow_statements: As PostgreSQL's ``pg_stat_statements`` tells them; None where that is not to be had.
     """
 
     server_version: str
     database_bytes: int
+    growth_bytes_a_day: int | None
+    dead_rows: int
+    dead_bytes_estimate: int
     events_estimate: int
     newest_event: str | None
     open_spans: int
     partitions: list[Partition]
     producers: list[ProducerProgress]
+    slow_statements: list[SlowStatement] | None
 
 
 def fetch_status() -> Reading[StoreStatus]:
@@ -82,16 +118,45 @@ def fetch_status() -> Reading[StoreStatus]:
         counted = {row["name"]: row["events"] for row in counts}
         rows = [{**row, "events_estimate": counted.get(row["name"], 0)} for row in rows]
     partitions = [Partition(**row) for row in rows]
+    [bloat] = yield Statement(query("status_bloat"), {})
+    slow = yield from _fetch_slow()
     newest = database["newest_event"]
     return StoreStatus(
         server_version=database["server_version"],
         database_bytes=database["database_bytes"],
+        growth_bytes_a_day=_growth(partitions, clock.now().astimezone(UTC).date()),
+        dead_rows=bloat["dead_rows"],
+        dead_bytes_estimate=bloat["dead_bytes_estimate"],
         events_estimate=sum(partition.events_estimate for partition in partitions),
         newest_event=None if newest is None else format_timestamp(newest),
         open_spans=database["open_spans"],
         partitions=partitions,
         producers=[_progress(row) for row in progress],
+        slow_statements=slow,
     )
+
+
+def _fetch_slow() -> Reading[list[SlowStatement] | None]:
+    [told] = yield Statement(query("status_has_statements"), {})
+    if not told["has_statements"]:
+        return None
+    rows = yield Statement(query("status_slow_statements"), {"threshold_ms": SLOW_MS, "limit": MAX_SLOW})
+    return [SlowStatement(**row) for row in rows]
+
+
+def _growth(partitions: list[Partition], today: date) -> int | None:
+    """Average the sizes of the last whole days; a day between them of which nothing is left counts as empty."""
+    sizes = {day: part.bytes for part in partitions if (day := _day_of(part.name)) is not None and day < today}
+    if not sizes:
+        return None
+    first = max(min(sizes), today - timedelta(days=GROWTH_DAYS))
+    days = (today - first).days
+    return sum(size for day, size in sizes.items() if day >= first) // days
+
+
+def _day_of(partition: str) -> date | None:
+    match = _DAY.fullmatch(partition)
+    return None if match is None else date.fromisoformat(match[1])
 
 
 def _progress(row: dict[str, Any]) -> ProducerProgress:
