@@ -76,6 +76,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         rate_limit: Requests a second that one token may send, twice as many at once; 0 for any number.
         tls_cert: Certificate of the server and those above it, as PEM; with it the server speaks TLS.
         tls_key: Its private key, as PEM; None when it is in the file of the certificate.
+        retention_hot_days: Days that the store keeps whole.
+        retention_warm_days: Days after which everything in the store is gone, but for pinned traces.
+        retention_sample: Share of ordinary traces that stays between the two, 0 to 1; 1 keeps them all.
+        retention_slow_ms: From which duration on a request is slow, and stays; None for the slowest of its day.
+        retention_slow_share: Share of a day's requests that is slow, 0 to 1.
+        retention_min_score: Below which score a trace stays.
         store_max_bytes: What the disk of a PostgreSQL elsewhere has for us, for ``clew store status``; None when not told.
     """
 
@@ -119,6 +125,12 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     rate_limit: Annotated[float, Meta(ge=0, le=1_000_000)] = 100.0
     tls_cert: Path | None = None
     tls_key: Path | None = None
+    retention_hot_days: Annotated[int, Meta(ge=1, le=36_500)] = 7
+    retention_warm_days: Annotated[int, Meta(ge=1, le=36_500)] = 30
+    retention_sample: Annotated[float, Meta(ge=0, le=1)] = 0.1
+    retention_slow_ms: Annotated[float, Meta(ge=0)] | None = None
+    retention_slow_share: Annotated[float, Meta(ge=0, le=1)] = 0.01
+    retention_min_score: float = 0.5
     store_max_bytes: Annotated[int, Meta(gt=0)] | None = None
 
     def sink_names(self) -> tuple[str, ...]:

@@ -39,9 +39,13 @@ from clew.store.connect import connect
 from clew.store.load import query
 from clew.store.migrate import check_migrated
 from clew.store.partitions import ensure_ahead
+from clew.store.retention import enforce, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from clew.config import Settings
+    from clew.store.retention import Policy
 
 __all__ = ["Job", "Maintenance", "standing_jobs"]
 
@@ -165,12 +169,22 @@ class Maintenance(threading.Thread):
             self._report(f"maintenance: {job.name} fails: {reason}; trying again")
 
 
-def standing_jobs() -> list[Job]:
-    """List what is to be done in every store."""
+def standing_jobs(settings: Settings | None = None) -> list[Job]:
+    """List what is to be done in every store.
+
+    Args:
+        settings: What is kept for how long; None to leave that to others.
+    """
+    retention = [] if settings is None else [Job("retention", 3600.0, _keep(policy_of(settings)))]
     return [
+        *retention,
         Job("partitions ahead", 3600.0, _make_partitions),
         Job("roll-up compaction", 60.0, compact),
     ]
+
+
+def _keep(policy: Policy) -> Callable[[Connection], Iterable[object]]:
+    return lambda connection: enforce(connection, policy, datetime.now(UTC))
 
 
 def _make_partitions(connection: Connection) -> None:

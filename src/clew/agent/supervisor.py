@@ -195,9 +195,9 @@ class Supervisor:
         """Have the store looked after if this agent feeds one."""
         if settings.dsn is None or not any(sink.name == "postgres" for sink in self._sinks):
             return None
-        from clew.agent.maintenance import Maintenance
+        from clew.agent.maintenance import Maintenance, standing_jobs
 
-        return Maintenance(settings.dsn, report=self._report)
+        return Maintenance(settings.dsn, report=self._report, jobs=standing_jobs(settings))
 
     def _lag(self, health: SinkHealth) -> SinkLag:
         events = bytes_ = 0

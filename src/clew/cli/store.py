@@ -9,6 +9,7 @@ import typer
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import clean, duration, print_json, size
+from clew.cli.retention import pin, pins, retention, unpin
 from clew.store import embedded
 from clew.store.connect import connect, describe, find_dsn
 from clew.store.migrate import check_migrated, pending
@@ -106,6 +107,12 @@ def index(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
         print_json({"indexed": made})
     elif not made:
         typer.echo("nothing to do: every day that is over has its index, or another process is at it")
+
+
+app.command()(retention)
+app.command()(pin)
+app.command()(unpin)
+app.command()(pins)
 
 
 def _migrate(dsn: str, phase: Literal["pre", "post"] | None) -> list[str]:

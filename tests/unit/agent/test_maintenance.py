@@ -226,6 +226,7 @@ def test_names_of_jobs_are_unique() -> None:
 def test_an_agent_that_feeds_a_store_looks_after_it(postgres: str, tmp_path: Path) -> None:
     """The supervisor starts maintenance with its PostgreSQL sink, counts its runs, and stops it."""
     settings = config.load(data_dir=tmp_path, dsn=postgres)
+    jobs = standing_jobs(settings)
     supervisor = Supervisor(settings, sinks=[PostgresSink(postgres)], report=lambda _: None)
 
     def runs() -> dict[Any, int]:
@@ -233,11 +234,11 @@ def test_an_agent_that_feeds_a_store_looks_after_it(postgres: str, tmp_path: Pat
 
     supervisor.start()
     deadline = time.monotonic() + TIMEOUT_S
-    while len(runs()) < len(standing_jobs()) and time.monotonic() < deadline:
+    while len(runs()) < len(jobs) and time.monotonic() < deadline:
         threading.Event().wait(0.02)
     supervisor.stop()
 
-    assert runs() == {(job.name, "done"): 1 for job in standing_jobs()}
+    assert runs() == {(job.name, "done"): 1 for job in jobs}
     told = {family.name: family for family in supervisor.metrics()}["clew_agent_maintenance_runs"]
     assert {sample.labels["outcome"] for sample in told.samples} == {"done"}
     assert not [thread for thread in threading.enumerate() if thread.name == "clew-maintenance"]
