@@ -11,7 +11,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from functools import cached_property
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from msgspec import DecodeError, Raw, Struct, defstruct, json
 
@@ -36,15 +36,35 @@ if TYPE_CHECKING:
 
     from clew.catalog import Metric, Paid
 
-__all__ = ["Told", "read"]
+__all__ = ["Error", "Told", "decode_fields", "read"]
 
 UNKNOWN: Final = "unknown"
 """Type of an error that does not tell its own."""
 
+_STAGES: Final = frozenset(CLOSED_LABELS["stage"])
+_STATUSES: Final = frozenset(CLOSED_LABELS["status"])
 
-class _Error(Struct):
+
+class Error(Struct):
+    """The error of an event, without its stack."""
+
     type: str | None = None
     message: str | None = None
+
+
+class Decoded(Protocol):
+    """What has been decoded of an event, by whoever wants to know what it measures."""
+
+    timestamp: datetime
+    kind: str
+    message: str
+    service: str
+    context: Raw
+    stage: Any
+    environment: str | None
+    version: str | None
+    run_type: str | None
+    status: str | None
 
 
 class _Event(Struct):
@@ -62,7 +82,7 @@ class _Event(Struct):
     parent_span_id: str | None = None
     run_type: str | None = None
     status: str | None = None
-    error: _Error | None = None
+    error: Error | None = None
 
 
 class Told:
@@ -72,6 +92,8 @@ class Told:
         event: What was decoded.
         fields: What its context holds of the fields that are needed.
         measured: The same of its metrics.
+        ids: Its trace, span and parent.
+        error: Its error.
 
     Attributes:
         kind: ``"log"``, ``"span_start"`` or ``"span"``.
@@ -87,8 +109,16 @@ class Told:
         begun: When it happened or, for a span, began.
     """
 
-    def __init__(self, event: _Event, fields: Any, measured: Any) -> None:
+    def __init__(
+        self,
+        event: Decoded,
+        fields: Any,
+        measured: Any,
+        ids: tuple[str | None, str | None, str | None],
+        error: Error | None,
+    ) -> None:
         self._event = event
+        self._error = error
         self._fields = fields
         self._measured = measured
         self.kind = event.kind
@@ -96,10 +126,9 @@ class Told:
         self.service = event.service
         self.environment = event.environment or ""
         self.version = event.version or ""
-        self.stage = event.stage if event.stage in CLOSED_LABELS["stage"] else OTHER
-        self.span_id = event.span_id
-        self.parent_span_id = event.parent_span_id
-        self.status = event.status if event.status in CLOSED_LABELS["status"] else "ok"
+        self.stage = event.stage if event.stage in _STAGES else OTHER
+        self._trace_id, self.span_id, self.parent_span_id = ids
+        self.status = event.status if event.status in _STATUSES else "ok"
         self.run_type = self._kind_of_work()
         moment = event.timestamp
         self.begun = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -113,13 +142,13 @@ class Told:
     @property
     def error_type(self) -> str:
         """Type of the error it tells; ``"unknown"`` if it tells none."""
-        told = self._event.error
+        told = self._error
         return (told and told.type) or self.text("error_type") or UNKNOWN
 
     @property
     def error_message(self) -> str | None:
         """What the error says; None if it is told by its type alone."""
-        return self._event.error.message if self._event.error else None
+        return self._error.message if self._error else None
 
     @property
     def failure(self) -> str:
@@ -140,6 +169,14 @@ class Told:
     @property
     def asked_model(self) -> str:
         """The model that was asked, for a completion or for vectors."""
+        fields, measured = self._fields, self._measured
+        if type(fields.model) is str and fields.model:
+            return fields.model  # nearly all that have one; nearly all that have none go the next way
+        if (
+            fields.model is fields.embedding_model is fields.response_model is None
+            and measured.model is measured.embedding_model is measured.response_model is None
+        ):
+            return ""
         return self.text("model") or self.text("embedding_model") or self.text("response_model")
 
     @property
@@ -186,7 +223,7 @@ class Told:
     @cached_property
     def ids(self) -> tuple[str, str] | None:
         """Trace and span as W3C writes them, an empty span for none; None if it has no trace."""
-        trace_id, span_id = parse_uuid(self._event.trace_id or ""), parse_uuid(self.span_id or "")
+        trace_id, span_id = parse_uuid(self._trace_id or ""), parse_uuid(self.span_id or "")
         if trace_id is None:
             return None
         return to_w3c_trace_id(trace_id), to_otel_span_id(span_id) if span_id else ""
@@ -266,7 +303,8 @@ def read(payload: bytes) -> Told | None:
         event = _decode(payload)
         if event.kind == "log" and event.message not in EVENTS:
             return None
-        return Told(event, _decode_fields(event.context), _decode_fields(event.metrics))
+        ids = (event.trace_id, event.span_id, event.parent_span_id)
+        return Told(event, decode_fields(event.context), decode_fields(event.metrics), ids, event.error)
     except (RecursionError, OverflowError) as error:
         raise DecodeError(str(error)) from error
 
@@ -284,4 +322,4 @@ def _needed() -> list[tuple[str, Any, Any]]:
 
 _WIDENED: Final = "00000000-0000-0000-"
 _decode = json.Decoder(_Event).decode
-_decode_fields = json.Decoder(defstruct("_Fields", _needed())).decode
+decode_fields: Final = json.Decoder(defstruct("_Fields", _needed())).decode

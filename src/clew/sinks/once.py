@@ -18,19 +18,20 @@ Before: ``measured``. After: ``prometheus_feed``, ``rollup``.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
 from msgspec import Struct, field
 
-from clew.catalog import EVENTS, FAILURE_METRICS, REQUEST_METRICS, SPAN_METRICS
+from clew.catalog import EVENTS, FAILURE_METRICS, METRICS, REQUEST_METRICS, SPAN_METRICS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
     from clew.sinks.measured import Told
 
-__all__ = ["Followed", "OpenSpan", "follow"]
+__all__ = ["EVERYTHING", "Followed", "OpenSpan", "Wanted", "begin", "follow", "wanted"]
 
 MAX_OPEN: Final = 10_000
 MAX_STRAYS: Final = 1_000
@@ -66,35 +67,78 @@ class Followed(Struct):
     strays: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
 
 
-def follow(take: Callable[[str, Told], bool], told: Told, producer: Followed, *, is_late: bool = False) -> None:
+class Wanted(Struct, frozen=True):
+    """What events feed, by the catalogue, as far as somebody wants it.
+
+    Attributes:
+        logs: Names of metrics, by message.
+        spans: Names of metrics, by kind.
+        requests: What a request feeds.
+        failures: What a failure feeds.
+    """
+
+    logs: Mapping[str, tuple[str, ...]]
+    spans: Mapping[str, tuple[str, ...]]
+    requests: tuple[str, ...]
+    failures: tuple[str, ...]
+
+
+def wanted(metrics: Container[str]) -> Wanted:
+    """Say what feeds some of the metrics of the catalogue."""
+
+    def some(names: tuple[str, ...]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in metrics)
+
+    return Wanted(
+        {message: found for message, event in EVENTS.items() if (found := some(event.metrics))},
+        {kind: some(names) for kind, names in SPAN_METRICS.items()},
+        some(REQUEST_METRICS),
+        some(FAILURE_METRICS),
+    )
+
+
+EVERYTHING: Final = wanted(METRICS)
+"""What feeds any metric."""
+
+
+def follow(
+    take: Callable[[str, Told], bool],
+    told: Told,
+    producer: Followed,
+    *,
+    feeds: Wanted = EVERYTHING,
+    is_late: bool = False,
+) -> None:
     """Have everything taken that an event feeds, and was not told before.
 
     Args:
         take: Takes what the metric of a name measures of an event; true if there was something.
         told: The event.
         producer: Whose it is; what it tells about open spans is remembered there.
+        feeds: What to take; always the same for one producer.
         is_late: It feeds nothing, but what it tells about spans is remembered.
     """
     if told.kind == "span_start":
-        _begin(told, producer)
+        begin(producer, told.span_id, told.parent_span_id)
     elif told.kind == "span":
-        _end(take, told, producer, is_late=is_late)
+        _end(take, told, producer, feeds, is_late=is_late)
     elif told.kind == "log" and not is_late:
-        _log(take, told, producer)
+        _log(take, told, producer, feeds)
 
 
-def _begin(told: Told, producer: Followed) -> None:
-    if told.span_id is None:
+def begin(producer: Followed, span_id: str | None, parent_span_id: str | None) -> None:
+    """Remember that a span has begun."""
+    if span_id is None:
         return
     _bound(producer.spans, MAX_OPEN)
-    producer.spans[told.span_id] = producer.strays.pop(told.span_id, None) or OpenSpan()
-    if told.parent_span_id in producer.spans:
-        producer.spans[told.parent_span_id].children += 1
+    producer.spans[span_id] = producer.strays.pop(span_id, None) or OpenSpan()
+    if parent_span_id in producer.spans:
+        producer.spans[parent_span_id].children += 1
 
 
-def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed) -> None:
+def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted) -> None:
     around = _around(producer, told.span_id)
-    for name in EVENTS[told.message].metrics:
+    for name in feeds.logs.get(told.message, ()):
         if name in FAILURE_METRICS:
             if _was_told(around, told) not in {None, told.message}:
                 continue
@@ -106,20 +150,21 @@ def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed) -> N
         producer.strays[told.span_id] = around
 
 
-def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, *, is_late: bool) -> None:
+def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted, *, is_late: bool) -> None:
     span_id = told.span_id or ""
     has_begun = span_id in producer.spans
     inside = producer.spans.pop(span_id, None) or producer.strays.pop(span_id, None) or OpenSpan()
     if not is_late:
-        for name in SPAN_METRICS.get(told.run_type, ()):
-            has_fed = name in inside.fed or f"{told.run_type}{_BELOW}{name}" in inside.fed
+        fed = inside.fed
+        for name in feeds.spans.get(told.run_type, ()):
+            has_fed = fed and (name in fed or f"{told.run_type}{_BELOW}{name}" in fed)
             if not has_fed and take(name, told):
                 inside.fed.add(name)
         if told.is_request:
-            for name in REQUEST_METRICS:
+            for name in feeds.requests:
                 take(name, told)
         if _is_failure(told, inside):
-            for name in FAILURE_METRICS:
+            for name in feeds.failures:
                 take(name, told)
             _remember(inside, told, by="")
     _hand_up(told, inside, producer, has_begun=has_begun)

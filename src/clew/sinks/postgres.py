@@ -14,25 +14,27 @@ import contextlib
 import os
 import socket
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
-from uuid import UUID
+from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import psycopg
-from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, json, msgpack
+from msgspec import msgpack
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from clew.errors import StoreError, StoreNotMigrated
-from clew.record import COLUMNS, LEVELS
+from clew.record import COLUMNS
 from clew.sinks import rollup
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
 from clew.sinks.once import Followed
-from clew.sinks.rollup import MEASURED_MESSAGES, Rollups
-from clew.spool.format import Position, event_id
+from clew.sinks.postgres_rows import slices, sort
+from clew.sinks.rollup import Rollups
+from clew.spool.format import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
+
+    from clew.sinks.postgres_rows import Parts
 
 __all__ = ["PostgresSink"]
 
@@ -47,19 +49,19 @@ KEEPALIVE: Final[dict[str, Any]] = {
 PARTITION_PAST = timedelta(days=31)
 PARTITION_AHEAD = timedelta(days=2)
 JSONB_OID = 3802
-ROWS_A_SLICE = 100
 MAX_FOLLOWED = 1000
 """Producers whose open spans are remembered here; those of others are read from the store again."""
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 _Cursor = psycopg.Cursor[tuple[Any, ...]]
 
-_NAMES = [name for name, _ in COLUMNS]
 _TYPES = [kind for _, kind in COLUMNS]
-_COPY = sql.SQL("COPY events ({}) FROM STDIN (FORMAT binary)").format(sql.SQL(", ").join(map(sql.Identifier, _NAMES)))
-_ROLLUP_TYPES = [kind for _, kind in rollup.COLUMNS]
-_COPY_ROLLUPS = sql.SQL("COPY rollups ({}) FROM STDIN (FORMAT binary)").format(
-    sql.SQL(", ").join(sql.Identifier(name) for name, _ in rollup.COLUMNS)
+_SUM_TYPES = [kind for _, kind in rollup.COLUMNS]
+_COPY = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
+# Composed once: it takes as long as a small batch needs for its rows.
+_COPY_EVENTS, _COPY_SUMS = (
+    _COPY.format(sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)).as_bytes()
+    for table, columns in (("events", COLUMNS), ("rollups", rollup.COLUMNS))
 )
 _READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s FOR UPDATE"
 _READ_MEASURED: LiteralString = "SELECT measured FROM cursors WHERE producer = %s"
@@ -75,55 +77,8 @@ ON CONFLICT (span_id) DO NOTHING
 """
 _CLOSE_SPANS: LiteralString = "DELETE FROM open_spans WHERE span_id = ANY(%s)"
 
-_OPENING_BRACE = ord("{")
-
 _MISCONFIGURED = ("28", "3D", "42", "0A")  # SQLSTATE classes: authorisation, no such database, no such table or right
 _DATA = ("22", "23")  # SQLSTATE classes: the data itself is refused
-
-
-class _Numbers(Struct):
-    """The metrics that have a column of their own; whatever else an application calls so stays in ``metrics`` alone."""
-
-    duration_ms: Any = None
-    cost_usd: Any = None
-
-
-class _Row(Struct):
-    """An event as far as columns go; what goes into jsonb stays as it is."""
-
-    timestamp: datetime
-    kind: str
-    level: str
-    message: str
-    service: str
-    stage: str
-    context: Raw
-    metrics: Raw
-    trace_id: UUID | None = None
-    span_id: UUID | None = None
-    user_id: str | None = None
-    parent_span_id: UUID | None = None
-    request_id: str | None = None
-    session_id: str | None = None
-    environment: str | None = None
-    version: str | None = None
-    logger: str | None = None
-    run_type: str | None = None
-    status: str | None = None
-    error: Raw | UnsetType = UNSET
-    sanitized: list[str] | None = None
-
-
-class _Parts(NamedTuple):
-    """A batch, sorted by what has to be done with its events."""
-
-    rows: list[tuple[Any, ...]]
-    measured: list[bytes]
-    begun: dict[UUID, tuple[Any, ...]]
-    ended: list[UUID]
-    taken: int
-    refused: list[int]
-    reason: str
 
 
 class _JsonbDumper(Dumper):
@@ -137,8 +92,6 @@ class _JsonbDumper(Dumper):
         return b"\x01" + bytes(obj)
 
 
-_decode_row = json.Decoder(_Row).decode
-_decode_numbers = json.Decoder(_Numbers).decode
 _decode_followed = msgpack.Decoder(Followed).decode
 
 
@@ -184,7 +137,7 @@ class PostgresSink:
                 committed = cursor.execute(_READ_CURSOR, [batch.producer.id]).fetchone()
                 # The answer to an earlier attempt may have been lost, and its commit not.
                 start = Position(committed[0]) if committed else batch.start
-                parts = _sort(batch, start)
+                parts = sort(batch, start)
                 followed = self._follow(cursor, batch.producer, start)
                 if not parts.refused:
                     self._store(cursor, batch, parts, followed)
@@ -246,20 +199,20 @@ class PostgresSink:
             followed = _decode_followed(row[0]) if row and row[0] else Followed()
         return followed if followed.position == position else Followed(position)
 
-    def _store(self, cursor: _Cursor, batch: Batch, parts: _Parts, followed: Followed) -> None:
+    def _store(self, cursor: _Cursor, batch: Batch, parts: Parts, followed: Followed) -> None:
         self._make_partitions(cursor, parts.rows)
         tally = self._rollups.begin(followed)
-        with cursor.copy(_COPY) as copy:
+        with cursor.copy(_COPY_EVENTS) as copy:
             copy.set_types(_TYPES)
             # The server is at work on the rows that it has while we add up.
-            for rows, measured in _slices(parts):
+            for rows, measured in slices(parts):
                 for row in rows:
                     copy.write_row(row)
                 tally.add(measured)
         sums = tally.rows()
         if sums:
-            with cursor.copy(_COPY_ROLLUPS) as copy:
-                copy.set_types(_ROLLUP_TYPES)
+            with cursor.copy(_COPY_SUMS) as copy:
+                copy.set_types(_SUM_TYPES)
                 for row in sums:
                     copy.write_row(row)
         if parts.begun:
@@ -287,84 +240,3 @@ class PostgresSink:
             return Rejected(tuple(range(len(batch.events))), reason)
         self._disconnect()
         return Retry(reason, is_misconfigured=state.startswith(_MISCONFIGURED))
-
-
-def _sort(batch: Batch, committed: Position) -> _Parts:
-    """Turn the events of *batch* from *committed* on into rows; note which spans begin and end among them."""
-    producer = UUID(batch.producer.id).int
-    rows: list[tuple[Any, ...]] = []
-    measured: list[bytes] = []
-    begun: dict[UUID, tuple[Any, ...]] = {}
-    ended: list[UUID] = []
-    refused: list[int] = []
-    reason = ""
-    taken = 0
-    for index, (position, payload) in enumerate(batch.events):
-        if position < committed:
-            continue
-        taken += 1
-        try:
-            row = _decode_row(payload)
-            numbers = _decode_numbers(row.metrics)
-            level = LEVELS[row.level]
-            if memoryview(row.context)[0] != _OPENING_BRACE:
-                raise ValidationError("context is not an object")  # noqa: TRY301 - judged with the other faults of an event
-        except (DecodeError, ValidationError, KeyError) as error:
-            refused.append(index)
-            reason = f"{type(error).__name__}: {error}"
-            continue
-        if row.kind != "log" or row.message in MEASURED_MESSAGES:
-            measured.append(payload)
-        if row.kind == "span_start":
-            if row.span_id is not None:
-                begun[row.span_id] = (row.span_id, row.trace_id, row.timestamp, batch.producer.id, payload)
-            continue
-        if row.kind == "span" and row.span_id is not None and begun.pop(row.span_id, None) is None:
-            ended.append(row.span_id)
-        rows.append(_columns(row, numbers, level, UUID(int=event_id(producer, position))))
-    return _Parts(rows, measured, begun, ended, taken, refused, reason)
-
-
-def _slices(parts: _Parts) -> Iterator[tuple[list[tuple[Any, ...]], list[bytes]]]:
-    """Cut the rows, and the events that are measured, into as many slices."""
-    slices = max(1, len(parts.rows) // ROWS_A_SLICE)
-    rows, measured = (len(part) // slices + 1 for part in (parts.rows, parts.measured))
-    for number in range(slices):
-        yield (
-            parts.rows[number * rows : (number + 1) * rows],
-            parts.measured[number * measured : (number + 1) * measured],
-        )
-
-
-def _columns(row: _Row, numbers: _Numbers, level: int, id_: UUID) -> tuple[Any, ...]:
-    """Put a row's values in the order of ``COLUMNS``."""
-    return (
-        row.timestamp,
-        _as_number(numbers.duration_ms),
-        _as_number(numbers.cost_usd),
-        level,
-        id_,
-        row.trace_id,
-        row.span_id,
-        row.parent_span_id,
-        row.kind,
-        row.stage,
-        row.message,
-        row.service,
-        row.environment,
-        row.version,
-        row.logger,
-        row.user_id,
-        row.request_id,
-        row.session_id,
-        row.run_type,
-        row.status,
-        row.context,
-        row.metrics,
-        None if row.error is UNSET else row.error,
-        row.sanitized,
-    )
-
-
-def _as_number(value: Any) -> float | None:
-    return float(value) if type(value) in {int, float} else None

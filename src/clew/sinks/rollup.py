@@ -19,23 +19,23 @@ Before: ``measured``, ``once``. After: the table ``rollups``.
 from __future__ import annotations
 
 import time
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from msgspec import DecodeError, Struct, field
+from msgspec import UNSET, DecodeError, Struct, field, json
 
 from clew.buckets import bucket_of
-from clew.catalog import CLOSED_LABELS, EVENTS, METRICS, OVERFLOW_METRIC, ROLLUPS
+from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.sinks.labels import OTHER, clean
-from clew.sinks.measured import read
-from clew.sinks.once import follow
+from clew.sinks.measured import Error, Told, decode_fields
+from clew.sinks.once import begin, follow, wanted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from datetime import datetime
 
     from clew.catalog import Metric
-    from clew.sinks.measured import Told
     from clew.sinks.once import Followed
+    from clew.sinks.postgres_rows import Row
 
 __all__ = ["COLUMNS", "MAX_SETS", "MEASURED_MESSAGES", "Rollups", "Tally"]
 
@@ -66,13 +66,20 @@ _HOUR_S: Final = 3600.0
 _Set = tuple[str, str, str, str, str, str]
 """Service, environment, version, stage, model, label."""
 
+_Place = tuple[datetime, str, str, str, str, str]
+"""Minute, service, environment, version, stage, model."""
+
+_NOWHERE: Final[_Place] = (datetime.min.replace(tzinfo=UTC), "", "", "", "", "")
+
 
 class _Rolled(NamedTuple):
     """A metric that is added up, and where its dimensions are found."""
 
+    name: str
     metric: Metric
     label: str
     is_label_closed: bool
+    is_histogram: bool
     is_paid: bool  # its model is whatever the event's cost is paid for
 
 
@@ -85,12 +92,22 @@ class _Sum(Struct):
 
 
 _ROLLED: Final = {
-    name: _Rolled(METRICS[name], rollup.label, rollup.label in CLOSED_LABELS, "model" in METRICS[name].labels)
+    name: _Rolled(
+        name,
+        METRICS[name],
+        rollup.label,
+        is_label_closed=rollup.label in CLOSED_LABELS,
+        is_histogram=bool(METRICS[name].buckets),
+        is_paid="model" in METRICS[name].labels,
+    )
     for rollup in ROLLUPS.values()
     for name in rollup.metrics
 }
 
-MEASURED_MESSAGES: Final = frozenset(message for message, event in EVENTS.items() if _ROLLED.keys() & event.metrics)
+_FEEDS: Final = wanted(_ROLLED)
+_decode_error: Final = json.Decoder(Error).decode
+
+MEASURED_MESSAGES: Final = frozenset(_FEEDS.logs)
 """Messages of the logs that are added up."""
 
 
@@ -131,80 +148,97 @@ class Tally:
     def __init__(self, known: dict[str, set[_Set]], producer: Followed) -> None:
         self._known = known
         self._producer = producer
-        self._sums: dict[tuple[datetime, str, _Set], _Sum] = {}
+        self._places: dict[_Place, dict[tuple[str, str], _Sum]] = {}
+        self._last: tuple[Told | None, _Place, dict[tuple[str, str], _Sum]] = None, _NOWHERE, {}
 
-    def add(self, payloads: Iterable[bytes]) -> None:
+    def add(self, events: Iterable[tuple[Row, Any]]) -> None:
         """Add events up, in their order.
 
         Args:
-            payloads: Events; logs of other messages than ``MEASURED_MESSAGES`` may be missing. What cannot be read
-                feeds nothing.
+            events: (event, what ``decode_fields`` finds in its metrics); logs of other messages than
+                ``MEASURED_MESSAGES`` may be missing. What cannot be read in one feeds nothing.
         """
-        for payload in payloads:
-            try:
-                told = read(payload)
-            except DecodeError:
+        producer, take = self._producer, self._take
+        for row, measured in events:
+            span_id, parent_span_id = row.span_id and row.span_id.hex, row.parent_span_id and row.parent_span_id.hex
+            if row.kind == "span_start":
+                begin(producer, span_id, parent_span_id)
                 continue
-            if told is not None:
-                follow(self._take, told, self._producer)
+            try:
+                error = None if row.error is UNSET else _decode_error(row.error)
+                told = Told(row, decode_fields(row.context), measured, (None, span_id, parent_span_id), error)
+                follow(take, told, producer, feeds=_FEEDS)
+            except (DecodeError, RecursionError, OverflowError):
+                continue
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return the sums in the order of ``COLUMNS``, one row for each minute, metric and set of values."""
-        return [_row(key, found) for key, found in self._sums.items()]
+        return [
+            _row(place, metric, label, found)
+            for place, sums in self._places.items()
+            for (metric, label), found in sums.items()
+        ]
 
     def _take(self, name: str, told: Told) -> bool:
         """Add what a metric measures of an event; true if there was something."""
-        rolled = _ROLLED.get(name)
-        if rolled is None:
+        rolled = _ROLLED[name]
+        metric = rolled.metric
+        if metric.parts:
+            amounts = list(told.amounts(metric))
+            for part, amount in amounts:
+                self._add(rolled, told, part, amount)
+            return bool(amounts)
+        amount = told.number(metric.field) if metric.field else 1
+        if amount is None:
             return False
-        has_measured = False
-        for part, amount in told.amounts(rolled.metric):
-            has_measured = True
+        self._add(rolled, told, told.label(rolled.label) if rolled.label else "", amount * metric.scale)
+        return True
+
+    def _add(self, rolled: _Rolled, told: Told, label: str, amount: float) -> None:
+        last, place, sums = self._last
+        if told is not last:
             minute = told.begun.replace(second=0, microsecond=0)
-            values, is_replaced = self._values(rolled, told, part)
-            _add(self._sums, (minute, name, values), amount, rolled.metric)
-            if is_replaced:
-                of_metric = ("", "", "", OTHER, "", name)
-                _add(self._sums, (minute, OVERFLOW_METRIC, of_metric), 1.0, METRICS[OVERFLOW_METRIC])
-        return has_measured
+            place = (minute, told.service, told.environment, told.version, told.stage, told.asked_model)
+            sums = self._places.get(place) or {}
+            self._last = told, place, sums
+        if rolled.is_paid and (model := told.model) != place[-1]:
+            place = (place[0], place[1], place[2], place[3], place[4], model)
+            sums = self._places.get(place) or {}
+        found = sums.get((rolled.name, label)) or self._open(rolled, place, label)
+        amount = 0.0 if amount < 0.0 else min(amount, MAX_AMOUNT)
+        found.count += 1
+        found.sum += amount
+        if rolled.is_histogram:
+            bucket = bucket_of(amount)
+            found.buckets[bucket] = found.buckets.get(bucket, 0) + 1
 
-    def _values(self, rolled: _Rolled, told: Told, part: str) -> tuple[_Set, bool]:
-        """Return what a measurement is kept apart by, and whether some of it was replaced by ``other``."""
-        known = self._known[rolled.metric.name]
-        model = told.model if rolled.is_paid else told.asked_model
-        label = part or (told.label(rolled.label) if rolled.label else "")
-        values = (told.service, told.environment, told.version, told.stage, model, label)
-        if values in known:
-            return values, False
-        service, environment, version, stage, model, label = map(clean, values)
-        values = (service, environment, version, stage, model, label)
-        if values not in known and len(known) >= MAX_SETS:
-            kept = label if rolled.is_label_closed else OTHER
-            values = (service, environment, OTHER, stage, OTHER, kept)
-            if values not in known and len(known) >= 2 * MAX_SETS:
-                return (OTHER, OTHER, OTHER, stage, OTHER, kept), True
-            known.add(values)
-            return values, True
-        known.add(values)
-        return values, False
+    def _open(self, rolled: _Rolled, place: _Place, label: str) -> _Sum:
+        """Begin a sum, or return the one that a measurement counts for when there are too many."""
+        minute, *told = place
+        known = self._known[rolled.name]
+        if (*told, label) in known:
+            return self._sum(place, rolled.name, label)
+        service, environment, version, stage, model, label = map(clean, (*told, label))
+        if (service, environment, version, stage, model, label) not in known and len(known) >= MAX_SETS:
+            overflow = self._sum((minute, "", "", "", OTHER, ""), OVERFLOW_METRIC, rolled.name)
+            overflow.count += 1
+            overflow.sum += 1.0
+            version = model = OTHER
+            label = label if rolled.is_label_closed else OTHER
+            if (service, environment, version, stage, model, label) not in known and len(known) >= 2 * MAX_SETS:
+                service = environment = OTHER
+                return self._sum((minute, service, environment, version, stage, model), rolled.name, label)
+        known.add((service, environment, version, stage, model, label))
+        return self._sum((minute, service, environment, version, stage, model), rolled.name, label)
 
-
-def _add(
-    sums: dict[tuple[datetime, str, _Set], _Sum], key: tuple[datetime, str, _Set], amount: float, metric: Metric
-) -> None:
-    found = sums.get(key)
-    if found is None:
-        found = sums[key] = _Sum()
-    amount = min(max(amount, 0.0), MAX_AMOUNT)
-    found.count += 1
-    found.sum += amount
-    if metric.buckets:
-        bucket = bucket_of(amount)
-        found.buckets[bucket] = found.buckets.get(bucket, 0) + 1
+    def _sum(self, place: _Place, name: str, label: str) -> _Sum:
+        sums = self._places.setdefault(place, {})
+        self._last = None, _NOWHERE, {}  # it may not have known this place
+        return sums.setdefault((name, label), _Sum())
 
 
-def _row(key: tuple[datetime, str, _Set], found: _Sum) -> tuple[Any, ...]:
-    minute, metric, values = key
+def _row(place: _Place, metric: str, label: str, found: _Sum) -> tuple[Any, ...]:
+    minute, *values = place
     buckets = sorted(found.buckets)
     counts = [found.buckets[bucket] for bucket in buckets]
-    return (minute, metric, *values, found.count, found.sum, buckets or None, counts or None)
+    return (minute, metric, *values, label, found.count, found.sum, buckets or None, counts or None)
