@@ -80,7 +80,14 @@ def create_app(
         await asyncio.to_thread(intake.close)
 
     app = FastAPI(
-        title="clew", version=_version(), description=DESCRIPTION, docs_url=None, redoc_url=None, lifespan=lifespan
+        title="clew",
+        version=_version(),
+        description=DESCRIPTION,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+        redirect_slashes=False,  # an address is written from the Host header, which anybody can choose
+        responses=errors.RESPONSES,
     )
     errors.install(app)
     for router in (

@@ -5,11 +5,12 @@
 ====  ==========================================================================
 400   the request cannot be meant: a malformed id, moment, level or cursor
 401   the token is missing or wrong
-403   the request is for another name, or from another site
+403   the request is for another name, or from another site; or the token may not
 404   nothing is known about the id, or there is no such route
 413   the body is too large
 415   the body is in an encoding or of a type that is not known
 422   a parameter, or what a body tells, is of the wrong type
+429   the token asks too often; ``Retry-After`` tells when it may again
 500   a fault of ours; the server's log has the traceback
 503   the store is down, not migrated, or took too long; or the spool has no room
 ====  ==========================================================================
@@ -19,7 +20,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi.exceptions import RequestValidationError
 from msgspec import json
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.requests import Request
 
-__all__ = ["error_response", "install", "status_of"]
+__all__ = ["RESPONSES", "TAKING", "error_response", "install", "responses", "status_of"]
 
 _STATUS: tuple[tuple[type[ClewError], int], ...] = (
     (UsageError, 400),
@@ -42,8 +43,39 @@ _STATUS: tuple[tuple[type[ClewError], int], ...] = (
     (ConfigError, 503),
     (SpoolError, 503),
 )
+_TEXT: Final = {"type": "string"}
+_ERROR: Final = {"type": "object", "properties": {"message": _TEXT, "hint": _TEXT}, "required": ["message", "hint"]}
+SCHEMA: Final = {"type": "object", "properties": {"error": _ERROR}, "required": ["error"]}
 RETRY_AFTER_S = 5
 _log = logging.getLogger(__name__)
+
+
+def responses(told: dict[int, str], *content: str, schema: Any = SCHEMA) -> dict[int | str, dict[str, Any]]:
+    """Describe answers for the OpenAPI document.
+
+    Args:
+        told: What each status means.
+        content: Media types of the answer; JSON unless told.
+        schema: What they hold.
+    """
+    kinds = {kind: {"schema": schema} for kind in content or ("application/json",)}
+    return {status: {"description": text, "content": kinds} for status, text in told.items()}
+
+
+RESPONSES: Final = responses({
+    400: "The request cannot be meant",
+    401: "The token is missing or wrong",
+    403: "The token may not, or the request comes from another site",
+    404: "Nothing is known about the id",
+    422: "A parameter is of the wrong type",
+    429: "The token asks too often",
+    500: "A fault of the server",
+    503: "The store or the spool cannot serve now",
+})  # fmt: skip
+"""What any route may answer."""
+
+TAKING: Final = responses({413: "The body is too large", 415: "The body is of a type or encoding that is not known"})
+"""What a route that takes something in may answer besides."""
 
 
 def error_response(status: int, message: str, hint: str = "") -> Response:

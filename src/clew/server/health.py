@@ -15,7 +15,7 @@ import asyncio
 import time
 from collections import defaultdict
 from itertools import accumulate
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads annotations at run time
@@ -37,6 +37,12 @@ __all__ = ["Counted", "RequestCounts", "health_routes"]
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "other"
+_EXPOSED: Final[dict[int | str, dict[str, Any]]] = {
+    200: {
+        "description": "As Prometheus reads it, or OpenMetrics",
+        "content": {"text/plain": {}, "application/openmetrics-text": {}},
+    }
+}
 
 
 class RequestCounts:
@@ -137,7 +143,7 @@ def health_routes(
         refuse_unmigrated(await connections.ask(fetch_pending), await connections.dsn())
         return {"status": "ready"}
 
-    @router.get("/metrics", summary="Metrics for Prometheus")
+    @router.get("/metrics", summary="Metrics for Prometheus", responses=_EXPOSED, response_class=Response)
     async def metrics(request: Request) -> Response:
         told = [*counts.families(), *await store.families()]
         if more_metrics is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 import psycopg
 from psycopg.conninfo import conninfo_to_dict
 
-from clew.errors import ConfigError, StoreError, StoreNotMigrated, StoreUnreachable
+from clew.errors import ClewError, ConfigError, StoreError, StoreNotMigrated, StoreUnreachable, UsageError
 from clew.store import embedded
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def explained(dsn: str) -> Generator[None]:
         raise explain(error, dsn) from error
 
 
-def explain(error: psycopg.Error, dsn: str) -> StoreError:
+def explain(error: psycopg.Error, dsn: str) -> ClewError:
     """Say what an error of psycopg means, and what to do about it.
 
     Args:
@@ -148,6 +148,8 @@ def explain(error: psycopg.Error, dsn: str) -> StoreError:
         dsn: The server that was talked to.
     """
     where = describe(dsn)
+    if isinstance(error, psycopg.DataError) and error.sqlstate is None and "NUL" in str(error):
+        return UsageError("a value holds the character NUL, which no text of the store does", hint="leave it out")
     if isinstance(error, _MISSING):
         return StoreNotMigrated(f"the tables in {where} are missing or too old", hint="run `clew store migrate`")
     if isinstance(error, psycopg.errors.QueryCanceled):

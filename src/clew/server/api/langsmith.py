@@ -27,7 +27,7 @@ from clew.receivers.langsmith_wire import (
     read_run,
 )
 from clew.server.body import read_body
-from clew.server.errors import error_response
+from clew.server.errors import TAKING, error_response
 from clew.store.events import fetch_span, format_timestamp
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> A
         receiver: What takes the runs.
         connections: The way to the store, to look up what began before this server.
     """
-    router = APIRouter(prefix=PREFIX, tags=["langsmith"])
+    router = APIRouter(prefix=PREFIX, tags=["langsmith"], responses=TAKING)
     taking = _Taking(receiver, connections)
 
     @router.get("/info", summary="How LangSmith's clients are to send")

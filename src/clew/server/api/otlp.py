@@ -37,7 +37,7 @@ from clew.receivers.otlp_wire import (
     write_status,
 )
 from clew.server.body import read_body
-from clew.server.errors import RETRY_AFTER_S, status_of
+from clew.server.errors import RETRY_AFTER_S, responses, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,22 @@ __all__ = ["otlp_routes"]
 
 _KINDS: Final[dict[str, dict[str, Any]]] = {PROTOBUF: {}, JSON: {}}
 _TOLD: Final[dict[str, Any]] = {"requestBody": {"required": True, "content": _KINDS}}
+_TAKEN: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "Taken", "content": _KINDS}}
+_STATUS: Final[dict[str, Any]] = {
+    "type": "object",
+    "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
+}
+_REFUSALS: Final = responses(
+    {
+        400: "Not the message that belongs here",
+        413: "The body is too large",
+        415: "Neither protobuf nor JSON, or neither gzip, zstd nor plain",
+        503: "The spool has no room",
+    },
+    PROTOBUF,
+    JSON,
+    schema=_STATUS,
+)
 
 
 def otlp_routes(receiver: OtlpReceiver) -> APIRouter:
@@ -56,9 +72,9 @@ def otlp_routes(receiver: OtlpReceiver) -> APIRouter:
     Args:
         receiver: What takes spans and log records.
     """
-    router = APIRouter(prefix="/v1", tags=["otlp"])
+    router = APIRouter(prefix="/v1", tags=["otlp"], responses=_REFUSALS)
 
-    @router.post("/traces", summary="Take spans", openapi_extra=_TOLD)
+    @router.post("/traces", summary="Take spans", openapi_extra=_TOLD, responses=_TAKEN)
     async def traces(request: Request) -> Response:
         """Take an `ExportTraceServiceRequest`, as protobuf or JSON."""
 
@@ -67,7 +83,7 @@ def otlp_routes(receiver: OtlpReceiver) -> APIRouter:
 
         return await _take(request, take)
 
-    @router.post("/logs", summary="Take log records", openapi_extra=_TOLD)
+    @router.post("/logs", summary="Take log records", openapi_extra=_TOLD, responses=_TAKEN)
     async def logs(request: Request) -> Response:
         """Take an `ExportLogsServiceRequest`, as protobuf or JSON."""
 
@@ -91,7 +107,7 @@ async def _take(request: Request, take: Callable[[bytes, str], bytes]) -> Respon
 
 def _refusal(error: ClewError, kind: str) -> Response:
     status = error.status if isinstance(error, WireError) else status_of(error)
-    spoken = type_of(kind) if status != 415 else PROTOBUF
+    spoken = JSON if type_of(kind) == JSON else PROTOBUF  # never a type that only the request knows
     response = Response(write_status(status, error.message, spoken), status, media_type=spoken)
     if isinstance(error, SpoolError):
         response.headers["retry-after"] = str(RETRY_AFTER_S)
