@@ -22,7 +22,7 @@ from clew.spool import disk
 from clew.spool.directory import FileLock, make_private_directory
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator
     from pathlib import Path
 
 __all__ = ["DEAD_DIRECTORY", "DeadLetter", "DeadLetters", "dead_sinks"]
@@ -120,6 +120,25 @@ class DeadLetters:
             yield self.read()
             self._path.unlink(missing_ok=True)
 
+    def drop(self, is_unwanted: Callable[[DeadLetter], bool]) -> int:
+        """Remove some letters for good; return how many. The file is replaced as a whole.
+
+        Raises:
+            OSError: The disk refused; everything is as it was.
+        """
+        with self._locked():
+            letters = self.read()
+            kept = [letter for letter in letters if not is_unwanted(letter)]
+            if len(kept) == len(letters):
+                return 0
+            temporary = self._path.with_suffix(".tmp")
+            with open(temporary, "wb", opener=_private) as file:
+                file.writelines(json.encode(letter) + b"\n" for letter in kept)
+                file.flush()
+                disk.sync(file.fileno())
+            temporary.replace(self._path)
+            return len(letters) - len(kept)
+
     def _knows(self, producer: str, position: int) -> bool:
         positions = self._known.get(producer)
         if positions is None:
@@ -170,6 +189,10 @@ class DeadLetters:
 def dead_sinks(spool: Path) -> list[str]:
     """Name the sinks that have dead letters on *spool*."""
     return sorted(path.stem for path in (spool / DEAD_DIRECTORY).glob("*.jsonl") if path.stat().st_size)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _end_torn_line(fd: int) -> None:

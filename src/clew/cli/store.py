@@ -8,6 +8,7 @@ import typer
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
+from clew.cli.erase import erase
 from clew.cli.render import clean, duration, print_json, size
 from clew.cli.retention import pin, pins, retention, unpin
 from clew.store import embedded
@@ -109,6 +110,7 @@ def index(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
         typer.echo("nothing to do: every day that is over has its index, or another process is at it")
 
 
+app.command()(erase)
 app.command()(retention)
 app.command()(pin)
 app.command()(unpin)

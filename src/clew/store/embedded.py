@@ -73,6 +73,8 @@ work_mem = 8MB
 maintenance_work_mem = 64MB
 max_wal_size = 1GB
 wal_compression = on
+# What was erased is to be gone: a segment of the log of changes is removed, not kept for reuse with what it holds.
+wal_recycle = off
 checkpoint_timeout = 15min
 random_page_cost = 1.1
 max_parallel_workers_per_gather = 1

@@ -1,0 +1,218 @@
+"""Erase a person from the spool: events, dead letters, what sinks remember.
+
+A record that holds an event of the person is overwritten in place by one of the same length that tells only that, when
+and where something was: positions, counts and accounts stay right, and a sink that comes to it ships that. The writer never goes back, so
+only readers matter: where an agent ships a log, records that some sink has still to read are left, and told as waiting; where none
+does, all are overwritten.
+
+Before: ``cli.erase``. After: the files themselves; ``store.erasure`` does the same for the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from msgspec import DecodeError, Struct, json
+
+from clew.agent.accounts import CURSOR_PREFIX
+from clew.agent.deadletter import DeadLetters, dead_sinks
+from clew.spool import disk
+from clew.spool.cursor import cursor_path, peek
+from clew.spool.directory import AGENT_LOCK_FILE, FileLock, producer_directories, segment_name
+from clew.spool.format import (
+    HEADER_BYTES,
+    MAGIC,
+    Position,
+    SegmentHeader,
+    checksum,
+    pack_record,
+    split_position,
+)
+from clew.spool.reader import Reader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
+
+__all__ = ["ERASED", "SpoolErasure", "erase_from_spool"]
+
+ERASED: Final = "event_erased"
+"""The message of what stands in an erased event's place."""
+
+SINKS_DIRECTORY: Final = ".sinks"
+_KEPT: Final = ("timestamp", "level", "service", "stage")
+
+
+class SpoolErasure(Struct):
+    """What was done to a spool.
+
+    Attributes:
+        events: Records that were overwritten.
+        dead_letters: Dead letters that were removed.
+        remembered: Events that were taken out of what sinks remember of open spans.
+        waiting: Events that a running agent has still to ship; come again when it has.
+        files: Files that still hold the id, but for those of records that wait.
+    """
+
+    events: int = 0
+    dead_letters: int = 0
+    remembered: int = 0
+    waiting: int = 0
+    files: list[str] = []
+
+
+def erase_from_spool(
+    spool: Path,
+    user_id: str,
+    traces: Iterable[str] = (),
+    *,
+    with_mentions: bool = False,
+    is_dry_run: bool = False,
+) -> SpoolErasure:
+    """Erase what a spool holds of a person.
+
+    Args:
+        spool: Root of the spool.
+        user_id: The person.
+        traces: Traces that are theirs alone, all of whose events go.
+        with_mentions: Erase also events of others that name them as a text of its own.
+        is_dry_run: Count, and change nothing.
+
+    Returns:
+        What was, or would be, erased.
+
+    Raises:
+        OSError: The disk refuses.
+    """
+    theirs = _Theirs(user_id, frozenset(traces), with_mentions=with_mentions)
+    done = SpoolErasure()
+    for directory in producer_directories(spool):
+        lock = FileLock(directory / AGENT_LOCK_FILE)
+        try:
+            is_ours = lock.acquire()
+            done.events += _erase_log(directory, theirs, done, is_ours=is_ours, is_dry_run=is_dry_run)
+            if is_ours:
+                for path in (spool / SINKS_DIRECTORY).glob(f"*/{directory.name}.json"):
+                    done.remembered += _erase_memory(path, theirs, is_dry_run=is_dry_run)
+        finally:
+            lock.release()
+    for sink in dead_sinks(spool):
+        letters = DeadLetters(spool, sink)
+        done.dead_letters += (
+            sum(theirs.owns(letter.event.encode()) for letter in letters.read())
+            if is_dry_run
+            else letters.drop(lambda letter: theirs.owns(letter.event.encode()))
+        )
+    done.files = [str(path.relative_to(spool)) for path in _files_with(spool, user_id)]
+    return done
+
+
+class _Theirs:
+    """Tell a person's events from those of others."""
+
+    def __init__(self, user_id: str, traces: frozenset[str], *, with_mentions: bool) -> None:
+        self._with_mentions = with_mentions
+        self._user_id = user_id
+        self._traces = traces
+        self._hints = [json.encode(user_id), *(f'"{trace}"'.encode() for trace in traces)]
+
+    def owns(self, payload: bytes) -> bool:
+        """Whether an event, as it stands on the disk, is theirs."""
+        if not any(hint in payload for hint in self._hints):
+            return False
+        try:
+            return self.owns_decoded(json.decode(payload))
+        except DecodeError:
+            return False
+
+    def owns_decoded(self, event: Any) -> bool:
+        """Whether an event is theirs."""
+        if not isinstance(event, dict):
+            return False
+        told = cast("dict[str, Any]", event)
+        if self._with_mentions and self._hints[0] in json.encode(told):
+            return True
+        return told.get("user_id") == self._user_id or told.get("trace_id") in self._traces
+
+
+def _erase_log(directory: Path, theirs: _Theirs, done: SpoolErasure, *, is_ours: bool, is_dry_run: bool) -> int:
+    """Overwrite the events of a person in one producer's log; return how many."""
+    names = [path.name.removeprefix(CURSOR_PREFIX) for path in directory.glob(f"{CURSOR_PREFIX}*")]
+    passed = min((peek(cursor_path(directory, name)) for name in names), default=Position(0))
+    erased = 0
+    for position, payload in _events(directory):
+        if not theirs.owns(payload):
+            continue
+        if not is_ours and position >= passed:
+            done.waiting += 1
+            continue
+        erased += 1
+        if not is_dry_run:
+            _overwrite(directory, position, payload)
+    return erased
+
+
+def _events(directory: Path) -> Iterator[tuple[Position, bytes]]:
+    reader = Reader(directory, Position(0))
+    with contextlib.closing(reader):
+        while events := reader.read(max_events=10_000).events:
+            yield from events
+
+
+def _overwrite(directory: Path, position: Position, payload: bytes) -> None:
+    """Put what tells nothing in the place of a record, of the same length, and bring it to the disk."""
+    event: dict[str, Any] = json.decode(payload)
+    told = {name: event[name] for name in _KEPT if name in event}
+    nothing = json.encode({**told, "kind": "log", "message": ERASED, "context": {}, "metrics": {}})
+    if len(nothing) > len(payload):  # an event of the least size there is
+        nothing = b"{}"
+    nothing = nothing.ljust(len(payload))
+    number, offset = split_position(position)
+    fd = os.open(directory / segment_name(number), os.O_RDWR | os.O_CLOEXEC)
+    try:
+        salt = SegmentHeader.unpack(os.pread(fd, HEADER_BYTES, 0)).salt
+        os.pwrite(fd, pack_record(MAGIC, len(nothing), checksum(nothing, salt)) + nothing, offset)
+        disk.sync(fd)
+    finally:
+        os.close(fd)
+
+
+def _erase_memory(path: Path, theirs: _Theirs, *, is_dry_run: bool) -> int:
+    """Take a person's events out of what a sink remembers of open spans; return how many."""
+    try:
+        state = json.decode(path.read_bytes())
+    except (DecodeError, FileNotFoundError):
+        return 0
+    kept, count = _without(state, theirs)
+    if count and not is_dry_run:
+        temporary = path.with_suffix(".tmp")
+        with temporary.open("wb") as file:
+            file.write(json.encode(kept))
+            file.flush()
+            disk.sync(file.fileno())
+        temporary.replace(path)
+    return count
+
+
+def _without(value: Any, theirs: _Theirs) -> tuple[Any, int]:
+    """Return *value* without the events of a person in its lists, and how many there were."""
+    if isinstance(value, dict):
+        pairs = {name: _without(inner, theirs) for name, inner in cast("dict[str, Any]", value).items()}
+        return {name: kept for name, (kept, _) in pairs.items()}, sum(count for _, count in pairs.values())
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        mine = sum(theirs.owns_decoded(item) for item in items)
+        rest = [_without(item, theirs) for item in items if not theirs.owns_decoded(item)]
+        return [kept for kept, _ in rest], mine + sum(count for _, count in rest)
+    return value, 0
+
+
+def _files_with(spool: Path, user_id: str) -> Iterator[Path]:
+    """Find the files of a spool that hold an id, whatever they are."""
+    forms = [json.encode(user_id), json.encode(user_id)[1:-1].join([b'\\"', b'\\"'])]
+    for path in sorted(spool.rglob("*")):
+        with contextlib.suppress(OSError):
+            if path.is_file() and any(form in path.read_bytes() for form in forms):
+                yield path
