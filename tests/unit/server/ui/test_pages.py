@@ -244,8 +244,10 @@ def test_the_token_opens_pages(ask_server: AskServer, postgres: str, header: byt
     assert answer.status_code == 200
 
 
-def test_a_password_does_not_open_the_api(ask_server: AskServer, postgres: str) -> None:
-    """What a browser sends unasked is not enough to reach what may change something."""
-    answer = ask_server(postgres, f"/api/traces/{TRACE}", headers={"authorization": basic(f"me:{TOKEN}")}, token=TOKEN)
+def test_a_password_reads_the_api_only_for_our_own_pages(ask_server: AskServer, postgres: str) -> None:
+    """What a browser sends unasked is enough to follow a link of ours, not for what another site has it ask."""
+    headers = {"authorization": basic(f"me:{TOKEN}"), "sec-fetch-site": "cross-site"}
+
+    answer = ask_server(postgres, f"/api/traces/{TRACE}", headers=headers, token=TOKEN)
 
     assert answer.status_code == 401
