@@ -23,6 +23,7 @@ from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
 from clew.server.api.langsmith import langsmith_routes
 from clew.server.api.logs import log_routes
+from clew.server.api.metrics import metric_routes
 from clew.server.api.otlp import otlp_routes
 from clew.server.api.traces import trace_routes
 from clew.server.auth import Gate
@@ -95,6 +96,7 @@ def create_app(
         log_routes(connections),
         error_routes(connections),
         cost_routes(connections),
+        metric_routes(connections),
         langsmith_routes(langsmith, connections),
         otlp_routes(otlp),
         health_routes(connections, counts, StoreGauges(connections, settings), received),

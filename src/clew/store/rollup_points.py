@@ -1,0 +1,133 @@
+"""What a point of each metric tells.
+
+A roll-up knows how many measurements there were, what they come to, and how they are spread. What is told of that
+differs: of requests the share that failed, of latency quantiles, of tokens those that were read and those that were
+written. Units end the names.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final
+
+from msgspec import Struct
+
+from clew.buckets import quantile
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["SHAPES", "Cell", "Cells", "Shape"]
+
+
+class Cell(Struct):
+    """What one metric measured in one step.
+
+    Attributes:
+        count: How many measurements there were.
+        sum: What they come to.
+        buckets: Buckets of ``clew.buckets``, rising; empty where there is no histogram.
+        counts: How many measurements each of them holds.
+    """
+
+    count: int = 0
+    sum: float = 0.0
+    buckets: list[int] = []
+    counts: list[int] = []
+
+
+Cells = dict[tuple[str, str], Cell]
+"""By metric and, where the metric's label becomes columns, by the label's value."""
+
+
+class Shape(Struct, frozen=True):
+    """What the points of a metric hold.
+
+    Attributes:
+        tell: Makes a point.
+        has_parts: The metric's label becomes columns.
+        has_quantiles: Histograms are needed.
+        is_by_label: The label always tells series apart: over all its values nothing means anything.
+    """
+
+    tell: Callable[[Cells], dict[str, Any]]
+    has_parts: bool = False
+    has_quantiles: bool = False
+    is_by_label: bool = False
+
+
+def _requests(cells: Cells) -> dict[str, Any]:
+    failed = sum(cell.count for (_, status), cell in cells.items() if status in {"error", "aborted"})
+    requests = sum(cell.count for cell in cells.values())
+    return {"requests": requests, "errors": failed, "error_rate": failed / requests}
+
+
+def _counted(name: str, cells: Cells) -> dict[str, Any]:
+    return {name: sum(cell.count for cell in cells.values())}
+
+
+def _durations(cells: Cells) -> dict[str, Any]:
+    return _spread(cells, "_s", (0.5, 0.9, 0.95, 0.99))
+
+
+def _scores(cells: Cells) -> dict[str, Any]:
+    return _spread(cells, "", (0.1, 0.5, 0.9))
+
+
+def _spread(cells: Cells, unit: str, shares: tuple[float, ...]) -> dict[str, Any]:
+    """Tell number, mean and quantiles of the one metric that there is."""
+    (cell,) = cells.values()
+    quantiles = {f"p{share * 100:.0f}{unit}": _short(quantile(cell.buckets, cell.counts, share)) for share in shares}
+    return {"count": cell.count, f"mean{unit}": cell.sum / cell.count, **quantiles}
+
+
+def _tokens(cells: Cells) -> dict[str, Any]:
+    by_type = {kind: cell.sum for (_, kind), cell in cells.items()}
+    return {"tokens_in": round(by_type.get("input", 0.0)), "tokens_out": round(by_type.get("output", 0.0))}
+
+
+def _cost(cells: Cells) -> dict[str, Any]:
+    return {"cost_usd": sum(cell.sum for cell in cells.values()), **_counted("count", cells)}
+
+
+def _cache(cells: Cells) -> dict[str, Any]:
+    lookups = sum(cell.count for cell in cells.values())
+    hits = sum(cell.count for (_, is_hit), cell in cells.items() if is_hit == "true")
+    return {"lookups": lookups, "hits": hits, "hit_rate": hits / lookups}
+
+
+def _hallucinations(cells: Cells) -> dict[str, Any]:
+    by_metric = {metric: round(cell.sum) for (metric, _), cell in cells.items()}
+    claims = by_metric.get("clew_judged_claims_total", 0)
+    unsupported = by_metric.get("clew_unsupported_claims_total", 0)
+    return {"claims": claims, "unsupported": unsupported, "unsupported_rate": unsupported / claims if claims else None}
+
+
+def _short(value: float | None) -> float | None:
+    """Leave out digits that mean nothing beside the error of a quantile."""
+    return None if value is None else float(f"{value:.4g}")
+
+
+_TIME: Final = Shape(_durations, has_quantiles=True)
+
+SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
+    {
+        "requests": Shape(_requests, has_parts=True),
+        "errors": Shape(partial(_counted, "errors")),
+        "latency": _TIME,
+        "steps": _TIME,
+        "calls": _TIME,
+        "first_token": _TIME,
+        "tokens": Shape(_tokens, has_parts=True),
+        "cost": Shape(_cost),
+        "scores": Shape(_scores, has_quantiles=True, is_by_label=True),
+        "cache": Shape(_cache, has_parts=True),
+        "hallucinations": Shape(_hallucinations),
+        "answers": Shape(partial(_counted, "answers")),
+        "issues": Shape(partial(_counted, "issues")),
+        "overflow": Shape(partial(_counted, "measurements")),
+    }
+)
+"""What the points of each of ``catalog.ROLLUPS`` hold, by name."""
