@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from clew import config, identity
 from clew.agent.deadletter import DeadLetter, DeadLetters, dead_sinks
-from clew.cli.render import clean
+from clew.cli.render import clean, print_json
 from clew.errors import NotFoundError, UsageError
 from clew.spool.writer import Writer
 
@@ -42,12 +42,14 @@ def list_letters(sink: Sink = None, data: Data = None, as_json: AsJson = False) 
         told = [
             {"number": number, "sink": name, **_as_object(letter)} for number, (name, letter) in enumerate(letters, 1)
         ]
-        typer.echo(json.encode(told).decode())
+        print_json(told)
     elif not letters:
         typer.echo("there are no dead letters")
     else:
         for number, (name, letter) in enumerate(letters, 1):
-            typer.echo(f"{number}  {name}  {letter.at:%Y-%m-%d %H:%M:%S}  {letter.service}  {clean(letter.reason)}")
+            typer.echo(
+                f"{number}  {name}  {letter.at:%Y-%m-%d %H:%M:%S}  {clean(letter.service)}  {clean(letter.reason)}"
+            )
 
 
 @app.command()
@@ -62,7 +64,7 @@ def show(
     if not 1 <= number <= len(letters):
         raise NotFoundError(f"there is no dead letter {number}", hint="`clew dead list` numbers them")
     name, letter = letters[number - 1]
-    typer.echo(json.format(json.encode({"sink": name, **_as_object(letter)}), indent=2).decode())
+    print_json({"sink": name, **_as_object(letter)}, indent=2)
 
 
 @app.command()

@@ -12,11 +12,12 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from msgspec import Struct, json
+from msgspec import Struct
 
 from clew import config
 from clew.agent.accounts import read_account
 from clew.agent.supervisor import read_statuses
+from clew.cli.render import clean, print_json
 from clew.errors import ClewError
 from clew.shipping import agent_is_alive
 from clew.store.connect import connect, find_dsn
@@ -60,12 +61,12 @@ def doctor(
     """
     findings = list(examine(config.load(data_dir=data, dsn=dsn)))
     if as_json:
-        typer.echo(json.encode(findings).decode())
+        print_json(findings)
     else:
         for finding in findings:
-            typer.echo(f"{finding.state:8} {finding.check}: {finding.told}")
+            typer.echo(f"{finding.state:8} {finding.check}: {clean(finding.told)}")
             if finding.advice:
-                typer.echo(f"         → {finding.advice}")
+                typer.echo(f"         → {clean(finding.advice)}")
     if any(finding.state == "failed" for finding in findings):
         raise typer.Exit(1)
 
@@ -136,6 +137,7 @@ def _store(settings: Settings) -> Iterator[Finding]:
         with connect(find_dsn(settings), application_name="clew-doctor") as connection:
             missing = pending(connection)
             row = connection.execute("SELECT clock_timestamp()").fetchone()
+            transport = _transport(connection.info.host, is_encrypted=connection.pgconn.ssl_in_use)
             now = datetime.now(UTC)
     except ClewError as error:
         yield Finding("store", "failed", error.message, error.hint)
@@ -144,9 +146,21 @@ def _store(settings: Settings) -> Iterator[Finding]:
         yield Finding("store", "failed", f"{len(missing)} migrations have not run", "run `clew store migrate`")
     else:
         yield Finding("store", "ok", "reachable and up to date")
+    yield transport
     skew = abs((now - row[0]).total_seconds()) if row else 0.0
     if skew > MAX_SKEW_S:
         told = f"this machine's clock and the store's differ by {skew:.1f} s"
         yield Finding("clock", "warning", told, "synchronise the clocks (NTP); times of events mislead otherwise")
     else:
         yield Finding("clock", "ok", f"within {MAX_SKEW_S:.0f} s of the store's")
+
+
+def _transport(host: str, *, is_encrypted: bool) -> Finding:
+    """Say whether others could read what goes to the store; PostgreSQL's clients do without TLS in silence."""
+    if host.startswith("/") or host in {"", "localhost", "127.0.0.1", "::1"}:
+        return Finding("way to the store", "ok", "on this machine")
+    if is_encrypted:
+        return Finding("way to the store", "ok", "encrypted; sslmode=verify-full would tell whom it leads to as well")
+    return Finding(
+        "way to the store", "warning", f"{host} is talked to in the clear", "add sslmode=verify-full to the DSN"
+    )

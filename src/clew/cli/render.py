@@ -53,9 +53,12 @@ def console() -> Console:
     )
 
 
-def print_json(value: Any) -> None:
-    """Print a value as one line of JSON."""
-    sys.stdout.write(json.encode(value).decode() + "\n")
+def print_json(value: Any, *, indent: int = 0) -> None:
+    """Print a value as JSON, in one line unless indented; what a terminal would obey is escaped as JSON escapes."""
+    text = json.encode(value)
+    if indent:
+        text = json.format(text, indent=indent)
+    sys.stdout.write(_CONTROL_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()) + "\n")
     sys.stdout.flush()
 
 
