@@ -82,9 +82,10 @@ the question was, what was decided, what follows from it, and what would overtur
 [The first](0001-record-architecture-decisions.md) says when to write one.
 """
 _API_IS = """Answered by `clew up` and `clew server`, at `127.0.0.1:4319` unless told otherwise. `/docs` shows this page, \
-and `/openapi.json` is for tools. When a `token` is configured, every request below `/api` and below \
-`/langsmith` carries `Authorization: Bearer <token>`, or to the latter `x-api-key: <token>`; without one the server listens \
-on loopback only, and takes nothing from web pages of other sites.
+and `/openapi.json` is for tools. Once there is a [token](../how-to/secure-the-server.md), \
+every request but those to `/healthz` and `/readyz` carries one: `Authorization: Bearer <token>`, or below `/langsmith` \
+`x-api-key: <token>`. Until then the server listens on loopback only, and takes nothing from web pages of other sites. \
+Anything may be answered 401, 403 or 429 then; errors look like `{"error": {"message": "…", "hint": "…"}}`.
 """
 
 
