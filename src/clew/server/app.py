@@ -21,6 +21,7 @@ from clew.receivers.otlp import OtlpReceiver
 from clew.server import errors
 from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
+from clew.server.api.insight import insight_routes
 from clew.server.api.langsmith import langsmith_routes
 from clew.server.api.logs import log_routes
 from clew.server.api.metrics import metric_routes
@@ -31,6 +32,7 @@ from clew.server.connections import Connections
 from clew.server.docs import docs_routes
 from clew.server.headers import SafeHeaders
 from clew.server.health import Counted, RequestCounts, health_routes
+from clew.server.inflow import Inflow
 from clew.server.store_metrics import StoreGauges
 from clew.server.ui.pages import page_routes
 
@@ -96,6 +98,7 @@ def create_app(
         log_routes(connections),
         error_routes(connections),
         cost_routes(connections),
+        insight_routes(connections),
         metric_routes(connections),
         langsmith_routes(langsmith, connections),
         otlp_routes(otlp),
@@ -104,6 +107,7 @@ def create_app(
         page_routes(connections, settings, account),
     ):
         app.include_router(router)
+    app.add_middleware(Inflow)
     app.add_middleware(Gate, settings=settings)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, counts=counts)

@@ -226,12 +226,13 @@ def test_no_function_that_acts_may_be_named(store: str) -> None:
         )
 
     with connect(store) as connection:
+        is_older = connection.info.server_version < 180000
         every = {name for (name,) in connection.execute("SELECT DISTINCT proname FROM pg_proc")}
         acting = {name for (name,) in connection.execute("SELECT proname FROM pg_proc WHERE provolatile <> 'i'")}
         found = {row["name"] for row in read(connection, forbidden(sorted(every)))}
 
     assert found == (acting - FUNCTIONS) | {"as_owner", "version"}
-    assert every >= FUNCTIONS
+    assert is_older or every >= FUNCTIONS
 
 
 def test_an_answer_is_cut_at_the_limit(store: str) -> None:
