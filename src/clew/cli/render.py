@@ -6,17 +6,33 @@ the screen or rename the window; ``clean`` takes that power away.
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
+import shutil
+import subprocess
 import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import json
 from rich.console import Console
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Generator, Mapping
 
-__all__ = ["LEVEL_STYLES", "STATUS_STYLES", "clean", "console", "cost", "duration", "fields", "print_json", "size"]
+__all__ = [
+    "LEVEL_STYLES",
+    "STATUS_STYLES",
+    "clean",
+    "console",
+    "cost",
+    "duration",
+    "fields",
+    "paged",
+    "print_json",
+    "size",
+]
 
 LEVEL_STYLES: Final = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 STATUS_STYLES: Final = {"ok": "green", "running": "cyan", "error": "red", "aborted": "magenta", "cancelled": "yellow"}
@@ -51,6 +67,27 @@ def console() -> Console:
         soft_wrap=not is_terminal,
         width=None if is_terminal else PIPED_WIDTH,
     )
+
+
+@contextmanager
+def paged() -> Generator[Console]:
+    """Give a console whose output is shown by a pager if it is longer than the terminal.
+
+    The pager is ``$PAGER``, else ``less -FRX``, which gets out of the way by itself; ``PAGER=cat`` is none. Piped output is
+    not paged.
+    """
+    out = console()
+    if not out.is_terminal or not sys.stdin.isatty():
+        yield out
+        return
+    with out.capture() as captured:
+        yield out
+    text = captured.get()
+    command = shlex.split(os.environ.get("PAGER", "less -FRX"))
+    if text.count("\n") < out.height or not command or shutil.which(command[0]) is None:
+        sys.stdout.write(text)
+        return
+    subprocess.run(command, input=text, text=True, check=False)  # noqa: S603 - the user's own pager
 
 
 def print_json(value: Any, *, indent: int = 0) -> None:

@@ -21,6 +21,7 @@ from clew.receivers.otlp import OtlpReceiver
 from clew.server import errors
 from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
+from clew.server.api.insight import insight_routes
 from clew.server.api.langsmith import langsmith_routes
 from clew.server.api.logs import log_routes
 from clew.server.api.metrics import metric_routes
@@ -97,6 +98,7 @@ def create_app(
         log_routes(connections),
         error_routes(connections),
         cost_routes(connections),
+        insight_routes(connections),
         metric_routes(connections),
         langsmith_routes(langsmith, connections),
         otlp_routes(otlp),

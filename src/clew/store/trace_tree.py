@@ -91,6 +91,8 @@ class Summary(Struct, frozen=True):
         tokens_out: Tokens that models wrote; None when nobody said.
         event_count: Its events: logs, spans, and spans still running.
         error_count: Those of level ERROR and graver.
+        level: The gravest level of its events.
+        score: The lowest score that was computed for it; None when none was.
         user_id: On whose behalf.
         session_id: The conversation.
         request_id: The request.
@@ -108,6 +110,8 @@ class Summary(Struct, frozen=True):
     tokens_out: int | None
     event_count: int
     error_count: int
+    level: str
+    score: float | None
     user_id: str | None
     session_id: str | None
     request_id: str | None
@@ -263,6 +267,8 @@ def _summarise(events: list[PublicEvent], top: list[SpanNode], loose: list[Publi
         tokens_out=_whole(sums.get("tokens_out")),
         event_count=len(events),
         error_count=error_count,
+        level=max((event["level"] for event in events), key=lambda level: LEVELS.get(level, 0)),
+        score=min((score for event in events if (score := _number(event, "score")) is not None), default=None),
         user_id=_first(events, "user_id"),
         session_id=_first(events, "session_id"),
         request_id=_first(events, "request_id"),

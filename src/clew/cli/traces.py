@@ -1,0 +1,100 @@
+"""``clew traces``: the latest traces, a line each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.table import Table
+from rich.text import Text
+
+from clew import clock, config
+from clew.cli.asking import Data, Dsn, Json, ask
+from clew.cli.logs import parse_query
+from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, cost, duration, paged, print_json
+from clew.errors import NotFoundError
+from clew.store.logs import LogFilter
+from clew.store.paging import MAX_LIMIT
+from clew.store.traces import TracePage, matching_traces, recent_traces
+from clew.store.when import parse_moment
+
+if TYPE_CHECKING:
+    from clew.query.tree import Query
+    from clew.store.reading import Reading
+    from clew.store.trace_tree import Summary
+
+__all__ = ["traces"]
+
+NAME_WIDTH = 36
+
+
+def traces(
+    query: Annotated[
+        str | None, typer.Argument(help="What one of its events must hold; see Search the logs.", show_default=False)
+    ] = None,
+    since: Annotated[str | None, typer.Option(help="From this moment, or this long ago: 15m, 1h, 7d.")] = None,
+    limit: Annotated[int, typer.Option(help="How many at most: the newest.", min=1, max=MAX_LIMIT)] = 50,
+    data: Data = None,
+    dsn: Dsn = None,
+    as_json: Json = False,
+) -> None:
+    """List traces, the one with the newest event first: when, what, how it ended, how long, cost, tokens, score, who.
+
+    Example: clew traces 'level>=error stage:retrieval' --since 1h
+    """
+    now = clock.now()
+    wanted: Query | None = None
+    if query is not None or since is not None:
+        begin = None if since is None else parse_moment(since, "--since", now=now)
+        wanted = LogFilter(query=None if query is None else parse_query(query, now), since=begin).as_query()
+    found = ask(config.load(data_dir=data, dsn=dsn), _fetch(wanted, limit))
+    if as_json:
+        print_json(found)
+    if not found.traces:
+        raise NotFoundError("no trace is like that", hint="a longer --since may find some")
+    if not as_json:
+        with paged() as out:
+            out.print(_table(found.traces))
+
+
+def _fetch(wanted: Query | None, limit: int) -> Reading[TracePage]:
+    """Fetch page after page until *limit* traces are there or none is left."""
+    found: list[Summary] = []
+    cursor: str | None = None
+    while True:
+        left = limit - len(found)
+        if wanted is None:
+            page = yield from recent_traces(limit=left, cursor=cursor)
+        else:
+            page = yield from matching_traces(wanted, limit=left, cursor=cursor)
+        found += page.traces
+        cursor = page.next_cursor
+        if cursor is None or len(found) >= limit:
+            return TracePage(found, cursor)
+
+
+def _table(found: list[Summary]) -> Table:
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("began", "trace", "name", "status"):
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=NAME_WIDTH if name == "name" else None)
+    for name in ("took", "cost", "tokens", "score"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for name in ("worst", "user"):
+        table.add_column(name, no_wrap=True)
+    for one in found:
+        tokens = (
+            None if one.tokens_in is None and one.tokens_out is None else (one.tokens_in or 0) + (one.tokens_out or 0)
+        )
+        table.add_row(
+            Text(one.start[:19].replace("T", " "), "dim"),
+            one.trace_id,
+            Text(clean(one.name), "bold"),
+            Text(one.status, STATUS_STYLES.get(one.status, "")),
+            duration(one.duration_ms),
+            cost(one.cost_usd),
+            "" if tokens is None else f"{tokens:,}",
+            "" if one.score is None else f"{one.score:.2f}",
+            Text(one.level.lower(), LEVEL_STYLES.get(one.level, "")),
+            clean(one.user_id or ""),
+        )
+    return table
