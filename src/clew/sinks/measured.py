@@ -235,7 +235,9 @@ class Told:
             value = getattr(self._fields, name)
         if value is None and name in _COUNTED and self.kind == "span" and self.run_type == "retriever":
             value = self._found[name]
-        return value if type(value) in {int, float} else None
+        if type(value) is float:
+            return value
+        return value if type(value) is int and -_HUGE < value < _HUGE else None
 
     def text(self, name: str) -> str:
         """Return a field as the text of a label; empty where there is none."""
@@ -320,6 +322,7 @@ def _needed() -> list[tuple[str, Any, Any]]:
     return [(name, Any, None) for name in sorted(names)]
 
 
-_WIDENED: Final = "00000000-0000-0000-"
+_WIDENED: Final = ("00000000-0000-0000-", "0000000000000000")  # of an id as it is told, and as UUID.hex has it
+_HUGE: Final = 2**1000  # hardly a number any more, and not a floating-point one
 _decode = json.Decoder(_Event).decode
 decode_fields: Final = json.Decoder(defstruct("_Fields", _needed())).decode

@@ -157,4 +157,7 @@ def _columns(row: Row, numbers: Any, level: int, id_: _Id) -> tuple[Any, ...]:
 
 
 def _as_number(value: Any) -> float | None:
-    return float(value) if type(value) in {int, float} else None
+    try:
+        return float(value) if type(value) in {int, float} else None
+    except OverflowError:
+        return None  # hundreds of digits: it stays in its object, like whatever else is no number
