@@ -64,7 +64,12 @@ def insight_routes(connections: Connections) -> APIRouter:
         found = await connections.ask(lambda: fetch_lineage(kind, id_, since=begin))
         return Response(json.encode(found), media_type="application/json")
 
-    @router.get("/export", summary="All events like that, a JSON object a line")
+    @router.get(
+        "/export",
+        summary="All events like that, a JSON object a line",
+        response_class=StreamingResponse,
+        responses={200: {"content": {"application/x-ndjson": {}}}},
+    )
     async def export(q: Q = None, since: Since = None, until: Until = None) -> Response:
         """Stream events in the public format, the oldest first, as `application/x-ndjson`; two at a time are served."""
         now = clock.now()
