@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 ARGS ?=
 
-.PHONY: help demo test test-fast test-faults test-phoenix soak lint fmt types bench bench-loss docs fix-docs cov lock clean
+.PHONY: help demo test test-fast test-faults test-phoenix soak lint fmt types bench bench-loss bench-store docs fix-docs cov lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -46,6 +46,10 @@ types: $(VENV)/dev.stamp ## Check the types of the public surface
 
 bench: $(VENV)/dev.stamp ## Measure, side by side with peers
 	$(BIN)/python -m benchmarks $(ARGS)
+
+bench-store: $(VENV)/dev.stamp ## Measure the store, side by side with DuckDB, ClickHouse and SQLite (ARGS="--events 10000000 --write")
+	$(PYTHON) -m venv build/peers && build/peers/bin/pip install --quiet duckdb chdb pyarrow pytz
+	$(BIN)/python -m benchmarks.store --peers build/peers/bin/python $(ARGS)
 
 bench-loss: $(VENV)/dev.stamp ## Count what arrives when backends and processes break, side by side with peers
 	$(BIN)/python -m benchmarks.loss $(ARGS)

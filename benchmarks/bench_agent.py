@@ -31,7 +31,7 @@ from clew.sinks.postgres import _JsonbDumper
 from clew.store import embedded
 from clew.store.migrate import migrate
 
-__all__ = ["agent_page", "main", "run"]
+__all__ = ["agent_page", "main", "run", "ship"]
 
 BACKLOG_EVENTS: Final = 150_000
 PROBES: Final = 100
@@ -113,21 +113,36 @@ def _throughput(data: Path, dsn: str, events: int) -> dict[str, float]:
                 log.info(workload.MESSAGE, **workload.FIELDS)
     clew.shutdown()
     with psycopg.connect(dsn, autocommit=True) as connection:
-        before = _count(connection)
-        agent = _start_agent(data, dsn)
-        process, peak, first, last = psutil.Process(agent.pid), 0, 0.0, 0.0
-        shipped = 0
-        while agent.poll() is None and shipped < events // 25 * 25:
-            peak = max(peak, process.memory_info().rss)
-            now, found = time.perf_counter(), _delivered(connection, before)
-            if found and not first:
-                first, shipped_at_first = now, found
-            if found > shipped:
-                shipped, last = found, now
-            time.sleep(0.01)
-        agent.wait()
-        agent_rate = (shipped - shipped_at_first) / (last - first)  # pyright: ignore[reportPossiblyUnboundVariable]
-        copy_rate = _copy_again(connection, shipped)
+        return ship(data, dsn, connection, events // 25 * 25, records_an_event=26 / 25)
+
+
+def ship(
+    data: Path, dsn: str, connection: psycopg.Connection[Any], events: int, *, records_an_event: float = 1.0
+) -> dict[str, float]:
+    """Have an agent ship what waits in *data*, then copy the same rows without one.
+
+    Args:
+        data: The data directory.
+        dsn: The store.
+        connection: A connection to it, in autocommit mode.
+        events: How many rows there will be.
+        records_an_event: Records on the spool for a row: the beginning of a span is shipped too, and is none.
+    """
+    before = _count(connection)
+    agent = _start_agent(data, dsn)
+    process, peak, first, last = psutil.Process(agent.pid), 0, 0.0, 0.0
+    shipped, shipped_at_first = 0, 0
+    while agent.poll() is None and shipped < events:
+        peak = max(peak, process.memory_info().rss)
+        now, found = time.perf_counter(), int((_count(connection) - before) / records_an_event)
+        if found and not first:
+            first, shipped_at_first = now, found
+        if found > shipped:
+            shipped, last = found, now
+        time.sleep(0.01)
+    agent.wait()
+    agent_rate = (shipped - shipped_at_first) / (last - first)
+    copy_rate = _copy_again(connection, shipped)
     return {
         "events": shipped,
         "agent_events_s": agent_rate,
@@ -153,6 +168,7 @@ def _copy_again(connection: psycopg.Connection[Any], events: int) -> float:
     connection.adapters.register_dumper(bytes, _JsonbDumper)
     began = time.perf_counter()
     with (
+        connection.transaction(force_rollback=True),  # what is measured after this meets each row once
         connection.cursor() as cursor,
         cursor.copy(sql.SQL("COPY events ({}) FROM STDIN (FORMAT binary)").format(columns)) as copy,
     ):
@@ -163,7 +179,8 @@ def _copy_again(connection: psycopg.Connection[Any], events: int) -> float:
 
 
 def _start_agent(data: Path, dsn: str) -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "CLEW_DATA_DIR": str(data), "CLEW_DSN": dsn}
+    keep = {"CLEW_RETENTION_WARM_DAYS": "36500", "CLEW_RETENTION_SAMPLE": "1"}
+    environment = {**os.environ, "CLEW_DATA_DIR": str(data), "CLEW_DSN": dsn, **keep}
     command = [sys.executable, "-m", "clew.agent", "--until-idle"]
     data.mkdir(parents=True, exist_ok=True)
     return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
@@ -172,11 +189,6 @@ def _start_agent(data: Path, dsn: str) -> subprocess.Popen[bytes]:
 def _count(connection: psycopg.Connection[Any]) -> int:
     row = connection.execute("SELECT coalesce(sum(delivered), 0) FROM cursors").fetchone()
     return int(row[0]) if row else 0
-
-
-def _delivered(connection: psycopg.Connection[Any], before: int) -> int:
-    """Count what was shipped since; the start of a span is shipped too but is no row, so it is left out."""
-    return (_count(connection) - before) * 25 // 26
 
 
 if __name__ == "__main__":

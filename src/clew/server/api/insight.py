@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Path, Query, Response
@@ -23,6 +24,8 @@ from clew.store.when import parse_moment
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+
+    from starlette.types import Receive, Scope, Send
 
     from clew.server.connections import Connections
     from clew.store.trace_tree import Trace
@@ -86,7 +89,7 @@ def insight_routes(connections: Connections) -> APIRouter:
                 headers={"retry-after": "30"},
                 media_type="application/json",
             )
-        return StreamingResponse(_stream(dsn, wanted, exports), media_type="application/x-ndjson")
+        return _Export(_stream(dsn, wanted), exports)
 
     return router
 
@@ -98,18 +101,29 @@ async def _trace(connections: Connections, any_id: str) -> Trace:
     return found
 
 
-async def _stream(dsn: str, wanted: LogFilter, exports: threading.BoundedSemaphore) -> AsyncIterator[bytes]:
+class _Export(StreamingResponse):
+    """A stream that gives its place back however it ends, also when its client has left before it began."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], exports: threading.BoundedSemaphore) -> None:
+        super().__init__(pieces, media_type="application/x-ndjson")
+        self._exports = exports
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._exports.release()
+
+
+async def _stream(dsn: str, wanted: LogFilter) -> AsyncIterator[bytes]:
     """Read in a thread, hand over in pieces, and stop reading when nobody listens any more."""
-    try:
-        with await asyncio.to_thread(connect, dsn, is_reader=True, application_name="clew-export") as connection:
-            connection.execute("SET statement_timeout = 0")
-            events = export_events(connection, wanted)
+    with await asyncio.to_thread(connect, dsn, is_reader=True, application_name="clew-export") as connection:
+        connection.execute("SET statement_timeout = 0")
+        events = export_events(connection, wanted)
 
-            def take() -> bytes:
-                lines = [json.encode(event) + b"\n" for event, _ in zip(events, range(CHUNK_EVENTS), strict=False)]
-                return b"".join(lines)
+        def take() -> bytes:
+            return b"".join(json.encode(event) + b"\n" for event in islice(events, CHUNK_EVENTS))
 
-            while piece := await asyncio.to_thread(take):
-                yield piece
-    finally:
-        exports.release()
+        while piece := await asyncio.to_thread(take):
+            yield piece
