@@ -16,13 +16,15 @@ Source:
 
 from __future__ import annotations
 
+from bisect import bisect_left
+from itertools import accumulate
 from math import ceil, log2
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping
 
-__all__ = ["ERROR", "HIGHEST", "LOWEST", "ZERO", "bucket_of", "quantile", "value_of"]
+__all__ = ["ERROR", "HIGHEST", "LOWEST", "ZERO", "bucket_of", "quantiles", "value_of"]
 
 PER_DOUBLING: Final = 8
 _FACTOR: Final = 2 ** (1 / PER_DOUBLING)
@@ -62,25 +64,22 @@ def value_of(bucket: int) -> float:
     return 0.0 if bucket == ZERO else 2 * 2 ** (bucket / PER_DOUBLING) / (1 + _FACTOR)
 
 
-def quantile(buckets: Sequence[int], counts: Sequence[int], share: float) -> float | None:
-    """Return a quantile, off by ``ERROR`` of its size at most.
+def quantiles(spread: Mapping[int, int], shares: Iterable[float]) -> list[float | None]:
+    """Return quantiles, each off by ``ERROR`` of its size at most.
 
     Args:
-        buckets: Buckets, rising.
-        counts: How many values each of them holds.
-        share: Which quantile, over 0 and up to 1: the smallest value that so large a share of all is not above.
+        spread: How many values each bucket holds.
+        shares: Which quantiles, over 0 and up to 1: of each the smallest value that so large a share is not above.
 
     Returns:
-        The quantile, in the unit of the values; None if there are no values.
+        The quantiles, in the order of *shares* and the unit of the values; None if there are no values.
 
     Example:
-        >>> quantile([0, 8], [99, 1], 0.5) == value_of(0)
+        >>> quantiles({0: 99, 8: 1}, [0.5, 1.0]) == [value_of(0), value_of(8)]
         True
     """
-    rank = share * sum(counts)
-    below = 0
-    for bucket, count in zip(buckets, counts, strict=True):
-        below += count
-        if below and below >= rank:
-            return value_of(bucket)
-    return None
+    buckets = sorted(spread)
+    up_to = list(accumulate(map(spread.__getitem__, buckets)))
+    if not up_to or not up_to[-1]:
+        return [None for _ in shares]
+    return [value_of(buckets[bisect_left(up_to, share * up_to[-1])]) for share in shares]

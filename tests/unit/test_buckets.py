@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.buckets import ERROR, HIGHEST, LOWEST, ZERO, bucket_of, quantile, value_of
+from clew.buckets import ERROR, HIGHEST, LOWEST, ZERO, bucket_of, quantiles, value_of
 
 amounts = st.floats(2**-39, 2**59)
 
@@ -29,9 +29,7 @@ def test_buckets_rise_with_values(one: float, other: float) -> None:
 @given(st.lists(amounts, min_size=1, max_size=200), st.floats(0.01, 1))
 def test_a_quantile_is_off_by_the_error_at_most(values: list[float], share: float) -> None:
     """Whatever the values are, and however they are spread."""
-    cells = sorted(Counter(map(bucket_of, values)).items())
-
-    found = quantile([bucket for bucket, _ in cells], [count for _, count in cells], share)
+    (found,) = quantiles(Counter(map(bucket_of, values)), [share])
 
     true = sorted(values)[max(1, ceil(share * len(values))) - 1]
     assert found == pytest.approx(true, rel=ERROR + 1e-9)
@@ -57,8 +55,8 @@ def test_values_at_the_ends_have_a_bucket(value: float, bucket: int) -> None:
 
 def test_nothing_has_no_quantile() -> None:
     """Without values there is no answer, and of zeros it is zero."""
-    assert quantile([], [], 0.5) is None
-    assert quantile([ZERO], [3], 0.99) == 0.0
+    assert quantiles({}, [0.5, 0.9]) == [None, None]
+    assert quantiles({ZERO: 3}, [0.99]) == [0.0]
 
 
 def test_the_error_is_the_one_that_is_written_down() -> None:

@@ -51,7 +51,7 @@ COLUMNS: Final = (
     ("count", "int8"),
     ("sum", "float8"),
     ("buckets", "int2[]"),
-    ("counts", "int8[]"),
+    ("counts", "int4[]"),
 )
 """What a row of ``Tally.rows`` returns: (column, type)."""
 

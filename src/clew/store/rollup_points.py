@@ -8,13 +8,13 @@ written. Units end the names.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from clew.buckets import quantile
+from clew.buckets import quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,14 +28,13 @@ class Cell(Struct):
     Attributes:
         count: How many measurements there were.
         sum: What they come to.
-        buckets: Buckets of ``clew.buckets``, rising; empty where there is no histogram.
-        counts: How many measurements each of them holds.
+        histograms: (buckets of ``clew.buckets``, how many measurements each of them holds), of any number of parts;
+            empty where there are none.
     """
 
-    count: int = 0
-    sum: float = 0.0
-    buckets: list[int] = []
-    counts: list[int] = []
+    count: int
+    sum: float
+    histograms: list[tuple[list[int], list[int]]]
 
 
 Cells = dict[tuple[str, str], Cell]
@@ -79,8 +78,19 @@ def _scores(cells: Cells) -> dict[str, Any]:
 def _spread(cells: Cells, unit: str, shares: tuple[float, ...]) -> dict[str, Any]:
     """Tell number, mean and quantiles of the one metric that there is."""
     (cell,) = cells.values()
-    quantiles = {f"p{share * 100:.0f}{unit}": _short(quantile(cell.buckets, cell.counts, share)) for share in shares}
-    return {"count": cell.count, f"mean{unit}": cell.sum / cell.count, **quantiles}
+    told = zip(shares, quantiles(_together(cell.histograms), shares), strict=True)
+    spread = {f"p{share * 100:.0f}{unit}": _short(value) for share, value in told}
+    return {"count": cell.count, f"mean{unit}": cell.sum / cell.count, **spread}
+
+
+def _together(histograms: list[tuple[list[int], list[int]]]) -> dict[int, int]:
+    """Add histograms up."""
+    (buckets, counts), *others = histograms
+    together = dict(zip(buckets, counts, strict=True))
+    for buckets, counts in others:
+        for bucket, number in zip(buckets, counts, strict=True):
+            together[bucket] = together.get(bucket, 0) + number
+    return together
 
 
 def _tokens(cells: Cells) -> dict[str, Any]:
@@ -105,6 +115,7 @@ def _hallucinations(cells: Cells) -> dict[str, Any]:
     return {"claims": claims, "unsupported": unsupported, "unsupported_rate": unsupported / claims if claims else None}
 
 
+@cache
 def _short(value: float | None) -> float | None:
     """Leave out digits that mean nothing beside the error of a quantile."""
     return None if value is None else float(f"{value:.4g}")

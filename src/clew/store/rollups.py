@@ -16,7 +16,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import Struct
+from msgspec import Struct, json
 
 from clew.buckets import ERROR
 from clew.catalog import ROLLUPS
@@ -58,6 +58,8 @@ MAX_POINTS: Final = 60_000
 _MINUTE: Final = timedelta(minutes=1)
 _STEP: Final = re.compile(r"(\d{1,6})\s*(s|m|h|d)?", re.IGNORECASE)
 _UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+_decode_histograms: Final = json.Decoder(list[tuple[list[int], list[int]]]).decode
+_BETWEEN: Final = "\x1f"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -144,7 +146,7 @@ def fetch_metrics(name: str, wanted: Span, *, by: str = "", limit: int = 20) -> 
     series: list[Series] = []
     for _, found in groupby(rows, key=lambda row: row["place"]):
         told = list(found)
-        series.append(Series(_labels(told[0], keys, rollup), _points(told, shape)))
+        series.append(Series(_labels(told[0]["key"], keys, rollup), _points(told, shape)))
     return Metrics(
         name,
         rollup.description,
@@ -240,8 +242,11 @@ def _parameters(
     }
 
 
-def _labels(row: Row, keys: list[str], rollup: Rollup) -> dict[str, str]:
-    return {name: row["label" if name == rollup.label else name] for name in keys}
+def _labels(key: str, keys: list[str], rollup: Rollup) -> dict[str, str]:
+    """Take apart what tells a series apart: it is in the order of the columns."""
+    order = [*DIMENSIONS, rollup.label]
+    values = dict(zip(sorted(keys, key=order.index), key.split(_BETWEEN), strict=False))
+    return {name: values[name] for name in keys}
 
 
 def _points(rows: list[Row], shape: Shape) -> list[dict[str, Any]]:
@@ -249,7 +254,7 @@ def _points(rows: list[Row], shape: Shape) -> list[dict[str, Any]]:
     points: list[dict[str, Any]] = []
     for at, found in groupby(rows, key=lambda row: row["at"]):
         cells = {
-            (row["metric"], row["part"]): Cell(row["count"], row["sum"], row["buckets"] or [], row["counts"] or [])
+            (row["metric"], row["part"]): Cell(row["count"], row["sum"], _decode_histograms(row["histograms"] or "[]"))
             for row in found
         }
         points.append({"at": format_timestamp(at), **shape.tell(cells)})

@@ -16,7 +16,7 @@ CREATE TABLE rollups (
     "count" bigint NOT NULL,
     "sum" float8 NOT NULL,
     buckets int2[],
-    counts int8[],
+    counts int4[],
     is_whole boolean NOT NULL DEFAULT false
 );
 
