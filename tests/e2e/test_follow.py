@@ -12,6 +12,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from support.stored import make_event, store_events
@@ -19,6 +20,8 @@ from support.stored import make_event, store_events
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from support.fix_receiving import Receiving
 
 
 @pytest.fixture
@@ -56,3 +59,25 @@ def test_what_comes_in_is_shown_once_until_ctrl_c(
     assert lines.empty()
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+def test_the_same_over_http(receiving: Receiving) -> None:
+    """A stream of lines: what is there, then what comes in, once each; an empty line now and then."""
+    dsn, now = str(receiving.settings.dsn), datetime.now(UTC)
+    store_events(dsn, make_event(now, message="first", level="ERROR"))
+    told: list[str] = []
+
+    with httpx.stream(
+        "GET", f"{receiving.url}/api/logs/follow?q=level>=warning", timeout=20, trust_env=False
+    ) as answer:
+        for line in filter(None, answer.iter_lines()):
+            told.append(json.loads(line)["message"])
+            if len(told) == 1:
+                store_events(dsn, make_event(now, message="second", level="WARNING"), make_event(now, message="no"))
+            elif len(told) == 2:
+                store_events(dsn, make_event(now - timedelta(minutes=5), message="late", level="ERROR"))
+            else:
+                break
+
+    assert told == ["first", "second", "late"]
+    assert receiving.send("GET", "/readyz").status_code == 200

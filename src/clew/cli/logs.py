@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import sys
 import time
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, Final, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.text import Text
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import LEVEL_STYLES, clean, console, fields, print_json
+from clew.cli.render import LEVEL_STYLES, clean, console, fields, paged, print_json
 from clew.errors import NotFoundError, UsageError
 from clew.query import QueryError, parse
 from clew.store.connect import connect, explained, find_dsn
 from clew.store.events import parse_id
-from clew.store.logs import MAX_NEW, LogFilter, LogPage, fetch_logs, fetch_new_logs, parse_level
+from clew.store.following import LOOK_EVERY_S, Follower
+from clew.store.logs import LogFilter, LogPage, fetch_logs, parse_level
 from clew.store.paging import MAX_LIMIT
 from clew.store.reading import read
 from clew.store.when import parse_moment
@@ -35,11 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["describe_event", "logs", "parse_query"]
 
-FOLLOW_EVERY_S: Final = 0.4
-RECENT: Final = timedelta(seconds=5)
-"""How long an event may take from its transaction's begin to its commit, and still be shown."""
-WINDOW: Final = timedelta(minutes=10)
-"""How long a span may run, and still be shown when it ends."""
 SHOWN_OF_QUERY = 100
 
 
@@ -82,7 +77,8 @@ def logs(  # noqa: PLR0913, PLR0917 - the options of the command
     if not found.logs:
         raise NotFoundError("no event is like that", hint="a longer --since may find some")
     if not as_json:
-        _show(reversed(found.logs), console(), as_json=False)
+        with paged() as out:
+            _show(reversed(found.logs), out, as_json=False)
 
 
 def describe_event(event: PublicEvent) -> Text:
@@ -136,25 +132,17 @@ def parse_query(query: str, now: datetime) -> Query:
 
 
 def _follow(settings: Settings, wanted: LogFilter, limit: int, *, as_json: bool) -> NoReturn:
-    """Show the newest events, then each that comes in, until interrupted.
-
-    Between two looks there is less than half a second. Each look asks for all that came in within the last few
-    seconds, so that what was committed late is not missed; what has been shown is left out.
-    """
+    """Show the newest events, then each that comes in, until interrupted."""
     out = console()
     dsn = find_dsn(settings)
+    follower = Follower(wanted)
     with connect(dsn, is_reader=True) as connection, explained(dsn):
-        known = read(connection, fetch_new_logs(wanted, (), recent=RECENT, window=WINDOW))
-        events = read(connection, fetch_logs(wanted, limit=min(limit, MAX_LIMIT))).logs[::-1]
-        seen = {event["event_id"]: time.monotonic() for event in known}
+        events = read(connection, follower.begin(limit))
         while True:
             _show(events, out, as_json=as_json)
-            now = time.monotonic()
-            seen = {id_: at for id_, at in seen.items() if now - at < 2 * RECENT.total_seconds()}
-            seen |= {event["event_id"]: now for event in events}
-            if len(events) < MAX_NEW:
-                time.sleep(FOLLOW_EVERY_S)
-            events = read(connection, fetch_new_logs(wanted, seen, recent=RECENT, window=WINDOW))
+            if not follower.is_behind:
+                time.sleep(LOOK_EVERY_S)
+            events = read(connection, follower.look())
 
 
 def _show(events: Iterable[PublicEvent], out: Console, *, as_json: bool) -> None:

@@ -13,7 +13,7 @@ from rich.text import Text
 from clew import config
 from clew.agent.whereabouts import Whereabouts
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, cost, duration, fields, print_json
+from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, cost, duration, fields, paged, print_json
 from clew.server.correlation import correlate
 from clew.store.lookup import fetch_by_any_id
 from clew.store.trace_tree import walk
@@ -68,7 +68,8 @@ def trace(
     if as_json:
         print_json({**found.to_json(), "backends": backends})
         return
-    console().print(render(found), Text(""), Text("backends", "bold"), _backend_table(backends))
+    with paged() as out:
+        out.print(render(found), Text(""), Text("backends", "bold"), _backend_table(backends))
 
 
 def _show_matches(matches: list[Match], *, as_json: bool) -> None:

@@ -2,22 +2,32 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Query, Response
+from fastapi.responses import StreamingResponse
 from msgspec import json
 
 from clew import clock
 from clew.query import parse
+from clew.server.errors import error_response
 from clew.store.events import parse_id
+from clew.store.following import LOOK_EVERY_S, Follower
 from clew.store.logs import LogFilter, fetch_logs, parse_level
 from clew.store.paging import MAX_LIMIT
 from clew.store.when import parse_moment
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from clew.server.connections import Connections
+    from clew.store.events import PublicEvent
 
 __all__ = ["log_routes"]
+
+MAX_STREAMS: Final = 8
+HEARTBEAT_S: Final = 5.0
 
 _MOMENT = "RFC 3339, or how long ago: 15m, 1h, 7d"
 Q = Annotated[
@@ -36,6 +46,7 @@ Cursor = Annotated[str | None, Query(description="next_cursor of the page before
 def log_routes(connections: Connections) -> APIRouter:
     """Make the routes of this module."""
     router = APIRouter(prefix="/api", tags=["logs"])
+    streams = asyncio.Semaphore(MAX_STREAMS)
 
     @router.get("/logs", summary="Events that a query, a trace, a user or a time ask for")
     async def list_logs(  # noqa: PLR0913, PLR0917 - the parameters of the request
@@ -65,4 +76,45 @@ def log_routes(connections: Connections) -> APIRouter:
         page = await connections.ask(lambda: fetch_logs(wanted, limit=limit, cursor=cursor))
         return Response(json.encode(page), media_type="application/json")
 
+    @router.get(
+        "/logs/follow",
+        summary="Events as they come in, a JSON object a line",
+        responses={200: {"content": {"application/x-ndjson": {"schema": {"type": "string"}}}}},
+        response_class=StreamingResponse,
+    )
+    async def follow_logs(
+        q: Q = None, trace_id: TraceId = None, user_id: UserId = None, level: Level = None, limit: Limit = 10
+    ) -> Response:
+        """Stream `application/x-ndjson`: the newest `limit` events, then each that comes in, within a second.
+
+        An empty line every few seconds says that the stream is alive. Eight streams at a time are served.
+        """
+        wanted = LogFilter(
+            query=parse(q, now=clock.now()) if q else None,
+            trace_id=parse_id(trace_id, "trace") if trace_id else None,
+            user_id=user_id,
+            level=parse_level(level) if level else None,
+        )
+        if streams.locked():
+            return error_response(429, f"{MAX_STREAMS} streams are followed already", "come back later")
+        follower = Follower(wanted)
+        first = await connections.ask(lambda: follower.begin(limit))
+        return StreamingResponse(_follow(connections, follower, first, streams), media_type="application/x-ndjson")
+
     return router
+
+
+async def _follow(
+    connections: Connections, follower: Follower, events: list[PublicEvent], streams: asyncio.Semaphore
+) -> AsyncIterator[bytes]:
+    """Look again and again; the framework ends this when nobody listens any more."""
+    async with streams:
+        quiet_s = 0.0
+        while True:
+            if events or quiet_s >= HEARTBEAT_S:
+                yield b"".join(json.encode(event) + b"\n" for event in events) or b"\n"
+                quiet_s = 0.0
+            if not follower.is_behind:
+                await asyncio.sleep(LOOK_EVERY_S)
+                quiet_s += LOOK_EVERY_S
+            events = await connections.ask(follower.look)
