@@ -1,9 +1,10 @@
 """What the minute roll-ups cost the PostgreSQL sink: ``python -m benchmarks.bench_rollup``.
 
 The same events are delivered by the sink as it is, and by one that adds nothing up, in turns, into databases of their
-own on one embedded PostgreSQL: traces of a RAG service, most of whose events are measured (the dearest there are). In
-batches of a backlog, and in small ones such as a living service leaves. Told are medians of the ratio of neighbours,
-which noise on the machine touches alike, and the processor time of this process; that of the server comes on top.
+own on one embedded PostgreSQL: traces of a RAG service, most of whose events are measured (the dearest there are). They
+are read from the spool and priced first, as a worker of the agent does. In batches of a backlog, and in small ones such
+as a living service leaves. Told are medians of the ratio of neighbours, which noise on the machine touches alike, and
+the processor time of this process; that of the server comes on top.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import clew
 from benchmarks.bench_search import make_database
 from benchmarks.machine import SCRATCH, describe
+from clew.agent.enrich import Enricher
+from clew.agent.prices import Prices
 from clew.sinks.base import Batch, Delivered, Producer
 from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import new_producer_id, producer_directories
@@ -65,19 +68,19 @@ def run(*, rounds: int = ROUNDS) -> dict[str, Any]:
     """
     SCRATCH.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(dir=SCRATCH))
-    events = _emit(place / "data")
-    found: dict[str, Any] = {"machine": describe(), "events": len(events)}
+    directory = _emit(place / "data")
+    found: dict[str, Any] = {"machine": describe()}
     with embedded.start(place / "postgres") as server:
         sinks = {
             name: PostgresSink(make_database(server.dsn, f"rollup_{name}"), prepare=migrate)
             for name in ("with", "without")
         }
-        sinks["without"]._rollups = Nothing()  # pyright: ignore[reportAttributeAccessIssue]
+        sinks["without"]._rollups = Nothing()  # pyright: ignore[reportAttributeAccessIssue, reportPrivateUsage]
         for size in SIZES:
             times: dict[str, list[tuple[float, float]]] = {name: [] for name in sinks}
             for number in range(rounds + 1):
                 for name in sorted(sinks, reverse=bool(number % 2)):
-                    taken = _deliver(sinks[name], events if size > 1000 else events[:SMALL_EVENTS], size)
+                    taken = _ship(sinks[name], directory, size, most=SMALL_EVENTS if size < 1000 else None)
                     times[name] += [taken] if number else []
             found[str(size)] = _summary(times)
     return found
@@ -97,7 +100,7 @@ def main() -> None:
         )
 
 
-def _emit(data: Path) -> list[tuple[Position, bytes]]:
+def _emit(data: Path) -> Path:
     clew.configure(service="rag-api", environment="prod", version="1.4.2", data_dir=data, agent="external")
     log = clew.get_logger("rag")
     for number in range(TRACES):
@@ -120,23 +123,27 @@ def _emit(data: Path) -> list[tuple[Position, bytes]]:
                 log.info("something of the application's own", step=step, text="of some length " * 5)
     clew.shutdown()
     (directory,) = producer_directories(data / "spool")
-    reader, events = Reader(directory, Position(0)), list[tuple[Position, bytes]]()
-    while found := reader.read(is_writer_dead=True).events:
-        events += found
-    reader.close()
-    return events
+    return directory
 
 
-def _deliver(sink: PostgresSink, events: list[tuple[Position, bytes]], size: int) -> tuple[float, float]:
-    """Deliver events as a new producer's; return seconds and seconds of processor time an event."""
+def _ship(sink: PostgresSink, directory: Path, size: int, *, most: int | None) -> tuple[float, float]:
+    """Ship a log as a new producer's; return seconds and seconds of processor time an event."""
     producer = Producer(new_producer_id(time.time_ns()), "rag-api")
+    enrich = Enricher(Prices())
+    reader, shipped = Reader(directory, Position(0)), 0
     began, began_cpu = time.perf_counter(), time.process_time()
-    for at in range(0, len(events), size):
-        part = events[at : at + size]
-        after = events[at + size][0] if at + size < len(events) else Position(part[-1][0] + 1)
-        if sink.deliver(Batch(producer, part, part[0][0], after)) != Delivered():
+    while most is None or shipped < most:
+        start = reader.position
+        slice_ = reader.read(max_events=size, max_bytes=sink.max_bytes, is_writer_dead=True)
+        if not slice_.events:
+            break
+        events = [(position, enrich(payload)) for position, payload in slice_.events]
+        if sink.deliver(Batch(producer, events, start, slice_.end)) != Delivered():
             sys.exit("not delivered")
-    return (time.perf_counter() - began) / len(events), (time.process_time() - began_cpu) / len(events)
+        shipped += len(events)
+    taken = (time.perf_counter() - began) / shipped, (time.process_time() - began_cpu) / shipped
+    reader.close()
+    return taken
 
 
 def _summary(times: dict[str, list[tuple[float, float]]]) -> dict[str, float]:

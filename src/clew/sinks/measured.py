@@ -90,7 +90,7 @@ class Told:
 
     Args:
         event: What was decoded.
-        fields: What its context holds of the fields that are needed.
+        fields: What its context holds of the fields that are needed; None to find it out when they are.
         measured: The same of its metrics.
         ids: Its trace, span and parent.
         error: Its error.
@@ -119,7 +119,7 @@ class Told:
     ) -> None:
         self._event = event
         self._error = error
-        self._fields = fields
+        self._decoded = fields
         self._measured = measured
         self.kind = event.kind
         self.message = event.message
@@ -132,6 +132,13 @@ class Told:
         self.run_type = self._kind_of_work()
         moment = event.timestamp
         self.begun = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+
+    @property
+    def _fields(self) -> Any:
+        """What its context holds of the fields that are needed."""
+        if self._decoded is None:
+            self._decoded = decode_fields(self._event.context)
+        return self._decoded
 
     @cached_property
     def at(self) -> float:
@@ -169,11 +176,9 @@ class Told:
     @property
     def asked_model(self) -> str:
         """The model that was asked, for a completion or for vectors."""
-        fields, measured = self._fields, self._measured
-        if type(fields.model) is str and fields.model:
-            return fields.model  # nearly all that have one; nearly all that have none go the next way
+        measured = self._measured
         if (
-            fields.model is fields.embedding_model is fields.response_model is None
+            _MODEL not in bytes(self._event.context)  # the quickest look, and the last one for most
             and measured.model is measured.embedding_model is measured.response_model is None
         ):
             return ""
@@ -323,6 +328,7 @@ def _needed() -> list[tuple[str, Any, Any]]:
 
 
 _WIDENED: Final = ("00000000-0000-0000-", "0000000000000000")  # of an id as it is told, and as UUID.hex has it
+_MODEL: Final = b'model"'
 _HUGE: Final = 2**1000  # hardly a number any more, and not a floating-point one
 _decode = json.Decoder(_Event).decode
 decode_fields: Final = json.Decoder(defstruct("_Fields", _needed())).decode

@@ -27,7 +27,7 @@ from msgspec import UNSET, DecodeError, Struct, field, json
 from clew.buckets import bucket_of
 from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.sinks.labels import OTHER, clean
-from clew.sinks.measured import Error, Told, decode_fields
+from clew.sinks.measured import Error, Told
 from clew.sinks.once import begin, follow, wanted
 
 if TYPE_CHECKING:
@@ -166,7 +166,7 @@ class Tally:
                 continue
             try:
                 error = None if row.error is UNSET else _decode_error(row.error)
-                told = Told(row, decode_fields(row.context), measured, (None, span_id, parent_span_id), error)
+                told = Told(row, None, measured, (None, span_id, parent_span_id), error)
                 follow(take, told, producer, feeds=_FEEDS)
             except (DecodeError, RecursionError, OverflowError):
                 continue
