@@ -13,9 +13,10 @@ import asyncio
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import psycopg
+from psycopg.types.json import set_json_loads
 
 from clew.errors import ClewError
-from clew.store.connect import CONNECT_TIMEOUT_S, explain, find_dsn, reader_setup
+from clew.store.connect import CONNECT_TIMEOUT_S, explain, find_dsn, read_json, reader_setup
 from clew.store.reading import Reading, read_async
 from clew.store.slow import SlowRecord
 
@@ -128,5 +129,6 @@ async def _connect(dsn: str) -> _Connection:
     connection = await psycopg.AsyncConnection.connect(
         dsn, autocommit=True, connect_timeout=CONNECT_TIMEOUT_S, application_name="clew-server"
     )
+    set_json_loads(read_json, connection)
     await connection.execute(reader_setup(connection.info.server_version))
     return connection

@@ -110,8 +110,8 @@ def fetch_span(span_id: str) -> Reading[PublicEvent]:
     """
     parameters = {"span_id": span_id}
     # The open ones first: a span that ends between the two questions is then found by the second.
-    running = yield Statement(query("span_open"), parameters)
-    ended = yield Statement(query("span_event"), parameters)
+    running = yield Statement(query("span_open"), parameters, is_look_up=True)
+    ended = yield Statement(query("span_event"), parameters, is_look_up=True)
     if ended:
         return to_public(ended[0])
     if running:

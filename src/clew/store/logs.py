@@ -14,7 +14,7 @@ from clew.record import LEVELS
 from clew.store.events import PublicEvent, to_public
 from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
 from clew.store.reading import Reading, Statement
-from clew.store.search import compile_query, is_indexed, time_bounds
+from clew.store.search import compile_query, is_indexed, is_look_up, time_bounds
 from clew.store.search_sql import Parameters
 from clew.store.search_walk import Walked, before, walk, with_conditions
 
@@ -94,7 +94,7 @@ def fetch_logs(wanted: LogFilter, *, limit: int = 100, cursor: str | None = None
     condition = compile_query(tree, parameters)
     if is_indexed(tree):
         asked = {**parameters.values, **before(place), "limit": limit + 1}
-        found = Walked((yield Statement(with_conditions("logs_page", condition), asked)), None)
+        found = Walked((yield Statement(with_conditions("logs_page", condition), asked, is_look_up(tree))), None)
     else:
         since, until = time_bounds(tree)
         start = Place(until, UUID(int=0)) if until and (place is None or until < place.timestamp) else place

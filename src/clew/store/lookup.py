@@ -100,7 +100,7 @@ def find_matches(text: str) -> Reading[list[Match]]:
     trace_id = parse_uuid(text.strip())
     found: list[Match] = []
     if trace_id is not None:
-        rows = yield Statement(query("lookup_trace"), {"id": trace_id})
+        rows = yield Statement(query("lookup_trace"), {"id": trace_id}, is_look_up=True)
         found = [_match(row) for row in rows]
     return [*found, *(yield from _find_others(text))][:MAX_MATCHES]
 
@@ -142,11 +142,11 @@ def _questions(text: str) -> Iterator[Statement]:
     limits = {"limit": MAX_MATCHES, "events": MAX_EVENTS}
     uuid = parse_uuid(text)
     if uuid is not None:
-        yield Statement(query("lookup_uuid"), {"id": uuid, **limits})
+        yield Statement(query("lookup_uuid"), {"id": uuid, **limits}, is_look_up=True)
     if _SPAN_DIGITS.fullmatch(text):
-        yield Statement(query("lookup_span_low"), {"low": bytes.fromhex(text), **limits})
-    yield Statement(query("lookup_request"), {"texts": list({text, uuid or text}), **limits})
-    yield Statement(query("lookup_session"), {"text": text, **limits})
+        yield Statement(query("lookup_span_low"), {"low": bytes.fromhex(text), **limits}, is_look_up=True)
+    yield Statement(query("lookup_request"), {"texts": list({text, uuid or text}), **limits}, is_look_up=True)
+    yield Statement(query("lookup_session"), {"text": text, **limits}, is_look_up=True)
 
 
 def _is_storable(text: str) -> bool:

@@ -4,6 +4,9 @@ What is asked of the store, and what is made of the answers, is the same for the
 (which waits in place) and for the server (which waits in an event loop). So each question is a
 generator: it yields statements and is sent their rows, and ``read`` or ``read_async`` runs it
 over a connection. Neither knows what is asked.
+
+To plan a look-up over a month of partitions takes PostgreSQL 3 ms, and to run it half of one (measured at 300,000 events). The plan
+of a look-up by an id is the same whatever the id, so a statement may ask to be planned once for a connection.
 """
 
 from __future__ import annotations
@@ -11,13 +14,14 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar
+from weakref import WeakKeyDictionary
 
 from psycopg.rows import dict_row
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from psycopg import AsyncConnection, Connection
+    from psycopg import AsyncConnection, BaseConnection, Connection
 
 __all__ = ["Reading", "Row", "Statement", "read", "read_async"]
 
@@ -33,10 +37,12 @@ class Statement(NamedTuple):
     Attributes:
         sql: The statement, with ``%(name)s`` for parameters.
         parameters: Their values.
+        is_look_up: It finds few rows by an index whatever the values, so one plan serves for all.
     """
 
     sql: LiteralString
     parameters: Mapping[str, Any]
+    is_look_up: bool = False
 
 
 Reading = Generator[Statement, list[Row], T]
@@ -53,7 +59,10 @@ def read(connection: Connection[Any], reading: Reading[T]) -> T:
         try:
             statement = next(reading)
             while True:
-                statement = reading.send(cursor.execute(*statement).fetchall())
+                if (change := _change_of_plans(connection, statement)) is not None:
+                    cursor.execute(change)
+                cursor.execute(statement.sql, statement.parameters, prepare=statement.is_look_up or None)
+                statement = reading.send(cursor.fetchall())
         except StopIteration as end:
             return end.value
 
@@ -77,7 +86,9 @@ async def read_async(
             while True:
                 begin = time.perf_counter()
                 try:
-                    await cursor.execute(*statement)
+                    if (change := _change_of_plans(connection, statement)) is not None:
+                        await cursor.execute(change)
+                    await cursor.execute(statement.sql, statement.parameters, prepare=statement.is_look_up or None)
                     rows = await cursor.fetchall()
                 finally:
                     if note is not None:
@@ -85,3 +96,15 @@ async def read_async(
                 statement = reading.send(rows)
         except StopIteration as end:
             return end.value
+
+
+_plans_once: WeakKeyDictionary[BaseConnection[Any], bool] = WeakKeyDictionary()
+"""Connections that plan statements once, and whether they do so now."""
+
+
+def _change_of_plans(connection: BaseConnection[Any], statement: Statement) -> LiteralString | None:
+    """Return what to send so that a statement is planned as it asks for; None if nothing."""
+    if _plans_once.get(connection, False) is statement.is_look_up:
+        return None
+    _plans_once[connection] = statement.is_look_up
+    return "SET plan_cache_mode = force_generic_plan" if statement.is_look_up else "RESET plan_cache_mode"

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from clew.query.tree import Query
 
-__all__ = ["Parameters", "compile_query", "is_indexed", "time_bounds"]
+__all__ = ["Parameters", "compile_query", "is_indexed", "is_look_up", "time_bounds"]
 
 _TEXTS: Final[dict[str, LiteralString]] = {
     "stage": "stage",
@@ -117,6 +117,14 @@ def is_indexed(query: Query) -> bool:
         _equals(part, "user") or (isinstance(part, Compare) and part.field == "level" and part.operator == ">=")
         for part in parts
     )
+
+
+def is_look_up(query: Query) -> bool:
+    """Tell whether *query* asks for one trace, span or user, for which one plan serves whatever the values.
+
+    Levels are not among them: of which level is what decides whether the index of errors can be used.
+    """
+    return any(_equals(part, "trace", "span", "user") for part in _conjuncts(query))
 
 
 def _equals(query: Query, *fields: str) -> bool:

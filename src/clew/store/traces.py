@@ -58,8 +58,8 @@ def fetch_trace(trace_id: str) -> Reading[Trace]:
     """
     parameters = {"trace_id": trace_id, "limit": MAX_EVENTS + 1}
     # The open ones first: a span that ends between the two questions is in both answers, not in none.
-    running = yield Statement(query("trace_open"), parameters)
-    rows = yield Statement(query("trace_events"), parameters)
+    running = yield Statement(query("trace_open"), parameters, is_look_up=True)
+    rows = yield Statement(query("trace_events"), parameters, is_look_up=True)
     events = [open_to_public(row["event"]) for row in running] + [to_public(row) for row in rows[:MAX_EVENTS]]
     if not events:
         raise NotFoundError(
@@ -151,8 +151,10 @@ def _outlines(trace_ids: list[UUID]) -> Reading[list[Summary]]:
     """Sum up some traces, in the order given."""
     if not trace_ids:
         return []
-    running = yield Statement(query("traces_open"), {"trace_ids": trace_ids})
-    rows = yield Statement(query("traces_outlines"), {"trace_ids": trace_ids, "limit": MAX_OUTLINE_EVENTS})
+    running = yield Statement(query("traces_open"), {"trace_ids": trace_ids}, is_look_up=True)
+    rows = yield Statement(
+        query("traces_outlines"), {"trace_ids": trace_ids, "limit": MAX_OUTLINE_EVENTS}, is_look_up=True
+    )
     events: defaultdict[str, list[PublicEvent]] = defaultdict(list)
     for row in running:
         events[row["event"]["trace_id"]].append(open_to_public(row["event"]))

@@ -222,7 +222,7 @@ def test_slices_grow_from_the_newest_few_events_whatever_one_clock_says(
         with suppress(StopIteration):
             while True:
                 asked.append(statement.parameters["after"])
-                statement = reading.send(cursor.execute(*statement).fetchall())
+                statement = reading.send(cursor.execute(statement.sql, statement.parameters).fetchall())
 
     slices = asked[1:]
     assert slices[0] > NOON - timedelta(hours=1)
