@@ -120,6 +120,7 @@ class Told:
         self._event = event
         self._error = error
         self._decoded = fields
+        self._paid_for: Paid | None = None
         self._measured = measured
         self.kind = event.kind
         self.message = event.message
@@ -262,10 +263,12 @@ class Told:
         kind = self._event.run_type or "chain"
         return "reranker" if kind == "retriever" and self._fields.reranker is not None else kind
 
-    @cached_property
+    @property
     def _paid(self) -> Paid:
-        told = ("reranker",) if self._fields.reranker is not None else ()
-        return paid_for(self.message, self._event.run_type, self._event.stage, told)
+        if self._paid_for is None:  # not a cached_property: that takes a lock, and this is asked for every cost
+            told = ("reranker",) if self._fields.reranker is not None else ()
+            self._paid_for = paid_for(self.message, self._event.run_type, self._event.stage, told)
+        return self._paid_for
 
     @cached_property
     def _found(self) -> dict[str, float | None]:
@@ -331,4 +334,4 @@ _WIDENED: Final = ("00000000-0000-0000-", "0000000000000000")  # of an id as it 
 _MODEL: Final = b'model"'
 _HUGE: Final = 2**1000  # hardly a number any more, and not a floating-point one
 _decode = json.Decoder(_Event).decode
-decode_fields: Final = json.Decoder(defstruct("_Fields", _needed())).decode
+decode_fields: Final = json.Decoder(defstruct("_Fields", _needed(), gc=False)).decode

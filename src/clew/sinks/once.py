@@ -180,9 +180,12 @@ def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: boo
     elif has_begun or not (inside.fed or inside.errors):
         return  # a parent that is in another process, or has ended before
     above = _around(producer, parent_id)
-    above.fed |= {name for name in inside.fed if _BELOW in name}
-    if told.run_type in SPAN_METRICS:
-        above.fed |= {f"{told.run_type}{_BELOW}{name}" for name in inside.fed if _BELOW not in name}
+    is_kind = told.run_type in SPAN_METRICS
+    for name in inside.fed:
+        if _BELOW in name:
+            above.fed.add(name)
+        elif is_kind:
+            above.fed.add(f"{told.run_type}{_BELOW}{name}")
     for error in inside.errors:
         if len(above.errors) < MAX_ERRORS:
             above.errors[error] = ""

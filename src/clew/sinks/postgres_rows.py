@@ -38,8 +38,11 @@ class _Id:
         self.int = number
 
 
-class Row(Struct):
-    """An event as far as columns go; what goes into jsonb stays as it is."""
+class Row(Struct, gc=False):
+    """An event as far as columns go; what goes into jsonb stays as it is, and ``numbers`` is what its metrics hold.
+
+    Thousands of them live at a time, so the garbage collector is spared them: there are no cycles in them.
+    """
 
     timestamp: datetime
     kind: str
@@ -62,13 +65,14 @@ class Row(Struct):
     status: str | None = None
     error: Raw | UnsetType = UNSET
     sanitized: list[str] | None = None
+    numbers: Any = None
 
 
 class Parts(NamedTuple):
     """A batch, sorted by what has to be done with its events."""
 
     rows: list[tuple[Any, ...]]
-    measured: list[tuple[Row, Any]]
+    measured: list[Row]
     begun: dict[UUID, tuple[Any, ...]]
     ended: list[UUID]
     taken: int
@@ -83,7 +87,7 @@ def sort(batch: Batch, committed: Position) -> Parts:
     """Turn the events of *batch* from *committed* on into rows; note which spans begin and end among them."""
     producer = UUID(batch.producer.id).int
     rows: list[tuple[Any, ...]] = []
-    measured: list[tuple[Row, Any]] = []
+    measured: list[Row] = []
     begun: dict[UUID, tuple[Any, ...]] = {}
     ended: list[UUID] = []
     refused: list[int] = []
@@ -95,7 +99,7 @@ def sort(batch: Batch, committed: Position) -> Parts:
         taken += 1
         try:
             row = _decode_row(payload)
-            numbers = decode_fields(row.metrics)
+            row.numbers = decode_fields(row.metrics)
             level = LEVELS[row.level]
             if memoryview(row.context)[0] != _OPENING_BRACE:
                 raise ValidationError("context is not an object")  # noqa: TRY301 - judged with the other faults of an event
@@ -104,18 +108,18 @@ def sort(batch: Batch, committed: Position) -> Parts:
             reason = f"{type(error).__name__}: {error}"
             continue
         if row.kind != "log" or row.message in MEASURED_MESSAGES:
-            measured.append((row, numbers))
+            measured.append(row)
         if row.kind == "span_start":
             if row.span_id is not None:
                 begun[row.span_id] = (row.span_id, row.trace_id, row.timestamp, batch.producer.id, payload)
             continue
         if row.kind == "span" and row.span_id is not None and begun.pop(row.span_id, None) is None:
             ended.append(row.span_id)
-        rows.append(_columns(row, numbers, level, _Id(event_id(producer, position))))
+        rows.append(_columns(row, level, _Id(event_id(producer, position))))
     return Parts(rows, measured, begun, ended, taken, refused, reason)
 
 
-def slices(parts: Parts) -> Iterator[tuple[list[tuple[Any, ...]], list[tuple[Row, Any]]]]:
+def slices(parts: Parts) -> Iterator[tuple[list[tuple[Any, ...]], list[Row]]]:
     """Cut the rows, and the events that are measured, into as many slices."""
     slices = max(1, len(parts.rows) // ROWS_A_SLICE)
     rows, measured = (len(part) // slices + 1 for part in (parts.rows, parts.measured))
@@ -126,12 +130,12 @@ def slices(parts: Parts) -> Iterator[tuple[list[tuple[Any, ...]], list[tuple[Row
         )
 
 
-def _columns(row: Row, numbers: Any, level: int, id_: _Id) -> tuple[Any, ...]:
+def _columns(row: Row, level: int, id_: _Id) -> tuple[Any, ...]:
     """Put a row's values in the order of ``COLUMNS``."""
     return (
         row.timestamp,
-        _as_number(numbers.duration_ms),
-        _as_number(numbers.cost_usd),
+        _as_number(row.numbers.duration_ms),
+        _as_number(row.numbers.cost_usd),
         level,
         id_,
         row.trace_id,

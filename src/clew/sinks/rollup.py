@@ -19,7 +19,7 @@ Before: ``measured``, ``once``. After: the table ``rollups``.
 from __future__ import annotations
 
 import time
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, DecodeError, Struct, field, json
@@ -62,6 +62,7 @@ MAX_AMOUNT: Final = 1e15
 """A measurement counts as this much at most, so that no sum overflows."""
 
 _HOUR_S: Final = 3600.0
+_MINUTE: Final = timedelta(minutes=1)
 
 _Set = tuple[str, str, str, str, str, str]
 """Service, environment, version, stage, model, label."""
@@ -149,24 +150,26 @@ class Tally:
         self._known = known
         self._producer = producer
         self._places: dict[_Place, dict[tuple[str, str], _Sum]] = {}
+        self._minute = self._next_minute = _NOWHERE[0]
         self._last: tuple[Told | None, _Place, dict[tuple[str, str], _Sum]] = None, _NOWHERE, {}
 
-    def add(self, events: Iterable[tuple[Row, Any]]) -> None:
+    def add(self, rows: Iterable[Row]) -> None:
         """Add events up, in their order.
 
         Args:
-            events: (event, what ``decode_fields`` finds in its metrics); logs of other messages than
-                ``MEASURED_MESSAGES`` may be missing. What cannot be read in one feeds nothing.
+            rows: Events; logs of other messages than ``MEASURED_MESSAGES`` may be missing. What cannot be read in
+                one feeds nothing.
         """
         producer, take = self._producer, self._take
-        for row, measured in events:
-            span_id, parent_span_id = row.span_id and row.span_id.hex, row.parent_span_id and row.parent_span_id.hex
+        for row in rows:
+            span_id = None if row.span_id is None else f"{row.span_id.int:032x}"
+            parent_span_id = None if row.parent_span_id is None else f"{row.parent_span_id.int:032x}"
             if row.kind == "span_start":
                 begin(producer, span_id, parent_span_id)
                 continue
             try:
                 error = None if row.error is UNSET else _decode_error(row.error)
-                told = Told(row, None, measured, (None, span_id, parent_span_id), error)
+                told = Told(row, None, row.numbers, (None, span_id, parent_span_id), error)
                 follow(take, told, producer, feeds=_FEEDS)
             except (DecodeError, RecursionError, OverflowError):
                 continue
@@ -197,8 +200,11 @@ class Tally:
     def _add(self, rolled: _Rolled, told: Told, label: str, amount: float) -> None:
         last, place, sums = self._last
         if told is not last:
-            minute = told.begun.replace(second=0, microsecond=0)
-            place = (minute, told.service, told.environment, told.version, told.stage, told.asked_model)
+            begun = told.begun
+            if not self._minute <= begun < self._next_minute:
+                self._minute = begun.replace(second=0, microsecond=0)
+                self._next_minute = _next(self._minute)
+            place = (self._minute, told.service, told.environment, told.version, told.stage, told.asked_model)
             sums = self._places.get(place) or {}
             self._last = told, place, sums
         if rolled.is_paid and (model := told.model) != place[-1]:
@@ -235,6 +241,13 @@ class Tally:
         sums = self._places.setdefault(place, {})
         self._last = None, _NOWHERE, {}  # it may not have known this place
         return sums.setdefault((name, label), _Sum())
+
+
+def _next(minute: datetime) -> datetime:
+    try:
+        return minute + _MINUTE
+    except OverflowError:
+        return minute  # the last one there is: no event is taken for one of it without a look
 
 
 def _row(place: _Place, metric: str, label: str, found: _Sum) -> tuple[Any, ...]:
