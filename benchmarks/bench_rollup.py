@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["main", "run"]
 
 TRACES: Final = 1000
-ROUNDS: Final = 15
+ROUNDS: Final = 25
 SIZES: Final = (5000, 50)
 SMALL_EVENTS: Final = 5000
 HITS: Final = [{"chunk_id": f"c-{i}", "document_id": f"d-{i}", "rank": i, "score": 0.9 - i / 10} for i in range(5)]
