@@ -106,6 +106,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.agent.log",
         "clew.agent.breaker",
         "clew.agent.enrich",
+        "clew.sinks.postgres_rows",
         "clew.sinks.rollup",
         "clew.sinks.measured",
         "clew.sinks.once",
