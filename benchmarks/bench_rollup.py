@@ -67,10 +67,9 @@ def run(*, rounds: int = ROUNDS) -> dict[str, Any]:
         ``events_s_without``, ``cpu_us`` an event with and ``cpu_us_without``.
     """
     SCRATCH.mkdir(parents=True, exist_ok=True)
-    place = Path(tempfile.mkdtemp(dir=SCRATCH))
-    directory = _emit(place / "data")
     found: dict[str, Any] = {"machine": describe()}
-    with embedded.start(place / "postgres") as server:
+    with tempfile.TemporaryDirectory(dir=SCRATCH) as place, embedded.start(Path(place) / "postgres") as server:
+        directory = _emit(Path(place) / "data")
         sinks = {
             name: PostgresSink(make_database(server.dsn, f"rollup_{name}"), prepare=migrate)
             for name in ("with", "without")
