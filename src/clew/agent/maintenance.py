@@ -40,9 +40,10 @@ from clew.store.load import query
 from clew.store.migrate import check_migrated
 from clew.store.partitions import ensure_ahead
 from clew.store.retention import enforce, policy_of
+from clew.store.search_index import index_closed_days, index_open_days
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from clew.config import Settings
     from clew.store.retention import Policy
@@ -180,11 +181,18 @@ def standing_jobs(settings: Settings | None = None) -> list[Job]:
         *retention,
         Job("partitions ahead", 3600.0, _make_partitions),
         Job("roll-up compaction", 60.0, compact),
+        Job("index of texts", 600.0, _index_texts),
     ]
 
 
 def _keep(policy: Policy) -> Callable[[Connection], Iterable[object]]:
     return lambda connection: enforce(connection, policy, datetime.now(UTC))
+
+
+def _index_texts(connection: Connection) -> Iterator[object]:
+    """Make the indexes of texts of days and hours that are over."""
+    yield from index_closed_days(connection, datetime.now(UTC))
+    yield from index_open_days(connection, datetime.now(UTC))
 
 
 def _make_partitions(connection: Connection) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import chain
 from typing import Annotated, Literal
 
 import typer
@@ -17,7 +18,7 @@ from clew.store.migrate import check_migrated, pending
 from clew.store.migrate import migrate as run_migrations
 from clew.store.partitions import ensure_ahead
 from clew.store.room import Room, measure_room
-from clew.store.search_index import index_closed_days
+from clew.store.search_index import index_closed_days, index_open_days
 from clew.store.slow import read_slow
 from clew.store.status import SLOW_MS, SlowStatement, StoreStatus, fetch_status
 
@@ -92,7 +93,7 @@ def status(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
 
 @app.command()
 def index(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
-    """Make the index of texts of each day that is over and has none; shipping and searching go on meanwhile.
+    """Make the index of texts of each day and hour that is over and has none; the agent does it by itself.
 
     Example: clew store index
     """
@@ -100,7 +101,7 @@ def index(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     check_migrated(where)
     made: list[str] = []
     with connect(where, application_name="clew-index") as connection:
-        for name in index_closed_days(connection, clock.now()):
+        for name in chain(index_closed_days(connection, clock.now()), index_open_days(connection, clock.now())):
             made.append(name)
             if not as_json:
                 typer.echo(f"indexed {name}")

@@ -103,12 +103,12 @@ def path_compares(column: LiteralString, path: Sequence[str], leaf: Compare, par
             for same in [value] if leaf.is_prefix else _same(value):
                 tests.append(f"@ {'starts with' if leaf.is_prefix else '=='} $v{len(variables)}")
                 variables[f"v{len(variables)}"] = same
-        found = _path_exists(column, path, " || ".join(tests), variables, parameters)
+        found = _path_exists(column, path, _of_one(" || ".join(tests)), variables, parameters)
         if leaf.operator == "=":
             return found
         return f"({_path_exists(column, path, _PRESENT, {}, parameters)} AND NOT {found})"
     bound = max(-LARGEST, min(LARGEST, float(cast("float", leaf.values[0]))))
-    return _path_exists(column, path, f"@ {leaf.operator} $v0", {"v0": bound}, parameters)
+    return _path_exists(column, path, _of_one(f"@ {leaf.operator} $v0"), {"v0": bound}, parameters)
 
 
 def path_has(column: LiteralString, path: Sequence[str], parameters: Parameters) -> LiteralString:
@@ -126,6 +126,11 @@ def _path_exists(
         text = "".join(["$", *(f".{quoted(key)}" for key in way), f" ? ({test})"])
         parts.append(f"jsonb_path_exists({column}, {parameters.add(text)}::jsonpath, {told}, true)")
     return parts[0] if len(parts) == 1 else f"({' OR '.join(parts)})"
+
+
+def _of_one(test: str) -> str:
+    """Hold a test of a value from lists inside of lists, which jsonpath would look into once more."""
+    return f'@.type() != "array" && ({test})'
 
 
 def _same(value: Value) -> list[Any]:

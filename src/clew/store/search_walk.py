@@ -21,6 +21,7 @@ from clew import clock
 from clew.store.load import query
 from clew.store.paging import Place
 from clew.store.reading import Reading, Row, Statement
+from clew.store.search_index import end_of_part
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -85,14 +86,19 @@ def walk(
     lower: datetime = extent["young"] or extent["oldest"]
     # Not from the very newest event on: one from a clock that is years ahead would make the next slice as long.
     width = max((extent["newest"] or lower) - lower, NARROWEST)
+    days = [f"events_{lower + timedelta(days=ahead):%Y%m%d}" for ahead in (-1, 0, 1)]
+    parts = yield Statement(query("search_cuts"), {"partitions": days}, is_look_up=True)
+    cuts = [end_of_part(part["name"]) for part in parts]
+    upper = extent["newest"] or lower
     found: list[Row] = []
     while True:
+        lower = _cut(lower, upper, cuts)
         begun = clock.monotonic_ns()
         asked = {**parameters, **before(place), "after": lower, "limit": limit + 1 - len(found)}
         found += yield Statement(statement, asked)
         if len(found) > limit or lower <= extent["oldest"]:
             return Walked(found, None)
-        place = Place(lower, _FIRST_ID)
+        place, upper = Place(lower, _FIRST_ID), lower
         now = clock.monotonic_ns()
         if (now - start) / 1e9 > BUDGET_S:
             return Walked(found, place)
@@ -105,6 +111,11 @@ def _growth(seconds: float) -> float:
     if seconds < 0.15:
         return 4
     return 2 if seconds < 0.5 else 1 if seconds < 1.5 else 0.5
+
+
+def _cut(lower: datetime, upper: datetime, cuts: list[datetime]) -> datetime:
+    """Let a slice end where a partial index begins to hold: PostgreSQL uses one only for what lies within."""
+    return max([lower, *(cut for cut in cuts if lower < cut < upper)])
 
 
 def _earlier(moment: datetime, width: timedelta, oldest: datetime) -> datetime:
