@@ -12,7 +12,7 @@ from clew.receivers.intake import Intake, Received
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.langsmith_values import read_error
 from clew.receivers.langsmith_wire import Operation
-from clew.sinks import postgres
+from clew.sinks import postgres_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -131,7 +131,7 @@ def test_whatever_is_told_becomes_sound_events(requests: list[list[Operation]]) 
         receiver.unknown(request)
         receiver.receive(request)
 
-    rows = [postgres._decode_row(payload) for payload in intake.payloads]
+    rows = [postgres_rows._decode_row(payload) for payload in intake.payloads]
     ended = [row.span_id for row in rows if row.kind == "span"]
     assert receiver.counts.runs == len(ended) == len(set(ended))
     assert {row.status for row in rows} <= {None, "running", "ok", "error", "cancelled"}

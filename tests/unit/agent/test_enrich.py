@@ -20,6 +20,7 @@ from clew.agent.prices import Prices
 from clew.agent.supervisor import Supervisor
 from clew.errors import ConfigError
 from clew.sinks.postgres import PostgresSink
+from clew.sinks.prometheus_text import expose
 from support.recording_sink import RecordingSink
 
 if TYPE_CHECKING:
@@ -206,7 +207,7 @@ def test_an_agent_writes_the_same_cost_for_every_sink(tmp_path: Path, postgres: 
         ).fetchall()
     assert is_drained
     assert taken == rows == [(0.002, "override"), (0.0002475, BUILT_IN), (None, "unknown")]
-    assert 'clew_agent_unpriced_events_total{model="llama-of-ours"} 1' in agent.metrics()
+    assert b'clew_agent_unpriced_events_total{model="llama-of-ours"} 1' in expose(agent.metrics(), None).body
 
 
 def test_a_model_may_have_any_name(tmp_path: Path) -> None:
@@ -215,7 +216,7 @@ def test_a_model_may_have_any_name(tmp_path: Path) -> None:
 
     agent._enricher.counting(event("token_usage_recorded", {"model": 'a"b\\c\nd'}, TOKENS))
 
-    families = list(text_string_to_metric_families(agent.metrics()))
+    families = list(text_string_to_metric_families(expose(agent.metrics(), None).body.decode()))
     told = [sample for family in families for sample in family.samples if "unpriced" in sample.name]
     assert [(sample.labels, sample.value) for sample in told] == [({"model": 'a"b\\c\nd'}, 1.0)]
 

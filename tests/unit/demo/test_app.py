@@ -30,7 +30,7 @@ SOMETIMES: dict[str, set[str]] = {
     "cache_checked": {"cache_similarity", "cache_age_s", "answer_id"},
     "hybrid_search_complete": {"top_score"},
     "reranking_complete": {"top_score"},
-    "token_usage_recorded": {"tokens_cached", "cost_usd"},
+    "token_usage_recorded": {"tokens_cached", "tokens_cache_written", "cost_usd", "price_source"},
     "generation_complete": {"tokens_per_second"},
     "score_computed": {"claim_count", "unsupported_count"},
     "metrics_evaluated": {"faithfulness", "context_recall"},
