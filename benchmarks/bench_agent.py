@@ -141,7 +141,7 @@ def ship(
             shipped, last = found, now
         time.sleep(0.01)
     agent.wait()
-    agent_rate = (shipped - shipped_at_first) / (last - first)
+    agent_rate = (shipped - shipped_at_first) / (last - first) if last > first else 0.0  # too few to tell
     copy_rate = _copy_again(connection, shipped)
     return {
         "events": shipped,

@@ -47,7 +47,7 @@ def _ingest(build: dict[str, Any]) -> str:
         (
             "index of texts, made when a day is over",
             "–",
-            f"{build['index_seconds'] / build['stored'] * 1e6:.0f} µs an event",
+            f"{build['index_seconds'] / build['indexed'] * 1e6:.0f} µs an event",
         ),
         ("an event on the disk, without the index of texts", f"≤ {BYTES_GOAL} B", f"{whole - texts:.0f} B"),
         ("– the row, and what is stored apart from it", "–", f"{build['heap_bytes'] + build['toast_bytes']:.0f} B"),
