@@ -160,7 +160,9 @@ def _copy_again(connection: psycopg.Connection[Any], events: int) -> float:
         sql.SQL("{}::text").format(sql.Identifier(name)) if kind == "jsonb" else sql.Identifier(name)
         for name, kind in COLUMNS
     )
-    rows = connection.execute(sql.SQL("SELECT {} FROM events LIMIT {}").format(texts, events)).fetchall()
+    rows = connection.execute(
+        sql.SQL('SELECT {} FROM events ORDER BY "timestamp" DESC LIMIT {}').format(texts, events)
+    ).fetchall()
     jsonb = {index for index, (_, kind) in enumerate(COLUMNS) if kind == "jsonb"}
     rows = [
         tuple(value.encode() if index in jsonb and value else value for index, value in enumerate(row)) for row in rows
