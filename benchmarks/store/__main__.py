@@ -1,7 +1,7 @@
 """Measure the store: ``python -m benchmarks.store [--events N] [--write] [--peers PYTHON] [--data DIR]``.
 
 ``make bench-store`` runs it with a Python for the peers. With ``--write`` the tables go into ``docs/benchmarks.md`` and the figures into
-``benchmarks/results/store.json``. A million events take some four minutes on two cores, ten million half an hour and 25 GB of disk.
+``benchmarks/results/store-N.json``; those of two sizes tell of a third. A million events take some four minutes on two cores, ten million half an hour and 25 GB of disk.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.store.queries import ask_all, ask_command_line, ask_over_http, d
 from clew.store import embedded
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+RESULTS = ROOT / "benchmarks" / "results"
 PEER_EVENTS = 1_000_000
 
 
@@ -45,9 +46,17 @@ def main() -> None:
     finally:
         shutil.rmtree(place, ignore_errors=True)
     if told.write:
-        (ROOT / "benchmarks" / "results" / "store.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
-        PAGE.write_text(put_between(PAGE.read_text("utf-8"), "store", store_page(found)), "utf-8")
+        (RESULTS / f"store-{told.events}.json").write_text(json.dumps(found, indent=1) + "\n", "utf-8")
+        write_page()
     print(store_page(found))
+
+
+def write_page() -> None:
+    """Write the tables of the largest store that was measured, and of one ten times as large by the one before."""
+    files = sorted(RESULTS.glob("store-*.json"), key=lambda path: int(path.stem.partition("-")[2]))
+    *smaller, largest = [json.loads(path.read_text("utf-8")) for path in files]
+    page = store_page(largest, smaller[-1] if smaller else None)
+    PAGE.write_text(put_between(PAGE.read_text("utf-8"), "store", page), "utf-8")
 
 
 def measure(place: Path, events: int, peers: Path | None) -> dict[str, Any]:

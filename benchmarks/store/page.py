@@ -13,10 +13,22 @@ INGEST_GOAL = 25_000
 RATIO_GOAL = 0.60
 
 
-def store_page(found: dict[str, Any]) -> str:
-    """Write the tables."""
+def store_page(found: dict[str, Any], smaller: dict[str, Any] | None = None) -> str:
+    """Write the tables.
+
+    Args:
+        found: What was measured.
+        smaller: The same of a store with fewer events, by which to tell of one with more; None to tell nothing.
+    """
+    beyond = [] if smaller is None else [_extrapolated(smaller, found)]
     return "\n\n".join(
-        [_head(found), _ingest(found["build"]), _queries(found), *([_peers(found)] if found.get("peers") else [])]
+        [
+            _head(found),
+            _ingest(found["build"]),
+            _queries(found),
+            *beyond,
+            *([_peers(found)] if found.get("peers") else []),
+        ]
     )
 
 
@@ -85,6 +97,33 @@ def _queries(found: dict[str, Any]) -> str:
             f"*First, cold*: asked once each after PostgreSQL was {cold}. A command includes the start of Python.",
         ]
     )
+
+
+def _extrapolated(smaller: dict[str, Any], found: dict[str, Any]) -> str:
+    """Tell of a store as many times larger as *found* is than *smaller*, by a power law through the two."""
+    factor = found["build"]["events"] / smaller["build"]["events"]
+    beyond = found["build"]["events"] * factor
+    small, large = smaller["build"]["events"], found["build"]["events"]
+    lines = [
+        (
+            f"Two measured sizes, and what a power law through them says of {beyond:,.0f} events on the same machine (p95 by SQL, warm; "
+            "what falls is taken to stay, and that less of the data fits into memory is not in it):"
+        ),
+        "",
+        f"| question | {small:,} | {large:,} | {beyond:,.0f}, extrapolated |",
+        "|---|---:|---:|---:|",
+    ]
+    for question in questions():
+        before, now = (told["sql"][question.name]["p95"] for told in (smaller, found))
+        lines.append(f"| {question.name} | {_ms(before)} | {_ms(now)} | {_ms(now * max(1.0, now / before))} |")
+    size = sum(found["build"][name] for name in ("heap_bytes", "toast_bytes", "index_bytes"))
+    lines.append(f"| on the disk | {_gb(smaller)} | {_gb(found)} | {size * beyond / 1e9:.0f} GB |")
+    return "\n".join(lines)
+
+
+def _gb(found: dict[str, Any]) -> str:
+    build = found["build"]
+    return f"{(build['heap_bytes'] + build['toast_bytes'] + build['index_bytes']) * build['stored'] / 1e9:.2g} GB"
 
 
 def _peers(found: dict[str, Any]) -> str:
