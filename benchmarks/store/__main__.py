@@ -1,7 +1,7 @@
 """Measure the store: ``python -m benchmarks.store [--events N] [--write] [--peers PYTHON] [--data DIR]``.
 
 ``make bench-store`` runs it with a Python for the peers. With ``--write`` the tables go into ``docs/benchmarks.md`` and the figures into
-``benchmarks/results/store-N.json``; those of two sizes tell of a third. A million events take some four minutes on two cores, ten million half an hour and 25 GB of disk.
+``benchmarks/results/store-N.json``; those of two sizes tell of a third. A million events take some two minutes on two cores, ten million ten minutes and 15 GB of disk.
 """
 
 from __future__ import annotations

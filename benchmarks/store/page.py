@@ -8,6 +8,10 @@ from benchmarks.store.queries import questions
 
 __all__ = ["store_page"]
 
+LABELS = {"DuckDB": "DuckDB", "ClickHouse": "ClickHouse (chdb)", "SQLite": "SQLite FTS5"}
+UNLIKE = frozenset({"a day's errors by hour"})
+"""What the engines were not asked in the same way."""
+
 BYTES_GOAL = 850
 INGEST_GOAL = 25_000
 RATIO_GOAL = 0.60
@@ -46,7 +50,7 @@ def _ingest(build: dict[str, Any]) -> str:
     texts = sum(size for name, size in build["indexes"].items() if "texts" in name)
     rows = [
         (
-            f"the last day through the agent, {build['ingest_events']:,} events, all indexes",
+            f"the last day through the agent, {build['ingest_events']:,} events, all indexes that grow along",
             f"≥ {INGEST_GOAL:,} events/s",
             f"{build['ingest_agent_events_s']:,.0f} events/s",
         ),
@@ -61,10 +65,10 @@ def _ingest(build: dict[str, Any]) -> str:
             "–",
             f"{build['index_seconds'] / build['indexed'] * 1e6:.0f} µs an event",
         ),
-        ("an event on the disk, without the index of texts", f"≤ {BYTES_GOAL} B", f"{whole - texts:.0f} B"),
+        ("an event on the disk, everything included", f"≤ {BYTES_GOAL} B", f"{whole:.0f} B"),
         ("– the row, and what is stored apart from it", "–", f"{build['heap_bytes'] + build['toast_bytes']:.0f} B"),
-        ("– indexes", "–", f"{build['index_bytes'] - texts:.0f} B"),
-        ("the index of texts", "–", f"{texts:.0f} B"),
+        ("– indexes that grow along", "–", f"{build['index_bytes'] - texts:.0f} B"),
+        ("– the index of texts, made late", "–", f"{texts:.0f} B"),
     ]
     return "\n".join(
         ["| storing | goal | measured |", "|---|---:|---:|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
@@ -130,7 +134,7 @@ def _peers(found: dict[str, Any]) -> str:
     peers = found["peers"]
     names = list(next(iter(peers.values()))["p50_ms"])
     events = next(iter(peers.values()))["events"]
-    titles = " | ".join(f"{name} {told['version']}" for name, told in peers.items())
+    titles = " | ".join(f"{LABELS[name]} {told['version']}" for name, told in peers.items())
     lines = [
         f"The newest {events:,} of these events in other engines, each in its own process, medians; clew's column is the store of all events:",
         "",
@@ -144,6 +148,8 @@ def _peers(found: dict[str, Any]) -> str:
         + " |",
     ]
     for name in names:
+        if name in UNLIKE:
+            continue
         ours = found["sql"].get(name)
         lines.append(
             f"| {name} | {_ms(ours and ours['p50'])} | "

@@ -134,7 +134,7 @@ def _questions(ask: Any, has: Any) -> dict[str, float]:
         "a day's errors by hour": [
             (
                 "SELECT substr(CAST(timestamp AS varchar), 1, 13), count(*), median(duration_ms) FROM events "
-                f"WHERE timestamp >= '{newest}' GROUP BY 1 ORDER BY 1"
+                f"WHERE timestamp >= '{newest}' AND level = 'ERROR' GROUP BY 1 ORDER BY 1"
             )
         ],
         **{

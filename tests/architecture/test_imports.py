@@ -69,7 +69,7 @@ def test_importing_clew_has_no_effect() -> None:
         "sys.exit(threading.active_count() - 1 or bool(opened))\n"
     )
 
-    ran = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, check=False, text=True)
+    ran = subprocess.run([sys.executable, "-I", "-B", "-c", code], capture_output=True, check=False, text=True)
 
     assert (ran.returncode, ran.stderr) == (0, "")
 
