@@ -227,6 +227,7 @@ class SpoolMachine(RuleBasedStateMachine):
         """Leave the log as a process leaves it that dies: nothing is closed in good order."""
         self.writer.abandon()
         self.writer._flusher._thread.join()
+        segment_module.trim_log(self.directory)  # as the agent does that finds it dead
 
     def locate(self) -> None:
         """Find where each accepted event stands, from the first that is still there."""

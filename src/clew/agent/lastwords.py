@@ -32,7 +32,7 @@ from clew.identity import boot_id, count_oom_kills
 from clew.spool.directory import segment_numbers
 from clew.spool.format import HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, checksum, pack_record
 from clew.spool.losses import read_losses, read_reported
-from clew.spool.segment import Segment
+from clew.spool.segment import Segment, trim
 from clew.spool.vitals import read_vitals
 
 if TYPE_CHECKING:
@@ -198,3 +198,5 @@ def _finish(segment: Segment | None) -> None:
     if segment is not None:
         segment.sync()
         segment.close()
+        with contextlib.suppress(OSError):  # it only costs room
+            trim(segment.path)

@@ -24,6 +24,7 @@ from clew.spool.directory import (
     segment_numbers,
 )
 from clew.spool.format import Position, split_position
+from clew.spool.segment import trim_log
 from clew.spool.writer import own_producers
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ class ProducerLog:
             if lock.acquire():
                 self._writer_lock = lock
                 self.is_writer_dead = True
+                with contextlib.suppress(OSError):  # it only costs room
+                    trim_log(self.directory)
             else:
                 lock.release()
         return not self.is_writer_dead

@@ -27,7 +27,8 @@ Invariants, and what each is for:
   a reader that met damage finds the next record by searching for it.
 * The CRC starts from ``salt ^ length``. The salt is random for each segment, so a payload that
   carries a complete, valid record of another segment is still not taken for one.
-* Records are contiguous and never span segments. Behind the last one the file holds zeros.
+* Records are contiguous and never span segments. Behind the last one the file holds zeros, and may
+  end anywhere once nobody writes to it any more.
 * A segment is complete as soon as a later one holds a record: a writer seals a segment (no
   further store can succeed) before it stores into the next.
 * A record that fails its checks in a complete segment is damage: it is skipped, and counted. The
@@ -56,6 +57,7 @@ __all__ = [
     "Position",
     "SegmentHeader",
     "checksum",
+    "end_of_records",
     "event_id",
     "is_sound_header",
     "pack_record",
@@ -175,6 +177,23 @@ def is_sound_header(head: bytes) -> bool:
     """
     magic, crc = head[:8], int.from_bytes(head[HEADER_BYTES - 4 : HEADER_BYTES], "little")
     return len(head) >= HEADER_BYTES and magic == _SEGMENT_MAGIC and crc32(head[: HEADER_BYTES - 4]) == crc
+
+
+def end_of_records(content: bytes) -> int:
+    """Tell where the last record of a segment ends, be it whole or torn: what follows is zeros.
+
+    Args:
+        content: The whole segment.
+
+    Returns:
+        An offset of at least ``HEADER_BYTES``, unless the segment itself is shorter.
+    """
+    end = max(len(content.rstrip(b"\0")), HEADER_BYTES)
+    last = content.rfind(MAGIC)
+    if HEADER_BYTES <= last <= len(content) - RECORD_HEADER_BYTES:
+        # A payload may end in zeros of its own.
+        end = max(end, last + RECORD_HEADER_BYTES + unpack_record(content, last)[1])
+    return min(end, len(content))
 
 
 def position_of(number: int, offset: int) -> Position:

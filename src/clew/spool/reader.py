@@ -32,6 +32,7 @@ from clew.spool.format import (
     split_position,
     unpack_record,
 )
+from clew.spool.segment import holds_record
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -169,7 +170,7 @@ class Reader:
     def _has_successor(self) -> bool:
         """Whether a later segment holds a record, which makes the open one complete."""
         for number in segment_numbers(self._directory):
-            if number > self._number and _holds_record(self._directory / segment_name(number)):
+            if number > self._number and holds_record(self._directory / segment_name(number)):
                 return True
         return False
 
@@ -251,12 +252,3 @@ def _record_at(window: bytes, at: int, salt: int) -> bytes | None:
     if magic != MAGIC or len(payload) != length or checksum(payload, salt) != crc:
         return None
     return payload
-
-
-def _holds_record(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            file.seek(HEADER_BYTES)
-            return file.read(1) == MAGIC[:1]
-    except FileNotFoundError:
-        return False

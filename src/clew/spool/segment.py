@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError, SpoolFullError
 from clew.spool import disk
-from clew.spool.directory import segment_name
-from clew.spool.format import HEADER_BYTES, MAGIC, SegmentHeader
+from clew.spool.directory import segment_name, segment_numbers
+from clew.spool.format import HEADER_BYTES, MAGIC, SegmentHeader, end_of_records
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Segment"]
+__all__ = ["Segment", "holds_record", "trim", "trim_log"]
 
 POPULATE_STEP_BYTES = 64 * 1024  # 20 µs of page faults under the interpreter lock, measured on ext4
 _MADV_POPULATE_WRITE = 23  # Linux 5.14; not named by the mmap module yet
@@ -145,6 +145,41 @@ class Segment:
             os.close(fd)
         if unlink:
             self.path.unlink(missing_ok=True)
+
+
+def holds_record(path: Path) -> bool:
+    """Whether the segment at *path* holds a record, as far as its first byte tells; false if it is gone."""
+    try:
+        with path.open("rb") as file:
+            file.seek(HEADER_BYTES)
+            return file.read(1) == MAGIC[:1]
+    except FileNotFoundError:
+        return False
+
+
+def trim(path: Path) -> None:
+    """Give back the room of a segment that nobody writes to any more, behind its last record.
+
+    It is allocated in full for its writer's sake alone. A crash loop during an outage leaves hundreds of logs
+    that hold next to nothing, and the bound of the spool counts what they take.
+
+    Raises:
+        OSError: The file cannot be read or cut.
+    """
+    os.truncate(path, end_of_records(path.read_bytes()))
+
+
+def trim_log(directory: Path) -> None:
+    """Give back the room that a killed writer had ready: in its last segment, and in those made ahead of it.
+
+    Raises:
+        OSError: A file cannot be read or cut.
+    """
+    for number in reversed(segment_numbers(directory)):
+        path = directory / segment_name(number)
+        trim(path)
+        if holds_record(path):
+            return
 
 
 def _allocate(path: Path, size_bytes: int) -> int:

@@ -59,7 +59,7 @@ from clew.spool.format import (
     pack_record,
 )
 from clew.spool.losses import Losses
-from clew.spool.segment import Segment
+from clew.spool.segment import Segment, trim
 from clew.spool.vitals import Vitals
 
 if TYPE_CHECKING:
@@ -279,7 +279,11 @@ class Writer:
         for segment in self._chain():
             with contextlib.suppress(OSError):
                 segment.sync()
-            segment.close(unlink=not segment.is_used)
+            is_used = segment.is_used
+            segment.close(unlink=not is_used)
+            if is_used:
+                with contextlib.suppress(OSError):
+                    trim(segment.path)
         self.losses.save()
         (self.directory / CLOSED_FILE).touch(mode=0o600)
         own_producers.discard(self.producer)

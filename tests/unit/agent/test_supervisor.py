@@ -17,7 +17,8 @@ from clew.agent.supervisor import Supervisor, read_statuses
 from clew.errors import ConfigError
 from clew.shipping import agent_is_alive
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
-from clew.spool.writer import Writer
+from clew.spool.writer import Writer, spool_bytes
+from support.accounting import wait_for
 from support.recording_sink import RecordingSink
 
 if TYPE_CHECKING:
@@ -153,6 +154,30 @@ def test_the_open_spans_of_a_killed_process_are_closed_as_aborted(
     assert str(process.pid) in ended["inner"]["error"]["message"]
     assert ended["outer"]["context"]["inputs"] == {"question": "why"}
     assert ended["inner"]["parent_span_id"] == ended["outer"]["span_id"]
+
+
+def test_a_killed_process_takes_little_room_during_an_outage(
+    settings: Settings, supervise: Callable[..., Supervisor]
+) -> None:
+    """A crash loop while a backend is down does not fill the spool with segments that hold next to nothing."""
+    is_down = [True]
+    sink = RecordingSink("down", lambda _: Retry("down", after_s=0.01) if is_down[0] else Delivered())
+    process = subprocess.Popen(
+        [sys.executable, "-c", PRODUCER, str(settings.data_dir)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(5) == b"ready"
+    before = spool_bytes(settings.spool_dir)
+    process.kill()
+    process.communicate()
+
+    supervisor = supervise(sink)
+
+    wait_for(lambda: spool_bytes(settings.spool_dir) < 128 * 1024, "the room to be given back")
+    assert before >= settings.segment_bytes
+    is_down[0] = False
+    assert supervisor.drain(20.0)
+    assert len(sink.payloads()) == 2 + 100 + 2
 
 
 def test_a_process_that_ended_well_has_its_spans_closed_too(

@@ -12,10 +12,14 @@ from hypothesis import strategies as st
 from clew.errors import SpoolFormatError
 from clew.spool.format import (
     CRC_SLICE_BYTES,
+    HEADER_BYTES,
+    MAGIC,
     MAX_SEGMENT_BYTES,
     SegmentHeader,
     checksum,
+    end_of_records,
     event_id,
+    pack_record,
     position_of,
     split_position,
 )
@@ -80,3 +84,22 @@ def test_event_ids_of_different_places_differ_and_keep_the_producer() -> None:
 
     assert event_id(producer, position_of(1, 64)) >> 48 == producer >> 48
     assert event_id(producer, position_of(1, 64)) != event_id(producer, position_of(2, 64))
+
+
+@given(
+    payloads=st.lists(st.text().map(str.encode) | st.just(b"ends in zeros\0\0")),
+    torn_bytes=st.integers(0, 30),
+    zeros=st.integers(0, 100),
+)
+def test_the_end_of_the_records_is_found_whatever_they_hold(payloads: list[bytes], torn_bytes: int, zeros: int) -> None:
+    """Behind the last whole record nothing is kept but what was torn, and no record loses a byte."""
+    records = b"".join(pack_record(MAGIC, len(payload), 0) + payload for payload in payloads)
+    torn = (pack_record(MAGIC, 18, 1) + b"x" * 18)[:torn_bytes]
+    written = HEADER.pack() + records + torn
+
+    end = end_of_records(written + b"\0" * zeros)
+
+    assert HEADER_BYTES + len(records) <= end
+    assert len(written.rstrip(b"\0")) <= end <= len(written) + zeros
+    if not torn_bytes:
+        assert end == len(written)

@@ -13,7 +13,7 @@ import pytest
 
 from clew.errors import SpoolClosedError, SpoolError
 from clew.spool.directory import CLOSED_FILE, is_locked, segment_numbers
-from clew.spool.format import Position
+from clew.spool.format import HEADER_BYTES, RECORD_HEADER_BYTES, Position
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 from clew.spool.writer import Bounds, Writer, spool_bytes
@@ -158,6 +158,19 @@ def test_a_closed_writer_is_marked_unlocked_and_refuses(open_writer: Callable[..
     with pytest.raises(SpoolClosedError, match="is closed"):
         writer.append(b"late")
     assert payloads(writer.directory) == [b"one"]
+
+
+def test_a_closed_log_takes_no_more_room_than_it_holds(open_writer: Callable[..., Writer], tmp_path: Path) -> None:
+    """What was allocated ahead is given back, so that many short processes do not fill the spool."""
+    writer = open_writer()
+    sent = [b"%d" % number for number in range(1000)]
+    for payload in sent:
+        writer.append(payload)
+
+    writer.close()
+
+    assert spool_bytes(tmp_path / "spool") == HEADER_BYTES + sum(RECORD_HEADER_BYTES + len(payload) for payload in sent)
+    assert payloads(writer.directory) == sent
 
 
 def test_flush_brings_everything_to_the_disk(open_writer: Callable[..., Writer]) -> None:
