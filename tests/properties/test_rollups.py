@@ -17,7 +17,7 @@ from clew.ids import uuid7
 from clew.sinks.base import Batch, Delivered, Producer
 from clew.sinks.once import Followed
 from clew.sinks.postgres import PostgresSink
-from clew.sinks.postgres_rows import sort
+from clew.sinks.postgres_rows import Sorter
 from clew.sinks.rollup import Rollups
 from clew.spool.directory import new_producer_id
 from clew.spool.format import Position, position_of
@@ -27,7 +27,7 @@ from support.metrics import NOW, log, span, start
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from clew.sinks.postgres import Parts, _Cursor  # pyright: ignore[reportPrivateUsage]
+    from clew.sinks.postgres import _Cursor  # pyright: ignore[reportPrivateUsage]
 
 MINUTE = NOW - NOW % 60
 PRODUCERS = [Producer(new_producer_id(1_700_000_000_000_000_000 + n), "rag-api") for n in range(2)]
@@ -74,8 +74,8 @@ class Dies(Exception):  # noqa: N818 - what happens, not what is wrong
 class Dying(PostgresSink):
     """A sink whose process dies when all is told and nothing is committed."""
 
-    def _store(self, cursor: _Cursor, batch: Batch, parts: Parts, followed: Followed) -> None:
-        super()._store(cursor, batch, parts, followed)
+    def _store(self, cursor: _Cursor, batch: Batch) -> Followed:
+        super()._store(cursor, batch)
         raise Dies
 
 
@@ -196,7 +196,8 @@ def test_no_fault_changes_a_sum(
     expected: list[tuple[Any, ...]] = []
     for log_ in logs.whole:
         tally = Rollups().begin(Followed())
-        tally.add(sort(log_, log_.start).measured)
+        for _, measured in Sorter(log_, log_.start).slices():
+            tally.add(measured)
         expected += tally.rows()
     assert_same(stored(postgres), add_up(expected))
 

@@ -27,14 +27,12 @@ from clew.record import COLUMNS
 from clew.sinks import rollup
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
 from clew.sinks.once import Followed
-from clew.sinks.postgres_rows import slices, sort
-from clew.sinks.rollup import Rollups
+from clew.sinks.postgres_rows import Sorter
+from clew.sinks.rollup import Rollups, Tally
 from clew.spool.format import Position
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-    from clew.sinks.postgres_rows import Parts
 
 __all__ = ["PostgresSink"]
 
@@ -92,6 +90,22 @@ class _JsonbDumper(Dumper):
         return b"\x01" + bytes(obj)
 
 
+class _NewDaysError(Exception):
+    """Events are of *days* that no partition was made for yet."""
+
+    def __init__(self, days: set[date]) -> None:
+        super().__init__(days)
+        self.days = days
+
+
+class _RefusedError(Exception):
+    """Some of a batch's events cannot be stored."""
+
+    def __init__(self, sorter: Sorter) -> None:
+        super().__init__(sorter.reason)
+        self.outcome = Rejected(tuple(sorter.refused), sorter.reason)
+
+
 _decode_followed = msgpack.Decoder(Followed).decode
 
 
@@ -133,20 +147,21 @@ class PostgresSink:
         """Store *batch* and move the cursor, in one transaction."""
         try:
             connection = self._connect()
-            with connection.transaction(), connection.cursor() as cursor:
-                committed = cursor.execute(_READ_CURSOR, [batch.producer.id]).fetchone()
-                # The answer to an earlier attempt may have been lost, and its commit not.
-                start = Position(committed[0]) if committed else batch.start
-                parts = sort(batch, start)
-                followed = self._follow(cursor, batch.producer, start)
-                if not parts.refused:
-                    self._store(cursor, batch, parts, followed)
+            while True:
+                try:
+                    with connection.transaction(), connection.cursor() as cursor:
+                        followed = self._store(cursor, batch)
+                    break
+                except _NewDaysError as new:
+                    self._make_partitions(connection, new.days)
+        except _RefusedError as refused:
+            return refused.outcome
         except StoreError as error:
             return Retry(str(error), is_misconfigured=isinstance(error, StoreNotMigrated))
         except psycopg.Error as error:
             return self._judge(error, batch)
         self._followed[batch.producer.id] = followed
-        return Rejected(tuple(parts.refused), parts.reason) if parts.refused else Delivered()
+        return Delivered()
 
     def interrupt(self) -> None:
         """Give up the attempt under way: its connection is cut, and it ends as one that may be tried again.
@@ -199,38 +214,62 @@ class PostgresSink:
             followed = _decode_followed(row[0]) if row and row[0] else Followed()
         return followed if followed.position == position else Followed(position)
 
-    def _store(self, cursor: _Cursor, batch: Batch, parts: Parts, followed: Followed) -> None:
-        self._make_partitions(cursor, parts.rows)
-        tally = self._rollups.begin(followed)
-        with cursor.copy(_COPY_EVENTS) as copy:
-            copy.set_types(_TYPES)
-            # The server is at work on the rows that it has while we add up.
-            for rows, measured in slices(parts):
-                for row in rows:
-                    copy.write_row(row)
-                tally.add(measured)
-        sums = tally.rows()
-        if sums:
+    def _store(self, cursor: _Cursor, batch: Batch) -> Followed:
+        """Put everything in that *batch* adds; return what is remembered of the spans that are open behind it.
+
+        Raises:
+            _NewDaysError: There may be no partition for some of the events.
+            _RefusedError: Some of the events cannot be stored.
+        """
+        committed = cursor.execute(_READ_CURSOR, [batch.producer.id]).fetchone()
+        # The answer to an earlier attempt may have been lost, and its commit not.
+        start = Position(committed[0]) if committed else batch.start
+        followed = self._follow(cursor, batch.producer, start)
+        sorter, tally = Sorter(batch, start), self._rollups.begin(followed)
+        self._copy_events(cursor, sorter, tally)
+        if sums := tally.rows():
             with cursor.copy(_COPY_SUMS) as copy:
                 copy.set_types(_SUM_TYPES)
                 for row in sums:
                     copy.write_row(row)
-        if parts.begun:
-            cursor.executemany(_OPEN_SPANS, list(parts.begun.values()))
-        if parts.ended:
-            cursor.execute(_CLOSE_SPANS, [parts.ended])
+        if sorter.begun:
+            cursor.executemany(_OPEN_SPANS, list(sorter.begun.values()))
+        if sorter.ended:
+            cursor.execute(_CLOSE_SPANS, [sorter.ended])
         followed.position = max(followed.position, batch.end)
         measured = bytearray(msgpack.encode(followed))  # bytes would be taken for JSON here
-        cursor.execute(_MOVE_CURSOR, [batch.producer.id, batch.producer.service, batch.end, parts.taken, measured])
+        cursor.execute(_MOVE_CURSOR, [batch.producer.id, batch.producer.service, batch.end, sorter.taken, measured])
+        return followed
 
-    def _make_partitions(self, cursor: _Cursor, rows: list[tuple[Any, ...]]) -> None:
-        """Have a partition for each day of *rows* that a clock can mean; the rest falls into the default one."""
-        now = datetime.now(UTC)
+    def _copy_events(self, cursor: _Cursor, sorter: Sorter, tally: Tally) -> None:
+        slices = sorter.slices()
+        with cursor.copy(_COPY_EVENTS) as copy:
+            copy.set_types(_TYPES)
+            for rows, measured in slices:
+                if sorter.refused:
+                    for _ in slices:  # all that are to be quarantined, at once
+                        pass
+                    raise _RefusedError(sorter)
+                if new := self._new_days(rows):
+                    raise _NewDaysError(new)
+                for row in rows:
+                    copy.write_row(row)
+                tally.add(measured)
+
+    def _new_days(self, rows: list[tuple[Any, ...]]) -> set[date]:
+        """Return the days of *rows* that a clock can mean and no partition was made for; the rest has the default one."""
         days = {row[0].date() for row in rows} - self._days
+        if not days:
+            return days
+        now = datetime.now(UTC)
+        first, last = (now - PARTITION_PAST).date(), (now + PARTITION_AHEAD).date()
+        return {day for day in days if first <= day <= last}
+
+    def _make_partitions(self, connection: _Connection, days: set[date]) -> None:
+        """Have a partition for each of *days*, in transactions of their own."""
         for day in sorted(days):
-            if (now - PARTITION_PAST).date() <= day <= (now + PARTITION_AHEAD).date():
-                cursor.execute("SELECT ensure_partition(%s)", [day])
-        self._days |= days
+            connection.execute("SELECT ensure_partition(%s)", [day])
+            self._days.add(day)
 
     def _judge(self, error: psycopg.Error, batch: Batch) -> Outcome:
         """Tell what an error means for the batch."""

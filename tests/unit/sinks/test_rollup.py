@@ -15,7 +15,7 @@ from clew.sinks.base import Delivered, Rejected
 from clew.sinks.labels import MAX_LABEL_CHARS, OTHER
 from clew.sinks.once import Followed
 from clew.sinks.postgres import PostgresSink
-from clew.sinks.postgres_rows import sort
+from clew.sinks.postgres_rows import Sorter
 from clew.sinks.rollup import COLUMNS, MAX_SETS, Rollups
 from clew.spool.format import Position
 from support.metrics import NOW, batch, log, span, start
@@ -30,7 +30,8 @@ ROOT = uuid7(1_700_000_000_000_000_000)
 def count(*payloads: bytes, rollups: Rollups | None = None) -> list[dict[str, Any]]:
     """Add events up; return the rows as the table has them."""
     tally = (rollups or Rollups(lambda: NOW)).begin(Followed())
-    tally.add(sort(batch(*payloads), Position(0)).measured)
+    for _, measured in Sorter(batch(*payloads), Position(0)).slices():
+        tally.add(measured)
     return [dict(zip([name for name, _ in COLUMNS], row, strict=True)) for row in tally.rows()]
 
 
