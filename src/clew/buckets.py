@@ -17,6 +17,7 @@ Source:
 from __future__ import annotations
 
 from bisect import bisect_left
+from functools import cache
 from itertools import accumulate
 from math import ceil, log2
 from typing import TYPE_CHECKING, Final
@@ -54,6 +55,7 @@ def bucket_of(value: float) -> int:
     return min(max(ceil(PER_DOUBLING * log2(value)), LOWEST), HIGHEST)
 
 
+@cache
 def value_of(bucket: int) -> float:
     """Return the value that no value of a bucket is further from than ``ERROR``, as a share of itself.
 

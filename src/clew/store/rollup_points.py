@@ -67,20 +67,18 @@ def _counted(name: str, cells: Cells) -> dict[str, Any]:
     return {name: sum(cell.count for cell in cells.values())}
 
 
-def _durations(cells: Cells) -> dict[str, Any]:
-    return _spread(cells, "_s", (0.5, 0.9, 0.95, 0.99))
+def _spread(unit: str, *shares: float) -> Callable[[Cells], dict[str, Any]]:
+    """Return what tells number, mean and quantiles of the one metric that there is."""
+    mean, names = f"mean{unit}", [f"p{share * 100:.0f}{unit}" for share in shares]
 
+    def tell(cells: Cells) -> dict[str, Any]:
+        (cell,) = cells.values()
+        told: dict[str, Any] = {"count": cell.count, mean: cell.sum / cell.count}
+        found = quantiles(_together(cell.histograms), shares)
+        told |= zip(names, map(_short, found), strict=True)
+        return told
 
-def _scores(cells: Cells) -> dict[str, Any]:
-    return _spread(cells, "", (0.1, 0.5, 0.9))
-
-
-def _spread(cells: Cells, unit: str, shares: tuple[float, ...]) -> dict[str, Any]:
-    """Tell number, mean and quantiles of the one metric that there is."""
-    (cell,) = cells.values()
-    told = zip(shares, quantiles(_together(cell.histograms), shares), strict=True)
-    spread = {f"p{share * 100:.0f}{unit}": _short(value) for share, value in told}
-    return {"count": cell.count, f"mean{unit}": cell.sum / cell.count, **spread}
+    return tell
 
 
 def _together(histograms: list[tuple[list[int], list[int]]]) -> dict[int, int]:
@@ -121,7 +119,7 @@ def _short(value: float | None) -> float | None:
     return None if value is None else float(f"{value:.4g}")
 
 
-_TIME: Final = Shape(_durations, has_quantiles=True)
+_TIME: Final = Shape(_spread("_s", 0.5, 0.9, 0.95, 0.99), has_quantiles=True)
 
 SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
     {
@@ -133,7 +131,7 @@ SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
         "first_token": _TIME,
         "tokens": Shape(_tokens, has_parts=True),
         "cost": Shape(_cost),
-        "scores": Shape(_scores, has_quantiles=True, is_by_label=True),
+        "scores": Shape(_spread("", 0.1, 0.5, 0.9), has_quantiles=True, is_by_label=True),
         "cache": Shape(_cache, has_parts=True),
         "hallucinations": Shape(_hallucinations),
         "answers": Shape(partial(_counted, "answers")),
