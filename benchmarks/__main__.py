@@ -1,4 +1,4 @@
-"""Run the benchmarks: ``python -m benchmarks [--write] [--quick] [--rounds N] [--only emit|cold|agent|ship|redact|install]``.
+"""Run the benchmarks: ``python -m benchmarks [--write] [--quick] [--rounds N] [--only PART]``.
 
 With ``--write`` the raw figures go to ``benchmarks/results/`` and the tables into ``docs/benchmarks.md``,
 between their markers; without it the tables are printed.
@@ -11,7 +11,7 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any, cast
 
-from benchmarks import bench_agent, bench_cold, bench_emit, bench_install, bench_redact, bench_ship
+from benchmarks import bench_agent, bench_cold, bench_emit, bench_install, bench_redact, bench_schema, bench_ship
 from benchmarks.machine import ROOT
 from benchmarks.report import emit_page, install_page, put_between
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = ROOT / "docs" / "benchmarks.md"
+PARTS = ("emit", "cold", "agent", "ship", "schema", "redact", "install")
 AGENT_QUICK_SCALE = 0.1
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -29,7 +30,7 @@ def main() -> None:
     parser.add_argument("--write", action="store_true", help="write docs/benchmarks.md and benchmarks/results/")
     parser.add_argument("--quick", action="store_true", help="a minute or two, to check that everything runs")
     parser.add_argument("--rounds", type=int, help=f"interleaved rounds of emitting (default {bench_emit.ROUNDS})")
-    parser.add_argument("--only", choices=("emit", "cold", "agent", "ship", "redact", "install"), help="one of them")
+    parser.add_argument("--only", choices=PARTS, help="one of them")
     told = parser.parse_args()
     if told.write and told.quick:
         parser.error("--quick checks the method; its figures are not for the page")
@@ -45,6 +46,9 @@ def main() -> None:
     if told.only in {None, "ship"}:
         found = bench_ship.run(scale=scale, rounds=1 if told.quick else bench_ship.ROUNDS)
         _hand_over("ship", found, bench_ship.ship_page, write=told.write)
+    if told.only in {None, "schema"}:
+        found = bench_schema.run(scale=scale, rounds=2 if told.quick else bench_schema.ROUNDS)
+        _hand_over("schema", found, bench_schema.schema_page, write=told.write)
     if told.only in {None, "redact"}:
         _hand_over("redact", bench_redact.run(), bench_redact.redact_page, write=told.write)
     if told.only in {None, "install"}:
