@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import json
 from rich.console import Console
 
+from clew.amounts import duration
+
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
@@ -97,23 +99,6 @@ def print_json(value: Any, *, indent: int = 0) -> None:
         text = json.format(text, indent=indent)
     sys.stdout.write(_CONTROL_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()) + "\n")
     sys.stdout.flush()
-
-
-def duration(milliseconds: float | None) -> str:
-    """Write a duration with three digits that mean something.
-
-    Example:
-        >>> [duration(ms) for ms in (0.0421, 12.34, 1250, 75_000, None)]
-        ['0.042 ms', '12.3 ms', '1.25 s', '1 min 15 s', '']
-    """
-    if milliseconds is None:
-        return ""
-    if milliseconds < 1000:
-        return f"{milliseconds:.3g} ms" if milliseconds >= 1 else f"{milliseconds:.3f} ms"
-    if milliseconds < 60_000:
-        return f"{milliseconds / 1000:.3g} s"
-    minutes, seconds = divmod(round(milliseconds / 1000), 60)
-    return f"{minutes} min {seconds} s"
 
 
 def cost(dollars: float | None) -> str:

@@ -7,6 +7,8 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import json
 
+from clew.amounts import duration
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -14,23 +16,6 @@ __all__ = ["FILTERS", "address", "duration", "money", "shorten", "tokens"]
 
 MAX_CHARS: Final = 2_000
 """Longest value that is shown whole."""
-
-
-def duration(milliseconds: float | None) -> str:
-    """Write a duration with three digits that mean something.
-
-    Example:
-        >>> [duration(ms) for ms in (0.0421, 12.34, 1250, 75_000, None)]
-        ['0.042 ms', '12.3 ms', '1.25 s', '1 min 15 s', '']
-    """
-    if milliseconds is None:
-        return ""
-    if milliseconds < 1000:
-        return f"{milliseconds:.3g} ms" if milliseconds >= 1 else f"{milliseconds:.3f} ms"
-    if milliseconds < 60_000:
-        return f"{milliseconds / 1000:.3g} s"
-    minutes, seconds = divmod(round(milliseconds / 1000), 60)
-    return f"{minutes:,} min {seconds} s"
 
 
 def money(dollars: float | None) -> str:
