@@ -36,10 +36,13 @@ if TYPE_CHECKING:
 
     from clew.catalog import Metric, Paid
 
-__all__ = ["Error", "Told", "decode_fields", "read"]
+__all__ = ["MAX_AMOUNT", "Error", "Told", "decode_fields", "read"]
 
 UNKNOWN: Final = "unknown"
 """Type of an error that does not tell its own."""
+
+MAX_AMOUNT: Final = 1e15
+"""Most that one measurement adds: sums of such amounts stay finite, and still tell one more from none."""
 
 _STAGES: Final = frozenset(CLOSED_LABELS["stage"])
 _STATUSES: Final = frozenset(CLOSED_LABELS["status"])

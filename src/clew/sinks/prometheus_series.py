@@ -20,6 +20,7 @@ from msgspec import Struct
 
 from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC
 from clew.sinks.labels import OTHER, clean
+from clew.sinks.measured import MAX_AMOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,12 +98,13 @@ class SeriesSet:
         Args:
             name: The metric.
             labels: Values of its labels, in their order.
-            value: How much, in the metric's unit; of a negative one the sum gets nothing, as sums never fall.
+            value: How much, in the metric's unit; of a negative one the sum gets nothing, as sums never fall, and of a
+                huge one ``MAX_AMOUNT``: a sum that is infinite cannot be saved.
             exemplar: Where it came from.
         """
         metric = METRICS[name]
         series = self._series[name].get(labels) or self._open(metric, labels)
-        series.total += max(value, 0.0)
+        series.total += min(max(value, 0.0), MAX_AMOUNT)
         at = 0
         if metric.buckets:
             at = bisect_left(metric.buckets, value)

@@ -27,7 +27,7 @@ from msgspec import UNSET, DecodeError, Struct, field, json
 from clew.buckets import bucket_of
 from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.sinks.labels import OTHER, clean
-from clew.sinks.measured import Error, Told
+from clew.sinks.measured import MAX_AMOUNT, Error, Told
 from clew.sinks.once import begin, follow, wanted
 
 if TYPE_CHECKING:
@@ -57,9 +57,6 @@ COLUMNS: Final = (
 
 MAX_SETS: Final = 200
 """Sets of values that a metric keeps apart, an hour; twice as many with what has only its service left."""
-
-MAX_AMOUNT: Final = 1e15
-"""A measurement counts as this much at most, so that no sum overflows."""
 
 _HOUR_S: Final = 3600.0
 _MINUTE: Final = timedelta(minutes=1)

@@ -78,6 +78,17 @@ def test_counters_go_on_after_a_crash(start: Callable[[], PrometheusSink]) -> No
     assert samples(after.families())[HITS] == 3
 
 
+def test_one_absurd_amount_does_not_take_the_counters_away(start: Callable[[], PrometheusSink]) -> None:
+    """Sums too large for a number would make the saved state unreadable, and every counter begin at zero."""
+    absurd = log("token_usage_recorded", context={"model": "m"}, metrics={"cost_usd": 1.7e308, "tokens_in": 1.7e308})
+    start().deliver(batch(CACHED, absurd, absurd))
+
+    told = samples(start().families())
+
+    assert told[HITS] == 1
+    assert told["clew_llm_tokens_input_total{rag-api,m}"] == 2e15
+
+
 def test_a_larger_batch_over_a_counted_start_counts_only_the_rest(start: Callable[[], PrometheusSink]) -> None:
     """If more events joined the batch before the replay, the counted ones are left out."""
     sink = start()

@@ -71,6 +71,16 @@ def test_a_negative_value_lowers_no_sum() -> None:
     assert told["clew_retrieval_top_score_count{rag-api}"] == 2
 
 
+def test_huge_values_make_no_sum_infinite() -> None:
+    """Such a sum could not be written down, and would take all other counters with it at the next start."""
+    series = SeriesSet()
+
+    for _ in range(3):
+        series.add("clew_cost_usd_total", ("rag-api", "generation", "generation", "m"), 1.7e308)
+
+    assert samples(series.families())["clew_cost_usd_total{rag-api,generation,generation,m}"] == 3e15
+
+
 def test_the_newest_exemplar_of_a_bucket_stays() -> None:
     """Prometheus refuses one that is older than what it has."""
     series = SeriesSet()
