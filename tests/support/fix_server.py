@@ -39,8 +39,9 @@ def ask_server(tmp_path: Any) -> Iterator[AskServer]:
             key = repr((dsn, sorted(settings.items())))
             if key not in clients:
                 more_metrics = settings.pop("more_metrics", None)
+                account = settings.pop("account", None)
                 told = config.load(dsn=dsn or None, data_dir=tmp_path, **settings)
-                app = create_app(told, more_metrics=more_metrics)
+                app = create_app(told, more_metrics=more_metrics, account=account)
                 transport = httpx.ASGITransport(app, raise_app_exceptions=False)
                 clients[key] = httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:4319")
             return runner.run(clients[key].request(method, path, headers=headers))

@@ -21,17 +21,18 @@ import time
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
-from msgspec import Struct, json
+from msgspec import json
 
 from clew import process
 from clew.agent.enrich import Enricher
-from clew.agent.health import AgentHealth, SinkHealth, SinkLag, families, lag_seconds
+from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
 from clew.agent.lastwords import append_last_words
 from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.openspans import OpenSpans
 from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
+from clew.agent.status import AgentStatus
 from clew.agent.worker import Worker
 from clew.errors import SpoolError, SpoolFullError
 from clew.spool.directory import (
@@ -49,12 +50,13 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric as Family
 
+    from clew.agent.health import SinkHealth
     from clew.agent.maintenance import Maintenance
     from clew.config import Settings
     from clew.sinks.base import Sink
     from clew.sinks.prometheus_push import Pusher
 
-__all__ = ["AgentStatus", "Supervisor", "raise_file_limit", "read_statuses", "start_in_process"]
+__all__ = ["Supervisor", "raise_file_limit", "start_in_process"]
 
 ROUND_S = 0.1
 STATUS_INTERVAL_S = 1.0
@@ -64,24 +66,6 @@ FEWEST_LOGS = 8
 SPARE_DESCRIPTORS = 32  # for connections and files of the sinks; half of the rest is left to who shares the process
 LOCK_ATTEMPTS = 5
 LOCK_RETRY_S = 0.02  # who asks whether an agent lives holds the lock for a moment
-
-
-class AgentStatus(Struct):
-    """What an agent says of itself, once a second, in ``.agents/<id>.json``.
-
-    Attributes:
-        pid: Its process.
-        written_at: When this was written, seconds since the epoch.
-        producers: How many logs it ships.
-        living: How many of their writers are alive.
-        sinks: How each sink is doing.
-    """
-
-    pid: int
-    written_at: float
-    producers: int
-    living: int
-    sinks: list[SinkHealth]
 
 
 class Supervisor:
@@ -397,17 +381,6 @@ def raise_file_limit() -> None:
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
-
-
-def read_statuses(spool: Path) -> list[AgentStatus]:
-    """Read what the agents of *spool* last said of themselves."""
-    statuses: list[AgentStatus] = []
-    for path in sorted((spool / AGENTS_DIRECTORY).glob("*.json")):
-        try:
-            statuses.append(json.decode(path.read_bytes(), type=AgentStatus))
-        except (OSError, ValueError):
-            continue  # removed or replaced while we looked
-    return statuses
 
 
 def start_in_process(settings: Settings) -> Supervisor:

@@ -10,6 +10,9 @@ exactly, from the sink's cursor in that producer's log and its dead letters:
 ``unknown``         neither the log is here nor the note that it was shipped: another host's, or long gone
 ==================  ==================================================================================
 
+Which sinks the living agents ship to, and what keeps them, is what they say themselves (``agent.status``): who asks
+may have other settings than they.
+
 What PostgreSQL does not have yet is looked for in what is not shipped. All is read from the disk without a lock,
 while agent and applications write.
 """
@@ -26,6 +29,7 @@ from clew import identity
 from clew.agent.accounts import CURSOR_PREFIX
 from clew.agent.deadletter import DEAD_DIRECTORY, dead_sinks
 from clew.agent.ledger import Ledger
+from clew.agent.status import read_statuses
 from clew.errors import SpoolFormatError
 from clew.ids import parse_uuid
 from clew.spool.cursor import cursor_path, peek
@@ -84,11 +88,13 @@ class Places(Struct, frozen=True):
         sinks: By sink. The beginnings of spans are not counted, only logs and ended spans.
         waiting: Those that PostgreSQL does not have yet, the beginnings of spans among them.
         is_partial: There was more on the spool than is looked through.
+        troubles: By sink that a living agent ships to, why its last attempt failed; empty when it did not.
     """
 
     sinks: dict[str, SinkPlaces]
     waiting: int
     is_partial: bool
+    troubles: dict[str, str]
 
 
 class _Told(Struct):
@@ -164,13 +170,26 @@ class Whereabouts:
                     events.add((producer, position))
         dead = {sink: set(self._dead(sink, trace_id)) for sink in dead_sinks(self._spool)}
         events = events.union(*dead.values())
-        return Places(self._by_sink(events, known, dead), waiting, scan.is_partial)
+        troubles: dict[str, str] = {}
+        for sink in (sink for status in read_statuses(self._spool) for sink in status.sinks):
+            troubles[sink.name] = troubles.get(sink.name) or sink.trouble
+        places = self._by_sink(events, known, dead, shipping=troubles)
+        return Places(places, waiting, scan.is_partial, troubles)
 
-    def _by_sink(self, events: set[_Place], known: set[_Place], dead: dict[str, set[_Place]]) -> dict[str, SinkPlaces]:
+    def _by_sink(
+        self, events: set[_Place], known: set[_Place], dead: dict[str, set[_Place]], *, shipping: Iterable[str]
+    ) -> dict[str, SinkPlaces]:
         past = Ledger(self._spool).read()
         gone = {UUID(producer).int for producer in past.producers}
         logs = {UUID(path.name).int: _look_at(path) for path in _producers(self._spool)}
-        names = {STORE, *self._sinks, *past.sinks, *dead, *(name for log in logs.values() for name in log.cursors)}
+        names = {
+            STORE,
+            *self._sinks,
+            *shipping,
+            *past.sinks,
+            *dead,
+            *(name for log in logs.values() for name in log.cursors),
+        }
         places = {name: SinkPlaces() for name in sorted(names)}
         for producer, position in events:
             log = logs.get(producer)

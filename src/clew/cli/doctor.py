@@ -16,7 +16,7 @@ from msgspec import Struct
 
 from clew import config
 from clew.agent.accounts import read_account
-from clew.agent.supervisor import read_statuses
+from clew.agent.status import read_statuses
 from clew.cli.render import clean, print_json
 from clew.errors import ClewError
 from clew.shipping import agent_is_alive

@@ -9,7 +9,7 @@ from msgspec import json
 
 from clew import config
 from clew.agent.accounts import LogAccount, SinkTotals, read_account
-from clew.agent.supervisor import read_statuses
+from clew.agent.status import read_statuses
 from clew.shipping import agent_is_alive
 
 __all__ = ["app"]

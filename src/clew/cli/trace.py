@@ -109,7 +109,7 @@ def _backend_table(backends: dict[str, Backend]) -> Table:
     table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for name, backend in backends.items():
-        if not backend.is_on and not backend.delivered:
+        if not (backend.is_on or backend.delivered or backend.pending or backend.quarantined):
             continue
         counts = {"delivered": backend.delivered, "pending": backend.pending, "refused": backend.quarantined}
         told = [

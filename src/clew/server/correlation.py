@@ -7,8 +7,9 @@ prometheus      exemplars: the measurements that lead to this trace; the query t
 otlp, others    spans; the ids under which to look there
 ==============  =====================================================================================
 
-How many events each sink has taken is told by the spool on this host (``agent.whereabouts``, handed in: the server
-does not know the agent). A backend that is off, away or slow is told as such; nothing here fails, and Prometheus, the only
+How many events each sink has taken, and which sinks there are, is told by the spool on this host (``agent.whereabouts``,
+handed in: the server does not know the agent, whose settings may be others than ours). A backend that is off, away or
+slow is told as such; nothing here fails, and Prometheus, the only
 one that is asked, has two seconds.
 
 Sources:
@@ -20,7 +21,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from math import ceil
 from typing import TYPE_CHECKING, Any, Final, Protocol
 from urllib.parse import quote, urlencode, urlsplit
 from uuid import UUID
@@ -46,6 +48,8 @@ ROWS: Final = "SELECT * FROM logs WHERE trace_id = 'ID'"
 RECEIVER: Final = "/langsmith"
 """Path at which another clew takes LangSmith's runs."""
 AROUND: Final = timedelta(minutes=2)
+REQUESTS: Final = "clew_request_duration_seconds_bucket"
+"""The metric whose graph is shown, unless another one has the exemplars."""
 
 
 class _Counts(Protocol):
@@ -68,6 +72,8 @@ class _Places(Protocol):
     def sinks(self) -> Mapping[str, _Counts]: ...
     @property
     def is_partial(self) -> bool: ...
+    @property
+    def troubles(self) -> Mapping[str, str]: ...
 
 
 Account = Callable[[str, Iterable[UUID]], _Places]
@@ -78,7 +84,7 @@ class Backend(Struct, omit_defaults=True):
     """One backend and one trace.
 
     Attributes:
-        is_on: Whether events are shipped there.
+        is_on: Whether events are shipped there, as our settings or a living agent have it.
         holds: What it has of the trace, in a line.
         url: Where it shows it; None where there is no address, for which ``note`` tells the reason.
         note: What stands in the way, or what to set.
@@ -117,14 +123,15 @@ def correlate(trace: Trace, settings: Settings, account: Account | None, *, here
     """
     events = [event for _, node in walk(trace.spans) for event in (node.event, *node.logs)] + trace.logs
     found = {STORE: _postgres(trace, events, settings.public_url or here)}
-    is_on = {name: name in settings.sink_names() for name in ("langsmith", "prometheus", "otlp")}
-    is_on["prometheus"] |= settings.prometheus_url is not None
-    found["langsmith"] = _langsmith(trace, settings, is_on=is_on["langsmith"])
-    found["prometheus"] = _prometheus(trace, settings, is_on=is_on["prometheus"])
-    found["otlp"] = _otlp(trace, settings, is_on=is_on["otlp"])
-    if account is not None:
-        stored = [UUID(event["event_id"]) for event in events if event.get("event_id")]
-        _add_counts(found, account(trace.summary.trace_id, stored))
+    stored = [UUID(event["event_id"]) for event in events if event.get("event_id")]
+    places = account(trace.summary.trace_id, stored) if account is not None else None
+    on = {*settings.sink_names(), *(places.troubles if places is not None else ())}
+    found["langsmith"] = _langsmith(trace, settings, is_on="langsmith" in on)
+    is_counting = "prometheus" in on or settings.prometheus_url is not None
+    found["prometheus"] = _prometheus(trace, settings, is_on=is_counting)
+    found["otlp"] = _otlp(trace, settings, is_on="otlp" in on)
+    if places is not None:
+        _add_counts(found, places)
     return found
 
 
@@ -133,10 +140,15 @@ def _add_counts(found: dict[str, Backend], places: _Places) -> None:
         backend = found.setdefault(name, Backend(is_on=True, holds="events"))
         backend.delivered, backend.pending = counts.delivered, counts.pending
         backend.quarantined, backend.unknown = counts.quarantined, counts.unknown
-        if counts.quarantined:
+        if name != STORE and not counts.delivered and (counts.pending or counts.quarantined):
+            backend.holds = "nothing yet" if counts.pending else "nothing"
+        if counts.pending and (trouble := places.troubles.get(name)):
+            backend.note = f"it does not take them: {trouble}"
+        elif counts.quarantined:
             backend.note = backend.note or f"it refused some: `clew dead list --sink {name}`"
-        if counts.delivered and not backend.is_on:
-            backend.note = "it is off now, and got these while it was on"
+        if (counts.delivered or counts.pending) and not backend.is_on:
+            told = "got these while it was on" if counts.delivered else "these wait for it"
+            backend.note = f"it is off now, and {told}"
     for name, backend in found.items():
         if name not in places.sinks and backend.is_on:
             backend.note = backend.note or "the agent has not begun to ship there"
@@ -147,7 +159,7 @@ def _add_counts(found: dict[str, Backend], places: _Places) -> None:
 def _postgres(trace: Trace, events: list[PublicEvent], here: str) -> Backend:
     trace_id = trace.summary.trace_id
     kinds = Counter(event.get("kind", "log") for event in events)
-    rows = ", ".join(f"{number} {kind}s" for kind, number in sorted(kinds.items(), reverse=True))
+    rows = ", ".join(_count(number, kind) for kind, number in sorted(kinds.items(), reverse=True))
     return Backend(
         is_on=True,
         holds=rows,
@@ -174,7 +186,7 @@ class _Known(Struct):
 
 def _langsmith(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
     runs = sum(1 for _ in walk(trace.spans))
-    backend = Backend(is_on=is_on, holds=f"{runs} runs" if is_on else "")
+    backend = Backend(is_on=is_on, holds=_count(runs, "run") if is_on else "")
     if not is_on:
         backend.note = "off: set CLEW_LANGSMITH_API_KEY"
         return backend
@@ -208,13 +220,9 @@ def _otlp(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
     roots = [to_otel_span_id(node.event["span_id"]) for node in trace.spans[:1]]
     spans = sum(1 for _ in walk(trace.spans))
     details = {"trace_id": to_w3c_trace_id(trace.summary.trace_id), "root_span_id": next(iter(roots), None)}
-    endpoint = urlsplit(settings.otlp_endpoint or "")
-    return Backend(
-        is_on=True,
-        holds=f"{spans} spans",
-        note=f"look for the trace id at {endpoint.hostname}",
-        details=details,
-    )
+    where = urlsplit(settings.otlp_endpoint or "").hostname
+    note = f"look for the trace id at {where}" if where else "look for the trace id there"
+    return Backend(is_on=True, holds=_count(spans, "span"), note=note, details=details)
 
 
 def _prometheus(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
@@ -230,17 +238,33 @@ def _prometheus(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
         backend.note = "set CLEW_PROMETHEUS_URL to see its exemplars here"
         return backend
     base = settings.prometheus_url.rstrip("/")
-    backend.url = f"{base}/graph?{urlencode({'g0.expr': SELECTOR, 'g0.tab': 0, 'g0.show_exemplars': 1})}"
+    backend.url = _graph(base, REQUESTS, begin, end)
     try:
         found = exemplars_of(base, window, trace.summary.trace_id)
     except (OSError, ValueError, DecodeError) as error:
         backend.note = f"Prometheus does not tell: {_reason(error)}"
         return backend
     backend.details["exemplars"] = found[:MAX_EXEMPLARS]
-    backend.holds = f"{len(found)} exemplars of this trace"
+    backend.holds = f"{_count(len(found), 'exemplar')} of this trace"
+    metrics = [exemplar["metric"] for exemplar in found]
+    if metrics and REQUESTS not in metrics:
+        backend.url = _graph(base, metrics[0], begin, end)
     if not found:
         backend.note = "a series keeps the exemplar of its latest measurement, and may have had another since"
     return backend
+
+
+def _graph(base: str, metric: str, begin: datetime, end: datetime) -> str:
+    """Write the address of a metric's graph in Prometheus, with its exemplars, around a trace."""
+    until = (end + AROUND).astimezone(UTC)
+    asked = {
+        "g0.expr": metric,
+        "g0.tab": 0,
+        "g0.show_exemplars": 1,
+        "g0.range_input": f"{ceil((end - begin + 2 * AROUND).total_seconds())}s",
+        "g0.end_input": f"{until:%Y-%m-%d %H:%M:%S}",
+    }
+    return f"{base}/graph?{urlencode(asked)}"
 
 
 def _grafana(base: str, window: Mapping[str, float]) -> str:
@@ -252,6 +276,10 @@ def _grafana(base: str, window: Mapping[str, float]) -> str:
     }
     panes = json.encode({"clew": pane}).decode()
     return f"{base.rstrip('/')}/explore?{urlencode({'schemaVersion': 1, 'panes': panes})}"
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def _reason(error: Exception) -> str:

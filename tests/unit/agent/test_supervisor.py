@@ -13,7 +13,8 @@ from msgspec import json
 from clew import config
 from clew.agent.deadletter import DEAD_DIRECTORY, DeadLetter
 from clew.agent.sinks import make_sinks
-from clew.agent.supervisor import Supervisor, read_statuses
+from clew.agent.status import read_statuses
+from clew.agent.supervisor import Supervisor
 from clew.errors import ConfigError
 from clew.shipping import agent_is_alive
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -18,6 +19,7 @@ from clew.spool.directory import producer_directories
 from clew.spool.format import Position, event_id
 from clew.spool.reader import Reader
 from clew.spool.writer import Writer
+from support.accounting import wait_for
 from support.recording_sink import RecordingSink
 
 if TYPE_CHECKING:
@@ -99,6 +101,26 @@ def test_each_sink_is_told_apart(spool: Path) -> None:
         "picky": SinkPlaces(delivered=1, quarantined=1),
         "postgres": SinkPlaces(delivered=2),
     }
+
+
+def test_what_living_agents_ship_to_is_told(spool: Path) -> None:
+    """While an agent lives its sinks are told, each with what keeps it; a dead one's are not."""
+    sinks = [RecordingSink("postgres"), RecordingSink("down", answer=lambda _: Retry("HTTP 503"))]
+    supervisor = Supervisor(config.load(data_dir=spool.parent, service="agent"), sinks=[*sinks], report=lambda _: None)
+    supervisor.start()
+    try:
+        wait_for(lambda: Whereabouts(spool, []).account(TRACE, []).troubles.get("down"), "what keeps it")
+        living = Whereabouts(spool, []).account(TRACE, [])
+        [status] = (spool / ".agents").glob("*.json")
+        left = status.read_bytes()
+    finally:
+        supervisor.stop()
+    status.write_bytes(json.encode({**json.decode(left), "written_at": time.time() - 60}))  # as a killed one leaves it
+
+    dead = Whereabouts(spool, []).account(TRACE, [])
+
+    assert living.troubles == {"postgres": "", "down": "HTTP 503"}
+    assert dead.troubles == {}
 
 
 def test_a_log_that_is_gone_was_shipped_whole(spool: Path) -> None:

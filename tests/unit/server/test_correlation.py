@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
-from urllib.parse import quote
+from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
 from msgspec import json
 
+from clew.agent.whereabouts import Places, SinkPlaces
 from support.json_server import serving_json
 from support.stored import make_event, store_events
 
@@ -42,7 +43,7 @@ def test_what_is_off_says_how_to_turn_it_on(ask_server: AskServer, stored: str) 
     """PostgreSQL counts its rows; every other backend names its setting."""
     told = backends(ask_server, stored)
 
-    assert told["postgres"]["holds"] == "1 spans, 1 logs"
+    assert told["postgres"]["holds"] == "1 span, 1 log"
     assert told["postgres"]["url"] == f"http://127.0.0.1:4319/traces/{TRACE}"
     assert [(told[name]["is_on"], "CLEW_" in told[name]["note"]) for name in ("langsmith", "otlp")] == [
         (False, True)
@@ -76,7 +77,7 @@ def test_exemplars_of_the_trace_are_shown(ask_server: AskServer, stored: str) ->
     with serving_json(answer) as url:
         told = backends(ask_server, stored, prometheus_url=url)["prometheus"]
 
-    assert (told["is_on"], told["holds"]) == (True, "1 exemplars of this trace")
+    assert (told["is_on"], told["holds"]) == (True, "1 exemplar of this trace")
     assert told["details"]["exemplars"] == [
         {
             "metric": "clew_request_duration_seconds_bucket",
@@ -105,6 +106,53 @@ def test_an_answer_of_something_else_is_no_fault(ask_server: AskServer, stored: 
         told = backends(ask_server, stored, prometheus_url=url)["prometheus"]
 
     assert told["note"].startswith("Prometheus does not tell: ")
+
+
+def account(troubles: dict[str, str], **sinks: SinkPlaces) -> Any:
+    """Give what tells the server where events are, as the spool would."""
+    return lambda _trace, _stored: Places(sinks, 0, is_partial=False, troubles=troubles)
+
+
+def test_what_an_agent_ships_to_is_on_whoever_asks(ask_server: AskServer, stored: str) -> None:
+    """The agent's settings are not ours: what it says counts, and why a sink takes nothing."""
+    places = account(
+        {"postgres": "", "prometheus": "", "langsmith": "HTTP 503", "otlp": ""},
+        prometheus=SinkPlaces(delivered=2),
+        langsmith=SinkPlaces(pending=2),
+        otlp=SinkPlaces(quarantined=2),
+    )
+
+    told = backends(ask_server, stored, account=places)
+
+    assert (told["prometheus"]["is_on"], told["prometheus"]["holds"]) == (True, "counted")
+    assert (told["langsmith"]["is_on"], told["langsmith"]["holds"]) == (True, "nothing yet")
+    assert told["langsmith"]["note"] == "it does not take them: HTTP 503"
+    assert (told["otlp"]["is_on"], told["otlp"]["holds"]) == (True, "nothing")
+
+
+def test_what_waits_for_a_sink_that_nobody_ships_to_is_told(ask_server: AskServer, stored: str) -> None:
+    """No agent and no setting names it: it is off, and the events that it has, or not, are told."""
+    places = account({}, langsmith=SinkPlaces(pending=2), otlp=SinkPlaces(delivered=1, pending=1))
+
+    told = backends(ask_server, stored, account=places)
+
+    assert not told["langsmith"]["is_on"]
+    assert told["langsmith"]["note"] == "it is off now, and these wait for it"
+    assert told["otlp"]["note"] == "it is off now, and got these while it was on"
+
+
+def test_the_graph_in_prometheus_is_of_the_trace_and_its_time(ask_server: AskServer, stored: str) -> None:
+    """The link leads to a metric that has an exemplar of the trace, and around the trace's time."""
+    labels = {"trace_id": TRACE.replace("-", "")}
+    mine = {"labels": labels, "value": "1", "timestamp": 1795435200.5}
+    answer = {"data": [{"seriesLabels": {"__name__": "clew_errors_total"}, "exemplars": [mine]}]}
+
+    with serving_json(answer) as url:
+        told = backends(ask_server, stored, prometheus_url=url)["prometheus"]
+
+    asked = parse_qs(urlsplit(told["url"]).query)
+    assert (asked["g0.expr"], asked["g0.show_exemplars"]) == (["clew_errors_total"], ["1"])
+    assert (asked["g0.end_input"], asked["g0.range_input"]) == (["2026-11-23 12:02:00"], ["240s"])
 
 
 def test_the_page_shows_the_backends(ask_server: AskServer, stored: str) -> None:
