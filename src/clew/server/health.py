@@ -114,7 +114,7 @@ class Counted:
         try:
             await self._app(scope, receive, send_and_note)
         finally:
-            route = getattr(scope.get("route"), "path", UNKNOWN_ROUTE)
+            route = getattr(scope.get("route"), "path_format", UNKNOWN_ROUTE)  # without ":path"
             self._counts.add(route, status, time.perf_counter() - begin)
 
 

@@ -6,6 +6,7 @@ and does not say what it is:
 ======================  ========================================================================
 a UUID, or its digits   a trace, a span (LangSmith calls it a run), an event
 16 hex digits           a span, as OpenTelemetry and W3C name it: the low 64 bits of its id
+a ``traceparent``       the trace that it names
 any text                a request, a session
 ======================  ========================================================================
 
@@ -20,7 +21,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from clew.errors import NotFoundError
+from clew.errors import NotFoundError, UsageError
 from clew.ids import parse_uuid
 from clew.store.events import format_timestamp
 from clew.store.load import query
@@ -42,6 +43,7 @@ MAX_EVENTS = 10_000
 """Most events of one request or session that are looked at, the newest of a session."""
 
 MAX_ID_LENGTH = 1024
+_TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}", re.IGNORECASE)
 _SPAN_DIGITS = re.compile(r"[0-9a-f]{16}", re.IGNORECASE)
 
 
@@ -74,8 +76,10 @@ def fetch_by_any_id(text: str) -> Reading[Trace | list[Match]]:
 
     Raises:
         NotFoundError: It leads nowhere.
+        UsageError: It is empty.
     """
-    trace_id = parse_uuid(text.strip())
+    text = _read(text)
+    trace_id = parse_uuid(text)
     if trace_id is not None:
         try:
             return (yield from fetch_trace(trace_id))
@@ -96,8 +100,12 @@ def find_matches(text: str) -> Reading[list[Match]]:
 
     Returns:
         The matches, a trace of that id first, then the newest first; ``MAX_MATCHES`` at most.
+
+    Raises:
+        UsageError: It is empty.
     """
-    trace_id = parse_uuid(text.strip())
+    text = _read(text)
+    trace_id = parse_uuid(text)
     found: list[Match] = []
     if trace_id is not None:
         rows = yield Statement(query("lookup_trace"), {"id": trace_id}, is_look_up=True)
@@ -127,17 +135,26 @@ def shorten(text: str) -> str:
     return text if len(text) <= 80 else f"{text[:77]}…"
 
 
+def _read(text: str) -> str:
+    """Take off what is around an id."""
+    text = text.strip()
+    if not text:
+        raise UsageError("the id is empty", hint="any id of a trace, span, run, event, request or session will do")
+    traceparent = _TRACEPARENT.fullmatch(text)
+    return traceparent[1] if traceparent is not None else text
+
+
 def _find_others(text: str) -> Reading[list[Match]]:
     """Find what *text* is the id of, but for traces."""
     rows: list[Row] = []
-    for statement in _questions(text.strip()):
+    for statement in _questions(text):
         rows += [row for row in (yield statement) if row["trace_id"] is not None]
     rows.sort(key=lambda row: row["timestamp"], reverse=True)
     return [_match(row) for row in rows[:MAX_MATCHES]]
 
 
 def _questions(text: str) -> Iterator[Statement]:
-    if not text or len(text) > MAX_ID_LENGTH or not _is_storable(text):
+    if len(text) > MAX_ID_LENGTH or not _is_storable(text):
         return
     limits = {"limit": MAX_MATCHES, "events": MAX_EVENTS}
     uuid = parse_uuid(text)

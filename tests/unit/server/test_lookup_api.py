@@ -20,12 +20,12 @@ SPAN = "0199e8a0-7c00-7abc-9f3c-0d6c7a1b2c3d"
 def test_any_id_of_a_trace_gets_the_trace(ask_server: AskServer, postgres: str) -> None:
     """The trace comes by its own id, its span's, OpenTelemetry's name of that span and its request's."""
     store_events(
-        postgres, make_event(NOON, trace_id=TRACE, span_id=SPAN, request_id="order 7#a", kind="span", status="ok")
+        postgres, make_event(NOON, trace_id=TRACE, span_id=SPAN, request_id="order/7#a", kind="span", status="ok")
     )
 
     told = [
-        ask_server(postgres, f"/api/traces/{quote(text)}").json()["trace_id"]
-        for text in (TRACE, SPAN, "9f3c0d6c7a1b2c3d", "order 7#a")
+        ask_server(postgres, f"/api/traces/{quote(text, safe='')}").json()["trace_id"]
+        for text in (TRACE, SPAN, "9f3c0d6c7a1b2c3d", "order/7#a")
     ]
 
     assert told == [TRACE] * 4
@@ -54,6 +54,14 @@ def test_an_id_of_several_traces_leads_to_their_list(ask_server: AskServer, post
         ("session", other),
         ("session", TRACE),
     ]
+
+
+def test_an_empty_id_is_a_mistake(ask_server: AskServer, postgres: str) -> None:
+    """Nothing but spaces is 400, and says what an id may be."""
+    told = [ask_server(postgres, path) for path in ("/api/traces/%20", "/api/traces/", "/api/lookup?id=", "/traces/")]
+
+    assert [answer.status_code for answer in told] == [400] * 4
+    assert told[0].json()["error"]["message"] == "the id is empty"
 
 
 def test_what_is_not_known_matches_nothing(ask_server: AskServer, postgres: str) -> None:

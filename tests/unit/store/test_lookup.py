@@ -9,7 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
-from clew.errors import NotFoundError
+from clew.errors import NotFoundError, UsageError
 from clew.ids import from_otel_span_id, to_otel_span_id
 from clew.store.connect import connect
 from clew.store.load import query
@@ -54,6 +54,7 @@ def stored(postgres: str) -> str:
         (SPAN.replace("-", ""), "span"),
         (to_otel_span_id(SPAN), "span"),
         (to_otel_span_id(SPAN).upper(), "span"),
+        (f"00-{TRACE.replace('-', '')}-{to_otel_span_id(SPAN)}-01", "trace"),
         (EVENT, "event"),
         ("req-7", "request"),
         (" s:ärger 1 ", "session"),
@@ -128,8 +129,6 @@ def test_a_session_lists_its_traces_the_newest_first(postgres: str) -> None:
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        " ",
         "nothing",
         "5c0e9a5e-6a3e-4d55-9d21-0f2f7d0f5c11",
         "0" * 16,
@@ -147,6 +146,15 @@ def test_what_leads_nowhere_is_not_found(stored: str, text: str) -> None:
         ask(stored, fetch_by_any_id(text))
 
     assert ask(stored, find_matches(text)) == []
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n"])
+def test_no_id_at_all_is_a_mistake_of_who_asks(stored: str, text: str) -> None:
+    """A variable of a script that is not set must not look like a trace that has not arrived."""
+    with pytest.raises(UsageError, match="the id is empty"):
+        ask(stored, fetch_by_any_id(text))
+    with pytest.raises(UsageError, match="the id is empty"):
+        ask(stored, find_matches(text))
 
 
 @pytest.mark.parametrize(

@@ -58,7 +58,7 @@ def trace_routes(connections: Connections, settings: Settings, account: Account 
         )
         return Response(json.encode(page), media_type="application/json")
 
-    @router.get("/traces/{trace_id}", summary="A whole trace")
+    @router.get("/traces/{trace_id:path}", summary="A whole trace")
     async def get_trace(request: Request, trace_id: TraceId) -> Response:
         """Get `{"trace_id", "summary", "spans", "logs", "backends"}`: spans nested by parent, each with its logs.
 

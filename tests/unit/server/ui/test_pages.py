@@ -131,7 +131,7 @@ def test_a_session_lists_its_traces(ask_server: AskServer, postgres: str) -> Non
 
 
 @pytest.mark.parametrize(
-    "text", ["nothing", "5c0e9a5e-6a3e-4d55-9d21-0f2f7d0f5c11", HOSTILE, "%00", "%ff%fe", "a/b/../c", "", "x" * 3000]
+    "text", ["nothing", "5c0e9a5e-6a3e-4d55-9d21-0f2f7d0f5c11", HOSTILE, "%00", "%ff%fe", "a/b/../c", "x" * 3000]
 )
 def test_what_is_not_known_is_said_on_a_page(ask_server: AskServer, postgres: str, text: str) -> None:
     """The answer is 404, by a page that holds the id as text."""
