@@ -133,7 +133,7 @@ class Enricher:
         if not use.has_tokens() and not (names and self._is_paid_flat(told, is_span=is_span)):
             return None
         moment = told.timestamp if told.timestamp.tzinfo else told.timestamp.replace(tzinfo=UTC)
-        cost = self._prices.cost(names, _text(told.context.get("provider")), moment, use) if names else None
+        cost = self._prices.cost(names, _text(told.context.get("provider")) or None, moment, use) if names else None
         if cost is None and not use.has_tokens():
             return None
         asked = _text(told.context.get("model"))

@@ -4,6 +4,9 @@ Nothing here asks the network. ``genai-prices`` is imported at the first model t
 without it, or for a model that it does not know, a price is unknown. So it is also when tokens of a kind
 were used that have no price: what is unknown is never zero.
 
+A provider that nobody tells is read off the model's name. Where the name does not say it (``text-embedding-3-small``),
+the price holds that all who sell the model ask, if they are two at least: one alone may not be who ran it.
+
 Tokens read from or written to the provider's cache are part of ``tokens_in`` (as OpenTelemetry and
 LangSmith count them); where they have no price of their own, they cost what all others do.
 
@@ -25,7 +28,7 @@ from clew.agent.price_file import OwnPrice, read_prices
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from genai_prices.types import ModelInfo, ModelPrice
+    from genai_prices.types import ModelInfo, ModelPrice, PriceCalculation
 
     from clew.config import Settings
 
@@ -247,15 +250,33 @@ def _find_known(models: tuple[str, ...], provider: str | None, day: date) -> _Fo
         return None
     noon = datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
     for model in models:
-        try:
-            known = genai_prices.calc_price(
-                genai_prices.Usage(), model, provider_id=provider, genai_request_timestamp=noon
-            )
-        except (LookupError, ValueError):
-            continue
-        source = f"genai-prices:{genai_prices.__version__}"
-        return _Found(_rates(known.model_price), source, known.model if _has_hours(known.model) else None)
+        known = _look_up(model, provider, noon) or (_agreed(model, noon) if provider is None else None)
+        if known is not None:
+            source = f"genai-prices:{genai_prices.__version__}"
+            return _Found(_rates(known.model_price), source, known.model if _has_hours(known.model) else None)
     return None
+
+
+def _look_up(model: str, provider: str | None, moment: datetime) -> PriceCalculation | None:
+    import genai_prices
+
+    try:
+        return genai_prices.calc_price(
+            genai_prices.Usage(), model, provider_id=provider, genai_request_timestamp=moment
+        )
+    except (LookupError, ValueError):
+        return None
+
+
+def _agreed(model: str, moment: datetime) -> PriceCalculation | None:
+    """Find the price that everybody asks who sells *model*; None if they differ, or if there is one alone."""
+    from genai_prices.data_snapshot import get_snapshot
+
+    sold = [found for seller in get_snapshot().providers if (found := _look_up(model, seller.id, moment))]
+    if len(sold) < 2 or any(_has_hours(found.model) for found in sold):
+        return None
+    first = sold[0]
+    return first if all(_rates(found.model_price) == _rates(first.model_price) for found in sold) else None
 
 
 def _has_hours(model: ModelInfo) -> bool:

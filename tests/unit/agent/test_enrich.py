@@ -90,6 +90,13 @@ def test_an_event_that_needs_nothing_is_the_same_object(payload: bytes) -> None:
     assert Enricher(Prices())(payload) is payload
 
 
+def test_an_empty_provider_is_none() -> None:
+    """A variable that is not set is no provider whose prices nobody knows."""
+    payload = event("token_usage_recorded", {"provider": "", "model": "gpt-4o-mini"}, TOKENS)
+
+    assert told(Enricher(Prices())(payload)) == (0.0002475, BUILT_IN)
+
+
 def test_an_unknown_model_has_no_cost_and_is_counted() -> None:
     """Unknown is not zero; it is said, and counted by the one sink that counts."""
     enricher = Enricher(Prices())

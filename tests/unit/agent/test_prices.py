@@ -75,6 +75,17 @@ def test_what_nobody_knows_is_unknown(model: str, provider: str | None) -> None:
     assert Prices().cost((model,), provider, NOW, Use(1000, 200)) is None
 
 
+@pytest.mark.parametrize(
+    ("model", "usd"),
+    [("text-embedding-3-small", 0.00002), ("text-embedding-3-large", 0.00013), ("llama-3.3-70b", None)],
+)
+def test_a_model_of_no_told_provider_costs_what_all_its_sellers_ask(model: str, usd: float | None) -> None:
+    """An embedding tells no provider; a model that one seller lists may run anywhere, and stays unknown."""
+    cost = Prices().cost((model,), None, NOW, Use(tokens_in=1000))
+
+    assert cost == (None if usd is None else Cost(usd, BUILT_IN))
+
+
 def test_a_local_model_costs_what_it_is_told_to() -> None:
     """Zero, when zero is told."""
     local = OwnPrice(model="*", provider="ollama", effective_from=date(2020, 1, 1), input=Decimal(0), output=Decimal(0))
