@@ -68,11 +68,23 @@ def test_dashboards_find_what_they_ask_for() -> None:
     assert set(WANTED) <= {rule["record"] for rule in RULES}
 
 
-@pytest.mark.parametrize(("what", "file"), [("rules", "clew.rules.yml"), ("config", "prometheus.yml")])
-def test_prometheus_accepts_the_file(what: str, file: str) -> None:
-    """Its own tool says so."""
-    command = [program("promtool", "prometheus"), "check", what, str(DEPLOY / file)]
+@pytest.mark.parametrize(
+    "told",
+    ["check rules clew.rules.yml", "check config prometheus.yml", "test rules clew.rules.test.yml"],
+)
+def test_prometheus_accepts_the_file(told: str) -> None:
+    """Its own tool says so; of the rules it also says what they come to."""
+    *what, file = told.split()
+    command = [program("promtool", "prometheus"), *what, str(DEPLOY / file)]
 
     checked = subprocess.run(command, capture_output=True, check=False, text=True)
 
-    assert checked.returncode == 0, checked.stderr
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_what_each_rule_comes_to_is_tested() -> None:
+    """A new rule needs a line in the tests of the rules."""
+    tests: list[dict[str, Any]] = yaml.safe_load((DEPLOY / "clew.rules.test.yml").read_text("utf-8"))["tests"]
+    asked = " ".join(one["expr"] for test in tests for one in test["promql_expr_test"])
+
+    assert {rule["record"] for rule in RULES} == set(re.findall(r"[a-z_]+:[a-z0-9_]+:[a-z0-9_]+", asked))
