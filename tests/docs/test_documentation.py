@@ -94,7 +94,7 @@ def test_the_quick_start_does_what_the_readme_says(environment: dict[str, str], 
     tree_shown = re.split(r"^\$ clew (?:trace|logs) .*$", shown, flags=re.MULTILINE)[1]
 
     *_, trace_id = run(environment, "-c", program.code).split()
-    shipped = {**environment, "CLEW_DSN": postgres, "COLUMNS": "120"}
+    shipped = {**environment, "CLEW_DSN": postgres, "CLEW_SINKS": "prometheus", "COLUMNS": "120"}  # as `clew up` ships
     subprocess.run(
         [sys.executable, "-m", "clew", "agent", "--until-idle"],
         env=shipped,

@@ -14,6 +14,7 @@ from clew import config
 from clew.agent.whereabouts import Whereabouts
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, cost, duration, fields, paged, print_json
+from clew.errors import NotFoundError, StoreError
 from clew.server.correlation import correlate
 from clew.store.lookup import fetch_by_any_id
 from clew.store.trace_tree import walk
@@ -21,6 +22,8 @@ from clew.store.trace_tree import walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from clew.agent.whereabouts import Waiting
+    from clew.errors import ClewError
     from clew.server.correlation import Backend
     from clew.store.events import PublicEvent
     from clew.store.lookup import Match
@@ -59,17 +62,29 @@ def trace(
     Example: clew trace 550e8400-e29b-41d4-a716-446655440000
     """
     settings = config.load(data_dir=data, dsn=dsn)
-    found = ask(settings, fetch_by_any_id(any_id))
+    whereabouts = Whereabouts(settings.spool_dir, settings.sink_names())
+    try:
+        found = ask(settings, fetch_by_any_id(any_id))
+    except (NotFoundError, StoreError) as error:
+        raise _with_waiting(error, whereabouts.find(any_id)) from error
     if isinstance(found, list):
         _show_matches(found, as_json=as_json)
         return
-    account = Whereabouts(settings.spool_dir, settings.sink_names()).account
-    backends = correlate(found, settings, account, here=f"http://{settings.host}:{settings.port}")
+    backends = correlate(found, settings, whereabouts.account, here=f"http://{settings.host}:{settings.port}")
     if as_json:
         print_json({**found.to_json(), "backends": backends})
         return
     with paged() as out:
         out.print(render(found), Text(""), Text("backends", "bold"), _backend_table(backends))
+
+
+def _with_waiting(error: ClewError, waiting: Waiting) -> ClewError:
+    """Say with *error* that the spool of this host holds what was asked for, if it does."""
+    if not waiting.events:
+        return error
+    told = f"{waiting.events} {'event' if waiting.events == 1 else 'events'} of it"
+    hint = f"{told} wait on the spool here, and come to PostgreSQL when an agent reaches it: `clew spool status`"
+    return type(error)(error.message, hint=hint if isinstance(error, NotFoundError) else f"{error.hint}; {hint}")
 
 
 def _show_matches(matches: list[Match], *, as_json: bool) -> None:

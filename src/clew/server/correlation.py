@@ -29,7 +29,8 @@ from uuid import UUID
 
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
-from clew.ids import to_otel_span_id, to_w3c_trace_id
+from clew.errors import NotFoundError
+from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.server.exemplars import SELECTOR, exemplars_of
 from clew.store.trace_tree import walk
 
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
     from clew.store.events import PublicEvent
     from clew.store.trace_tree import Trace
 
-__all__ = ["Account", "Backend", "correlate"]
+__all__ = ["Account", "Backend", "correlate", "with_waiting"]
 
 STORE: Final = "postgres"
 MAX_EXEMPLARS: Final = 50
@@ -70,6 +71,8 @@ class _Places(Protocol):
 
     @property
     def sinks(self) -> Mapping[str, _Counts]: ...
+    @property
+    def waiting(self) -> int: ...
     @property
     def is_partial(self) -> bool: ...
     @property
@@ -133,6 +136,16 @@ def correlate(trace: Trace, settings: Settings, account: Account | None, *, here
     if places is not None:
         _add_counts(found, places)
     return found
+
+
+def with_waiting(error: NotFoundError, any_id: str, account: Account | None) -> NotFoundError:
+    """Say with *error* that the spool of this host holds events of a trace that PostgreSQL does not have yet."""
+    trace_id = parse_uuid(any_id.strip())
+    waiting = account(trace_id, ()).waiting if account is not None and trace_id is not None else 0
+    if not waiting:
+        return error
+    hint = "they come to PostgreSQL when the agent reaches it; its metrics tell what keeps it"
+    return NotFoundError(f"{waiting} events of it wait on the spool, and PostgreSQL has none yet", hint=hint)
 
 
 def _add_counts(found: dict[str, Backend], places: _Places) -> None:

@@ -10,6 +10,7 @@ from uuid import uuid4
 import pytest
 
 from clew.cli.main import run
+from clew.spool.writer import Writer
 from support.stored import make_event, store_events, store_open_span
 
 if TYPE_CHECKING:
@@ -54,6 +55,33 @@ def stored(postgres: str) -> str:
     )  # fmt: skip
     store_open_span(postgres, make_event(NOON, **ids, span_id=str(uuid4()), parent_span_id=answer, message="evaluate"))
     return postgres
+
+
+@pytest.mark.parametrize("any_id", [TRACE, TRACE.replace("-", ""), "req 7"])
+@pytest.mark.parametrize("is_there", [True, False])
+def test_what_waits_on_the_spool_is_not_called_unknown(
+    postgres: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], any_id: str, *, is_there: bool
+) -> None:
+    """A trace that no agent has shipped yet, or none can ship, is known: by any id, its events wait here."""
+    writer = Writer(tmp_path / "data" / "spool", service="rag-api")
+    for kind in ("log", "span"):
+        writer.append(
+            json.dumps({"kind": kind, "trace_id": TRACE, "request_id": "req 7"}, separators=(",", ":")).encode()
+        )
+    writer.close()
+
+    code = run(["trace", any_id, "--dsn", postgres if is_there else NOWHERE])
+
+    told = capsys.readouterr().err
+    assert code == 1
+    assert "2 events of it wait on the spool here" in told
+    assert ("cannot reach PostgreSQL" in told) != is_there
+
+
+def test_an_empty_id_is_bad_usage(postgres: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """A variable that is not set is the mistake of who asks."""
+    assert run(["trace", "", "--dsn", postgres]) == 2
+    assert "the id is empty" in capsys.readouterr().err
 
 
 def test_a_trace_is_shown_as_a_tree_with_all_that_matters(stored: str, capsys: pytest.CaptureFixture[str]) -> None:

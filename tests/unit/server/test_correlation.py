@@ -141,6 +141,18 @@ def test_what_waits_for_a_sink_that_nobody_ships_to_is_told(ask_server: AskServe
     assert told["otlp"]["note"] == "it is off now, and got these while it was on"
 
 
+def test_a_trace_that_waits_on_the_spool_is_not_unknown(ask_server: AskServer, postgres: str) -> None:
+    """PostgreSQL has none of it, and the spool some: 404, in JSON and as a page, that says so."""
+    waiting = Places({}, 3, is_partial=False, troubles={})
+
+    told = ask_server(postgres, f"/api/traces/{TRACE}", account=lambda _trace, _stored: waiting)
+    page = ask_server(postgres, f"/traces/{TRACE}", account=lambda _trace, _stored: waiting)
+
+    assert (told.status_code, page.status_code) == (404, 404)
+    assert told.json()["error"]["message"] == "3 events of it wait on the spool, and PostgreSQL has none yet"
+    assert "3 events of it wait on the spool" in page.text
+
+
 def test_the_graph_in_prometheus_is_of_the_trace_and_its_time(ask_server: AskServer, stored: str) -> None:
     """The link leads to a metric that has an exemplar of the trace, and around the trace's time."""
     labels = {"trace_id": TRACE.replace("-", "")}

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from msgspec import json
 
+from clew.errors import NotFoundError
 from clew.query import parse
-from clew.server.correlation import correlate
+from clew.server.correlation import correlate, with_waiting
 from clew.store.events import fetch_span, parse_id
 from clew.store.lookup import fetch_by_any_id, find_matches, several_traces
 from clew.store.paging import MAX_LIMIT
@@ -67,7 +68,10 @@ def trace_routes(connections: Connections, settings: Settings, account: Account 
         Spans that have not ended have the status `running`. A span whose parent is not there stands at
         the top with `is_orphan`. An id that is in several traces, such as a session's, is answered 404 with a hint.
         """
-        found = await connections.ask(lambda: fetch_by_any_id(trace_id))
+        try:
+            found = await connections.ask(lambda: fetch_by_any_id(trace_id))
+        except NotFoundError as error:
+            raise await asyncio.to_thread(with_waiting, error, trace_id, account) from error
         if isinstance(found, list):
             raise several_traces(trace_id, found)
         here = str(request.base_url)
