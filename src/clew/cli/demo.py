@@ -10,10 +10,12 @@ import logging
 import os
 import random
 import shlex
+import shutil
 import signal
+import sys
 import threading
 from contextlib import contextmanager
-from pathlib import Path  # noqa: TC003 - typer reads the annotations
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -276,16 +278,29 @@ class _Screen:
 
     def _next_steps(self, parts: Running, example: Exchange | None, *, is_over: bool) -> None:
         data = f" --data {shlex.quote(str(parts.settings.data_dir))}"
-        steps = [f"clew trace {example.trace_id}{data}", f"clew logs --user {example.user}{data}"] if example else []
+        clew = _own_name()
+        steps = (
+            [f"{clew} trace {example.trace_id}{data}", f"{clew} logs --user {example.user}{data}"] if example else []
+        )
         if is_over:
             title = f"\nThe events stay in {parts.settings.data_dir}. Next:"
-            steps = [f"clew up{data}", *steps]
+            steps = [f"{clew} up{data}", *steps]
         else:
             title = f"\nThe API is at {parts.url}. Next:"
             steps += [f"curl {parts.url}/api/traces/{example.trace_id}"] if example else []
+            steps += [f"curl {parts.url}/metrics"]
+            title += f" {parts.url}/t/{example.trace_id} in a browser, or" if example else ""
         self._out.print(Text(title, "bold"))
         for one in steps:
             self._out.print(Text(f"  {one}"))
+
+
+def _own_name() -> str:
+    """Tell by what name this program can be called: a virtual environment need not be on the path."""
+    called = Path(sys.argv[0])
+    if shutil.which("clew") is not None or called.name != "clew":
+        return "clew"
+    return shlex.quote(os.path.relpath(called))
 
 
 def _describe(exchange: Exchange) -> str:
