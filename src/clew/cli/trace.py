@@ -82,8 +82,8 @@ def _with_waiting(error: ClewError, waiting: Waiting) -> ClewError:
     """Say with *error* that the spool of this host holds what was asked for, if it does."""
     if not waiting.events:
         return error
-    told = f"{waiting.events} {'event' if waiting.events == 1 else 'events'} of it"
-    hint = f"{told} wait on the spool here, and come to PostgreSQL when an agent reaches it: `clew spool status`"
+    told = "1 event of it waits" if waiting.events == 1 else f"{waiting.events} events of it wait"
+    hint = f"{told} on the spool here, for an agent that reaches PostgreSQL: `clew spool status`"
     return type(error)(error.message, hint=hint if isinstance(error, NotFoundError) else f"{error.hint}; {hint}")
 
 

@@ -29,7 +29,7 @@ from uuid import UUID
 
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
-from clew.errors import NotFoundError
+from clew.errors import ClewError, NotFoundError
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.server.exemplars import SELECTOR, exemplars_of
 from clew.store.trace_tree import walk
@@ -138,14 +138,17 @@ def correlate(trace: Trace, settings: Settings, account: Account | None, *, here
     return found
 
 
-def with_waiting(error: NotFoundError, any_id: str, account: Account | None) -> NotFoundError:
+def with_waiting(error: ClewError, any_id: str, account: Account | None) -> ClewError:
     """Say with *error* that the spool of this host holds events of a trace that PostgreSQL does not have yet."""
     trace_id = parse_uuid(any_id.strip())
     waiting = account(trace_id, ()).waiting if account is not None and trace_id is not None else 0
     if not waiting:
         return error
-    hint = "they come to PostgreSQL when the agent reaches it; its metrics tell what keeps it"
-    return NotFoundError(f"{waiting} events of it wait on the spool, and PostgreSQL has none yet", hint=hint)
+    told = f"{_count(waiting, 'event')} of it {'waits' if waiting == 1 else 'wait'} on the spool"
+    if isinstance(error, NotFoundError):
+        hint = "they come to PostgreSQL when the agent reaches it; its metrics tell what keeps it"
+        return NotFoundError(f"{told}, and PostgreSQL has none yet", hint=hint)
+    return type(error)(error.message, hint=f"{error.hint}; {told}")
 
 
 def _add_counts(found: dict[str, Backend], places: _Places) -> None:

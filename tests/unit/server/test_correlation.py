@@ -153,6 +153,16 @@ def test_a_trace_that_waits_on_the_spool_is_not_unknown(ask_server: AskServer, p
     assert "3 events of it wait on the spool" in page.text
 
 
+def test_a_store_that_is_away_takes_no_trace_from_the_spool(ask_server: AskServer) -> None:
+    """503, and how many events of the trace wait."""
+    waiting = Places({}, 1, is_partial=False, troubles={})
+
+    told = ask_server("postgresql://127.0.0.1:1/x", f"/api/traces/{TRACE}", account=lambda _trace, _stored: waiting)
+
+    assert told.status_code == 503
+    assert told.json()["error"]["hint"].endswith("; 1 event of it waits on the spool")
+
+
 def test_the_graph_in_prometheus_is_of_the_trace_and_its_time(ask_server: AskServer, stored: str) -> None:
     """The link leads to a metric that has an exemplar of the trace, and around the trace's time."""
     labels = {"trace_id": TRACE.replace("-", "")}

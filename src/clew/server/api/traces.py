@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Path, Query, Request, Response
 from msgspec import json
 
-from clew.errors import NotFoundError
+from clew.errors import NotFoundError, StoreError
 from clew.query import parse
 from clew.server.correlation import correlate, with_waiting
 from clew.store.events import fetch_span, parse_id
@@ -70,7 +70,7 @@ def trace_routes(connections: Connections, settings: Settings, account: Account 
         """
         try:
             found = await connections.ask(lambda: fetch_by_any_id(trace_id))
-        except NotFoundError as error:
+        except (NotFoundError, StoreError) as error:
             raise await asyncio.to_thread(with_waiting, error, trace_id, account) from error
         if isinstance(found, list):
             raise several_traces(trace_id, found)

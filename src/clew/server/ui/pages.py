@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from fastapi import APIRouter, Query, Request
 from starlette.responses import RedirectResponse, Response
 
-from clew.errors import ClewError, NotFoundError
+from clew.errors import ClewError
 from clew.ids import parse_uuid
 from clew.server.correlation import correlate, with_waiting
 from clew.server.errors import status_of
@@ -53,8 +53,7 @@ def page_routes(connections: Connections, settings: Settings, account: Account |
         try:
             found = await connections.ask(lambda: fetch_by_any_id(any_id))
         except ClewError as error:
-            if isinstance(error, NotFoundError):
-                error = await asyncio.to_thread(with_waiting, error, any_id, account)
+            error = await asyncio.to_thread(with_waiting, error, any_id, account)
             return page("problem", status=status_of(error), id=any_id, message=error.message, hint=error.hint)
         if isinstance(found, list):
             return page("matches", id=any_id, matches=found)
