@@ -105,6 +105,8 @@ def test_an_application_and_clew_up_meet_without_any_setting(
     assert shown["logs"][0]["metrics"] == {"duration_ms": 1250, "cost_usd": 0.012}
     assert terminal.returncode == 0
     assert "chunks_created" in terminal.stdout
+    assert "prometheus" in terminal.stdout, "it ships there, whatever the settings of the terminal are"
+    assert "it is off" not in terminal.stdout
     assert status["agent_is_alive"]
     assert status["sinks"]["postgres"]["delivered"] == status["sinks"]["postgres"]["emitted"] == 3
     assert doctor.returncode == 0, doctor.stdout

@@ -29,7 +29,10 @@ def agent(
         bool, typer.Option("--until-idle", help="End when every producer is gone and everything is shipped.")
     ] = False,
     metrics_port: Annotated[
-        int | None, typer.Option(help="Answer /metrics and /healthz at this port of 127.0.0.1.", show_default=False)
+        int | None,
+        typer.Option(
+            help="Answer /metrics and /healthz at this port of 127.0.0.1.", min=0, max=65535, show_default=False
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON lines on stdout.")] = False,
 ) -> None:
