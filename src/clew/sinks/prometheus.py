@@ -127,9 +127,13 @@ class PrometheusSink:
         return self._save(batch.producer.id, producer)
 
     def families(self) -> list[Family]:
-        """Return every metric that has series, as Prometheus' client has it."""
+        """Return every metric that has series, as Prometheus' client has it.
+
+        Which agent of a host goes on with whose counters is settled by who starts first. Were nothing to tell them
+        apart, two that swap them would look like one that was reset and one that counted millions in a moment.
+        """
         with self._lock:
-            return list(self._series.families())
+            return list(self._series.families(self.slot))
 
     def close(self) -> None:
         """Leave the state to the next agent."""

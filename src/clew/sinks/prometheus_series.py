@@ -30,10 +30,13 @@ if TYPE_CHECKING:
 
     from clew.catalog import Metric
 
-__all__ = ["MAX_SERIES", "Exemplar", "SavedMetric", "Series", "SeriesSet"]
+__all__ = ["MAX_SERIES", "SLOT_LABEL", "Exemplar", "SavedMetric", "Series", "SeriesSet"]
 
 MAX_SERIES: Final = 500
 """Sets of label values that a metric keeps apart."""
+
+SLOT_LABEL: Final = "slot"
+"""Tells apart the counters of agents that run at once on one host. The first has none: for Prometheus that is a value."""
 
 _BEGUN_TOGETHER: Final = ("status", "cache_hit")  # so that a ratio has both its parts from the first event on
 
@@ -114,21 +117,26 @@ class SeriesSet:
             if last is None or last.at <= exemplar.at:  # Prometheus refuses those that go back in time
                 series.exemplars[at] = exemplar
 
-    def families(self) -> Iterator[Family]:
-        """Tell every metric that has series as Prometheus' client has it, in the order of the catalogue."""
+    def families(self, slot: int = 0) -> Iterator[Family]:
+        """Tell every metric that has series as Prometheus' client has it, in the order of the catalogue.
+
+        Args:
+            slot: Whose these are; beyond the first agent of a host the label ``SLOT_LABEL`` says it.
+        """
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
+        names, values = ((SLOT_LABEL,), (str(slot),)) if slot else ((), ())
         for name, metric in METRICS.items():
             told = self._series[name]
             if told and metric.type == "counter":
-                counter = CounterMetricFamily(name, metric.description, labels=metric.labels)
+                counter = CounterMetricFamily(name, metric.description, labels=(*metric.labels, *names))
                 for labels, series in told.items():
-                    counter.add_metric(labels, series.total, exemplar=_exemplar(series.exemplars[0]))
+                    counter.add_metric((*labels, *values), series.total, exemplar=_exemplar(series.exemplars[0]))
                 yield counter
             elif told:
-                histogram = HistogramMetricFamily(name, metric.description, labels=metric.labels)
+                histogram = HistogramMetricFamily(name, metric.description, labels=(*metric.labels, *names))
                 for labels, series in told.items():
-                    histogram.add_metric(labels, list(_buckets(metric, series)), sum_value=series.total)  # pyright: ignore[reportArgumentType]
+                    histogram.add_metric((*labels, *values), list(_buckets(metric, series)), sum_value=series.total)  # pyright: ignore[reportArgumentType]
                 yield histogram
 
     def save(self) -> dict[str, SavedMetric]:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,9 +19,29 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
+HOLD_LOCK = """
+import pathlib, sys
+from clew.spool.directory import FileLock, make_private_directory
+path = pathlib.Path(sys.argv[1])
+make_private_directory(path.parent)
+print(FileLock(path).acquire(), flush=True)
+sys.stdin.read()
+"""
 OTHER_PRODUCER = Producer(new_producer_id(1_700_000_001_000_000_000), "rag-api")
 CACHED = log("cache_checked", context={"cache_hit": True}, metrics={"duration_ms": 3.0})
 HITS = "clew_cache_requests_total{rag-api,true}"
+
+
+@contextmanager
+def held(path: Path) -> Iterator[None]:
+    """Have another process hold a lock for the length of a block."""
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_LOCK, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout is not None
+        assert holder.stdout.readline() == b"True\n"
+        yield
+        holder.communicate()
 
 
 @pytest.fixture
@@ -132,6 +155,21 @@ def test_an_agent_goes_on_where_another_one_was(start: Callable[[], PrometheusSi
 
     assert resumed == batch(CACHED).end
     assert samples(sink.families())[HITS] == 1
+
+
+def test_the_counters_of_a_second_agent_are_told_apart(start: Callable[[], PrometheusSink], tmp_path: Path) -> None:
+    """Agents that swap counters at a restart would look like one that was reset and one that counted them at once."""
+    with held(tmp_path / ".sinks" / "prometheus" / "0.lock"):
+        second = start()
+    second.deliver(batch(CACHED))
+    second.close()
+
+    first = start()
+    first.deliver(batch(CACHED, CACHED, producer=OTHER_PRODUCER))
+
+    assert (first.slot, second.slot) == (0, 1)
+    assert samples(second.families())["clew_cache_requests_total{rag-api,true,1}"] == 1
+    assert samples(first.families())[HITS] == 2
 
 
 def test_producers_that_are_gone_are_forgotten(start: Callable[[], PrometheusSink], tmp_path: Path) -> None:
