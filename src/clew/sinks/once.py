@@ -7,6 +7,8 @@ which is the innermost:
 * A log feeds what the catalogue says.
 * A span feeds what the catalogue says for its kind, but not a metric that a log in that very span has fed, nor
   one that a span of the same kind inside it has.
+* A log around a span that has ended is its *echo* if it tells the same use, model and tokens: an application logs
+  what a call took when its traced client has returned. It feeds nothing that the span has fed, once for each span.
 * A failed span counts as an error, unless a log or a span inside it has told the same error (type and message).
   Of the spans that the death of a process closes, only the innermost count.
 
@@ -36,6 +38,7 @@ __all__ = ["EVERYTHING", "Followed", "OpenSpan", "Wanted", "begin", "follow", "w
 MAX_OPEN: Final = 10_000
 MAX_STRAYS: Final = 1_000
 MAX_ERRORS: Final = 50  # errors remembered for one span
+MAX_ECHOES: Final = 50  # uses whose echo a span waits for
 _BELOW: Final = "/"  # between the kind of a span and what it has fed
 
 
@@ -46,11 +49,13 @@ class OpenSpan(Struct, array_like=True):
         children: Spans open right below it.
         fed: Metrics that its own logs have fed, and ``kind/metric`` for those of spans below.
         errors: Errors told inside, each with the message of the log that told it; empty for a span.
+        uses: What spans inside have fed that tell tokens, ``metric/use``, with how many of them no log has echoed.
     """
 
     children: int = 0
     fed: set[str] = field(default_factory=set[str])
     errors: dict[str, str] = field(default_factory=dict[str, str])
+    uses: dict[str, int] = field(default_factory=dict[str, int])
 
 
 class Followed(Struct):
@@ -143,6 +148,8 @@ def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed, feed
             if _was_told(around, told) not in {None, told.message}:
                 continue
             _remember(around, told, by=told.message)
+        if around.uses and _is_echo(around, name, told):
+            continue
         if take(name, told):
             around.fed.add(name)
     if told.span_id is not None and told.span_id not in producer.spans and (around.fed or around.errors):
@@ -160,6 +167,7 @@ def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, feed
             has_fed = fed and (name in fed or f"{told.run_type}{_BELOW}{name}" in fed)
             if not has_fed and take(name, told):
                 inside.fed.add(name)
+                _await_echo(inside, name, told)
         if told.is_request:
             for name in feeds.requests:
                 take(name, told)
@@ -189,6 +197,8 @@ def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: boo
     for error in inside.errors:
         if len(above.errors) < MAX_ERRORS:
             above.errors[error] = ""
+    for use, number in inside.uses.items():
+        _add_use(above, use, number)
     if parent_id not in producer.spans:
         _bound(producer.strays, MAX_STRAYS)
         producer.strays[parent_id] = above
@@ -199,6 +209,35 @@ def _around(producer: Followed, span_id: str | None) -> OpenSpan:
     if span_id is None:
         return OpenSpan()
     return producer.spans.get(span_id) or producer.strays.get(span_id) or OpenSpan()
+
+
+def _await_echo(inside: OpenSpan, name: str, told: Told) -> None:
+    use = _use(told)
+    if use is not None:
+        _add_use(inside, f"{name}{_BELOW}{use}", 1)
+
+
+def _add_use(span: OpenSpan, use: str, number: int) -> None:
+    if use in span.uses or len(span.uses) < MAX_ECHOES:
+        span.uses[use] = span.uses.get(use, 0) + number
+
+
+def _is_echo(around: OpenSpan, name: str, told: Told) -> bool:
+    """Say whether a log tells again what a span inside has fed; each such span has one echo."""
+    use = f"{name}{_BELOW}{_use(told)}"
+    number = around.uses.pop(use, 0)
+    if number > 1:
+        around.uses[use] = number - 1
+    return number > 0
+
+
+def _use(told: Told) -> str | None:
+    """Tell what was used, model and tokens, in eight digits; None if no tokens are told."""
+    tokens = [told.number(name) for name in ("tokens_in", "tokens_out")]
+    if tokens == [None, None]:
+        return None
+    numbers = [None if number is None else float(number) for number in tokens]  # 100 and 100.0 are the same use
+    return f"{crc32(f'{told.model} {numbers}'.encode('utf-8', 'replace')):08x}"
 
 
 def _is_failure(told: Told, inside: OpenSpan) -> bool:

@@ -64,6 +64,33 @@ def test_what_a_log_in_the_span_has_told_the_span_does_not_tell_again() -> None:
     assert told["clew_llm_duration_seconds_count{rag-api,gpt-x}"] == 1
 
 
+def test_a_log_after_the_span_of_its_call_is_an_echo() -> None:
+    """The client is traced, and the application logs what the call took when it has returned, also steps further out."""
+    call = span(C, B, run_type="llm", context=CALL, metrics=USED)
+    used = log("token_usage_recorded", span_id=A, context=CALL, metrics={**USED, "tokens_in": 100.0})
+
+    told = count(start(A), start(B, A), start(C, B), call, span(B, A), used, span(A))
+
+    assert told[TOKENS] == 100
+    assert told["gen_ai_client_token_usage_count{rag-api,chat,acme,gpt-x,input}"] == 1
+    assert sum(value for name, value in told.items() if name.startswith("clew_cost_usd_total")) == 0.5
+
+
+def test_a_span_has_one_echo_and_no_other_call_is_taken_for_it() -> None:
+    """Of calls that nobody traces each counts, though a traced one is beside them; so does a cost told by the log alone."""
+    without_cost = {name: value for name, value in USED.items() if name != "cost_usd"}
+    call = span(B, A, run_type="llm", context=CALL, metrics=without_cost)
+    same, other = (
+        log("token_usage_recorded", span_id=A, context=CALL, metrics={**USED, **more})
+        for more in ({}, {"tokens_in": 9})
+    )
+
+    told = count(start(A), start(B, A), call, same, same, other, span(A))
+
+    assert told[TOKENS] == 100 + 100 + 9
+    assert sum(value for name, value in told.items() if name.startswith("clew_cost_usd_total")) == 1.5
+
+
 def test_a_call_around_a_call_counts_once() -> None:
     """A traced function around a traced client tells the tokens of the call inside it, also across a chain."""
     told = count(
