@@ -34,7 +34,7 @@ from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
 from clew.agent.status import AgentStatus
 from clew.agent.worker import Worker
-from clew.errors import SpoolError, SpoolFullError
+from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import (
     AGENTS_DIRECTORY,
     FileLock,
@@ -115,6 +115,7 @@ class Supervisor:
         self._beat = time.time()
         self._adopted = 0
         self._is_full = False
+        self._foreign: set[str] = set()  # logs in a format that a later clew wrote: its own agent ships them
         self._most_logs = _most_logs(len(self._sinks))
         self._told: dict[str, str] = {}
         self._pusher = self._make_pusher(settings.pushgateway_url)
@@ -234,7 +235,8 @@ class Supervisor:
 
     def _has_new(self) -> bool:
         """Whether there is a log that no agent ships."""
-        logs = [ProducerLog(directory) for directory in producer_directories(self._spool)]
+        places = producer_directories(self._spool)
+        logs = [ProducerLog(directory) for directory in places if directory.name not in self._foreign]
         taken = [log.take() for log in logs]
         for log in logs:
             log.release()
@@ -259,7 +261,7 @@ class Supervisor:
             if (
                 self._rounds_done >= seen_from
                 and not self._is_full
-                and not any(log.is_writer_dead for log in self.logs())
+                and not any(log.is_writer_dead for log in self.logs() if log.producer.id not in self._foreign)
             ):
                 return True
         return False
@@ -268,7 +270,7 @@ class Supervisor:
         idle_since: float | None = None
         while not self._stopping.is_set():
             self._adopt_new()
-            if self._logs:
+            if self._logs.keys() - self._foreign:
                 idle_since = None
             for log in self.logs():
                 self._look_after(log)
@@ -313,6 +315,10 @@ class Supervisor:
                 if said:
                     who = f"{log.identity.service} (process {log.identity.pid})"
                     self._report(f"{who} died with spans open or losses untold: {said} events written in its place")
+        except SpoolFormatError as error:
+            self._foreign.add(log.producer.id)
+            self._tell(log, error)
+            return
         except (OSError, SpoolError) as error:
             self._tell(log, error)
             return

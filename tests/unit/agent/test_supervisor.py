@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from typing import TYPE_CHECKING
+from zlib import crc32
 
 import pytest
 from msgspec import json
@@ -18,6 +19,8 @@ from clew.agent.supervisor import Supervisor
 from clew.errors import ConfigError
 from clew.shipping import agent_is_alive
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
+from clew.spool.directory import segment_name
+from clew.spool.format import HEADER_BYTES
 from clew.spool.writer import Writer, spool_bytes
 from support.accounting import wait_for
 from support.recording_sink import RecordingSink
@@ -289,6 +292,26 @@ def test_an_agent_is_seen_while_it_runs(settings: Settings, supervise: Callable[
     assert [status.pid for status in statuses] == [os.getpid()]
     assert not agent_is_alive(settings.spool_dir)
     assert read_statuses(settings.spool_dir) == []
+
+
+def test_a_log_from_the_future_keeps_no_agent_alive(settings: Settings) -> None:
+    """Only a later clew can ship it, so an agent that is to end when all is shipped ends; the log stays."""
+    writer = open_writer(settings)
+    writer.append(b'{"kind":"log"}')
+    writer.close()
+    (segment,) = writer.directory.glob(segment_name(1))
+    raw = bytearray(segment.read_bytes())
+    raw[8:10] = (2).to_bytes(2, "little")
+    raw[HEADER_BYTES - 4 : HEADER_BYTES] = crc32(raw[: HEADER_BYTES - 4]).to_bytes(4, "little")
+    segment.write_bytes(raw)
+    present, sink = open_writer(settings), RecordingSink("recording")
+    present.append(b'{"kind":"log","i":1}')
+    present.close()
+
+    Supervisor(settings, sinks=[sink], report=lambda _: None).run(until_idle=True)
+
+    assert sink.payloads() == [b'{"kind":"log","i":1}']
+    assert segment.read_bytes() == raw
 
 
 def test_an_agent_without_a_sink_says_what_to_set(settings: Settings) -> None:
