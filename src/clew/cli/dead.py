@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,10 +12,13 @@ from msgspec.structs import replace
 from clew import config, identity
 from clew.agent.deadletter import DeadLetter, DeadLetters, dead_sinks
 from clew.cli.render import clean, print_json
-from clew.errors import NotFoundError, UsageError
+from clew.errors import NotFoundError, SpoolError, UsageError
+from clew.spool.format import HEADER_BYTES, MAX_SEGMENT_BYTES, RECORD_HEADER_BYTES
 from clew.spool.writer import Writer
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from clew.config import Settings
 
 __all__ = ["app"]
@@ -118,17 +122,49 @@ def _letters(settings: Settings, sink: str | None) -> list[tuple[str, DeadLetter
 
 
 def _write_back(settings: Settings, sink: str, letters: list[DeadLetter]) -> None:
-    """Put the events of *letters* back on the spool, in a log for *sink* alone for each service."""
-    for service in sorted({letter.service for letter in letters}):
-        who = identity.describe(replace(settings, service=service), only_sink=sink)
-        writer = Writer(settings.spool_dir, service=service, identity=who, segment_bytes=settings.segment_bytes)
-        try:
-            for letter in letters:
-                if letter.service == service:
-                    writer.append(letter.event.encode())
+    """Put the events of *letters* back on the spool, in logs for *sink* alone; all of them or none.
+
+    Room for all is allocated before the first is written: the letters are removed afterwards, so none may be
+    dropped for want of room, and those that were written must not stay to be written again.
+
+    Raises:
+        SpoolError: There is no room for them, or no log can be made.
+    """
+    with ExitStack() as opened:
+        filled: list[tuple[Writer, list[bytes]]] = []
+        for service, events, needed_bytes in _logs_of(letters):
+            who = identity.describe(replace(settings, service=service), only_sink=sink)
+            size = max(settings.segment_bytes, needed_bytes)
+            writer = Writer(settings.spool_dir, service=service, identity=who, segment_bytes=size)
+            opened.callback(writer.close)
+            filled.append((writer, events))
+        for writer, events in filled:
+            if not all(writer.append(event) for event in events):
+                message = f"the spool did not take every event back; the dead letters of {sink} stay"
+                raise SpoolError(message, hint="`clew doctor` looks for the cause")
             writer.flush(5.0)
-        finally:
-            writer.close()
+
+
+def _logs_of(letters: list[DeadLetter]) -> Iterator[tuple[str, list[bytes], int]]:
+    """Share *letters* out to logs of one segment each.
+
+    Yields:
+        (service, its events in order, size of the segment that holds them in bytes).
+    """
+    for service in sorted({letter.service for letter in letters}):
+        events: list[bytes] = []
+        size = HEADER_BYTES
+        for letter in letters:
+            if letter.service != service:
+                continue
+            event = letter.event.encode()
+            record_bytes = RECORD_HEADER_BYTES + len(event)
+            if events and size + record_bytes > MAX_SEGMENT_BYTES:
+                yield service, events, size
+                events, size = [], HEADER_BYTES
+            events.append(event)
+            size += record_bytes
+        yield service, events, size
 
 
 def _as_object(letter: DeadLetter) -> dict[str, object]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -137,6 +138,48 @@ def test_dead_letters_can_be_listed_shown_and_retried(settings: Settings, capsys
     assert len(other.payloads()) == 8
     assert DeadLetters(settings.spool_dir, "picky").read() == []
     assert all(totals.is_balanced for totals in read_account(settings.spool_dir).sinks.values())
+
+
+def test_a_dead_letter_larger_than_a_segment_is_now_is_retried_too(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was emitted under larger settings goes back on the spool whole, and is not dropped there."""
+    large = b'{"kind":"log","text":"%s"}' % (b"x" * 2 * SMALL)
+    letter = DeadLetter(datetime.now(UTC), "big", "p-1", 64, "rag-api", large.decode())
+    DeadLetters(settings.spool_dir, "picky").add([letter])
+    monkeypatch.setenv("CLEW_SEGMENT_BYTES", str(SMALL))
+
+    code = run(["dead", "retry", "--data", str(settings.data_dir)])
+    mended = RecordingSink("picky")
+    ship(settings, mended)
+
+    assert code == 0
+    assert mended.payloads() == [large]
+    assert read_account(settings.spool_dir).dropped == {}
+
+
+def test_dead_letters_for_which_there_is_no_room_stay(settings: Settings) -> None:
+    """A retry takes all letters or none: those of a second service find no room, so the first's stay as well."""
+    letters = [
+        DeadLetter(datetime.now(UTC), "refused", f"p-{n}", 64, service, '{"kind":"log"}')
+        for n, service in enumerate(("a-service", "../a file where the directory should be"))
+    ]
+    kept = DeadLetters(settings.spool_dir, "picky")
+    kept.add(letters)
+    blocked = Writer(settings.spool_dir, service=letters[1].service, segment_bytes=SMALL)
+    blocked.close()
+    place = blocked.directory.parent
+    shutil.rmtree(place)
+    place.touch()
+
+    code = run(["dead", "retry", "--data", str(settings.data_dir)])
+    place.unlink()
+    mended = RecordingSink("picky")
+    ship(settings, mended)
+
+    assert code == 1
+    assert [letter.service for letter in kept.read()] == [letter.service for letter in letters]
+    assert mended.payloads() == []
 
 
 def test_purging_dead_letters_asks_to_be_meant(settings: Settings, capsys: pytest.CaptureFixture[str]) -> None:
