@@ -168,6 +168,7 @@ class Head(Struct, frozen=True, gc=False):
         logger: Name of the logger.
         run_type: Kind of a span.
         status: Status of a span.
+        sanitized: What had been changed in its values before (see ``encode_value``).
     """
 
     timestamp: datetime
@@ -177,6 +178,7 @@ class Head(Struct, frozen=True, gc=False):
     logger: str | UnsetType = UNSET
     run_type: str | UnsetType = UNSET
     status: str | UnsetType = UNSET
+    sanitized: tuple[str, ...] = ()
 
 
 _encode = json.Encoder().encode
@@ -213,9 +215,9 @@ def encode_event(
     """
     told = UNSET if error is None else encode_error(error) if isinstance(error, BaseException) else error
     redactor = limits.redactor
-    plain, metrics, is_safe, is_innocent = _look_over(fields, redactor)
+    plain, metrics, is_safe, is_innocent = _look_over(fields, redactor, is_span=head.kind != "log")
     if is_safe and type(head.message) is str:
-        event = _build(head, context, origin, plain, metrics, told, UNSET)
+        event = _build(head, context, origin, plain, metrics, told, list(head.sanitized) if head.sanitized else UNSET)
         try:
             payload = _encode(event)
         except (TypeError, ValueError, OverflowError, RecursionError):
@@ -236,13 +238,13 @@ def encode_event(
 
 # The hottest loop there is, in one piece: a call for each field would cost more than looking at it.
 def _look_over(  # noqa: C901, PLR0912
-    fields: dict[str, Any], redactor: Redactor
+    fields: dict[str, Any], redactor: Redactor, *, is_span: bool
 ) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
     """Sort *fields*, and tell whether they can be encoded as they are, and whether they are too plain for a secret.
 
     Returns:
         (context, metrics, is safe to encode, is innocent): innocent are numbers, texts too short for a secret,
-        and texts that the same field has held before.
+        texts that the same field has held before, and what a span has encoded: ``encode_value`` has searched that.
     """
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
@@ -251,7 +253,7 @@ def _look_over(  # noqa: C901, PLR0912
     for name, value in fields.items():
         role = roles.get(name)
         if role is None:
-            return _look_closely(fields, redactor)
+            return _look_closely(fields, redactor, is_span=is_span)
         if role:
             metrics[name] = value
         else:
@@ -270,16 +272,18 @@ def _look_over(  # noqa: C901, PLR0912
         elif kind is float:
             if value - value == 0.0:  # not so for NaN and the infinities
                 continue
-        elif kind is bool or value is None:
+        elif kind is bool or value is None or (kind is Raw and is_span):
             continue
-        elif kind is Raw or ((kind is dict or kind is list or kind is tuple) and is_clean(value, redactor.harmless)):
+        elif (kind is dict or kind is list or kind is tuple) and is_clean(value, redactor.harmless):
             is_innocent = False
             continue
-        return _look_closely(fields, redactor)
+        return _look_closely(fields, redactor, is_span=is_span)
     return plain, metrics, True, is_innocent
 
 
-def _look_closely(fields: dict[str, Any], redactor: Redactor) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
+def _look_closely(
+    fields: dict[str, Any], redactor: Redactor, *, is_span: bool
+) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
     """Do the same for fields of which one is not known yet, or has to be made safe; learn its name if it can be."""
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
@@ -296,7 +300,7 @@ def _look_closely(fields: dict[str, Any], redactor: Redactor) -> tuple[dict[str,
             is_safe = False
         elif name not in ("metrics", "context") and len(redactor.roles) < MEMO_KEYS:
             redactor.roles[name] = name in METRIC_FIELDS
-        is_safe = is_safe and is_clean([value], redactor.harmless)
+        is_safe = is_safe and ((kind is Raw and is_span) or is_clean([value], redactor.harmless))
     return plain, metrics, is_safe, False
 
 
@@ -336,7 +340,7 @@ def _is_clean(value: Any, harmless: AbstractSet[str], depth: int) -> bool:
         items = items.values()
     for item in items:
         kind: type[object] = type(item)  # pyright: ignore[reportUnknownVariableType]
-        if kind is str or kind is bool or item is None or kind is Raw:
+        if kind is str or kind is bool or item is None:
             continue
         if kind is int:
             if MIN_INT <= item <= MAX_INT:
@@ -352,8 +356,13 @@ def _is_clean(value: Any, harmless: AbstractSet[str], depth: int) -> bool:
     return True
 
 
-def encode_value(value: Any, limits: Limits) -> Raw:
+def encode_value(value: Any, limits: Limits, flags: set[str] | None = None) -> Raw:
     """Encode a value as it is now, to be placed into an event later.
+
+    Args:
+        value: Anything.
+        limits: What an event may hold.
+        flags: What had to be changed is added to it, for ``Head.sanitized``.
 
     Returns:
         JSON text, safe for every store; at most ``capture_max_bytes`` long, else a note of its size and
@@ -367,11 +376,14 @@ def encode_value(value: Any, limits: Limits) -> Raw:
         is_short = 0 < len(payload) <= min(limits.max_field_bytes, limits.capture_max_bytes)
         if is_short and b"\\u0000" not in payload and not limits.redactor.may_hold_secret(payload):
             return Raw(payload)
-    safe = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes).value(value)
-    payload = _encode(safe)
+    sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
+    payload = _encode(sanitizer.value(value))
     if len(payload) > limits.capture_max_bytes:
+        sanitizer.flags.add("truncated")
         beginning = payload[: min(2048, limits.capture_max_bytes // 2)].decode("utf-8", "replace")
         payload = _encode({"truncated_bytes": len(payload), "head": beginning})
+    if flags is not None:
+        flags |= sanitizer.flags
     return Raw(payload)
 
 
@@ -442,7 +454,9 @@ def _encode_unclean(
     limits: Limits,
 ) -> bytes:
     """Rebuild every part of the event, then encode it; shrink what is still too large."""
-    sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
+    keeps_raw = head.kind != "log"  # encode_value has made it, from what a span was told
+    sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes, keeps_raw=keeps_raw)
+    sanitizer.flags.update(head.sanitized)
     safe_fields, safe_metrics = sanitizer.fields(fields), sanitizer.fields(metrics)
     told = error if error is UNSET else sanitizer.fields(error)
     names = _sanitize_names(sanitizer, head, context, origin)
@@ -473,7 +487,7 @@ def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: 
         return safe if type(safe) is str else str(safe)
 
     return (
-        Head(head.timestamp, *map(text, astuple(head)[1:])),
+        Head(head.timestamp, *map(text, astuple(head)[1:-1]), head.sanitized),
         Context(**{name: value if value is None else text(value) for name, value in asdict(context).items()}),
         Origin(*map(text, origin)),
     )

@@ -39,7 +39,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from msgspec import Raw
+from msgspec import DecodeError, Raw, json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,6 +66,7 @@ class Sanitizer:
     Args:
         redactor: Which fields lose their values.
         max_field_bytes: Longest string to keep whole, counted in characters.
+        keeps_raw: Encoded JSON (``msgspec.Raw``) is our own, and safe; else it is decoded and looked at.
 
     Attributes:
         flags: What was changed, in the words of this module's table.
@@ -77,8 +78,9 @@ class Sanitizer:
         ({'score': 'nan', 'password': '[redacted]'}, ['nonfinite', 'redacted'])
     """
 
-    def __init__(self, redactor: Redactor, *, max_field_bytes: int) -> None:
+    def __init__(self, redactor: Redactor, *, max_field_bytes: int, keeps_raw: bool = False) -> None:
         self._redactor = redactor
+        self._keeps_raw = keeps_raw
         self._keeps_texts = False
         self._max_chars = max_field_bytes
         self._open: set[int] = set()
@@ -89,7 +91,7 @@ class Sanitizer:
 
         It is for ids, which have to stay what they are in order to be found.
         """
-        other = Sanitizer(self._redactor, max_field_bytes=self._max_chars)
+        other = Sanitizer(self._redactor, max_field_bytes=self._max_chars, keeps_raw=self._keeps_raw)
         other.flags, other._keeps_texts = self.flags, True
         return other
 
@@ -122,7 +124,7 @@ class Sanitizer:
     def value(self, value: Any, depth: int = 0) -> Any:
         """Rebuild any value as something that JSON knows."""
         kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
-        if value is None or kind is bool or kind is Raw:
+        if value is None or kind is bool or (kind is Raw and self._keeps_raw):
             return value
         if issubclass(kind, Enum):
             return self.value(value._value_, depth)
@@ -205,7 +207,19 @@ class Sanitizer:
             self.flags.add("wide")
         return [self.value(item, depth) for item in islice(items, MAX_ITEMS)]
 
+    def _encoded(self, value: Raw, depth: int) -> Any:
+        """Rebuild what somebody else has encoded, who may have put anything there, even what is no JSON."""
+        content = bytes(value)
+        try:
+            decoded = json.decode(content)
+        except (DecodeError, RecursionError):
+            self.flags.add("repr")
+            return self.text(content.decode("utf-8", "replace"))
+        return self.value(decoded, depth)
+
     def _object(self, value: Any, kind: type[object], depth: int) -> Any:
+        if kind is Raw:
+            return self._encoded(value, depth)
         if issubclass(kind, _WRITTEN):
             return self.text(str(value.isoformat() if issubclass(kind, (date, time)) else value))
         if issubclass(kind, timedelta):

@@ -48,6 +48,7 @@ class Span:
         "_context",
         "_error",
         "_fields",
+        "_flags",
         "_has_inputs",
         "_name",
         "_outer",
@@ -71,6 +72,7 @@ class Span:
         self._run_type = run_type
         self._stage = stage or STAGE_OF_RUN_TYPE.get(run_type)
         self._fields: dict[str, Any] = {}
+        self._flags: set[str] = set()
         self._has_inputs = inputs is not None
         self._error: BaseException | None = None
         self._outer: Context | None = None
@@ -100,7 +102,9 @@ class Span:
         """Tell more about the span; as with a log, names of metrics become metrics."""
         for name, value in fields.items():
             # Numbers and texts cannot change until the span ends; everything else is taken as it is now.
-            self._fields[name] = value if type(value) in _IMMUTABLE else encode_value(value, process.limits())
+            self._fields[name] = (
+                value if type(value) in _IMMUTABLE else encode_value(value, process.limits(), self._flags)
+            )
 
     def set_outputs(self, outputs: Any) -> None:
         """Tell what came out."""
@@ -167,12 +171,13 @@ class Span:
 
     def _emit(self, kind: str, level: str, fields: dict[str, Any], error: BaseException | None) -> None:
         assert self._context is not None
-        head = Head(self._started_at, kind, level, self._name, UNSET, self._run_type, self.status)
+        flags = tuple(sorted(self._flags)) if self._flags else ()
+        head = Head(self._started_at, kind, level, self._name, UNSET, self._run_type, self.status, flags)
         process.emit(head, fields, error, self._context)
 
     def _set_value(self, name: str, value: Any) -> None:
         if is_capturing():
-            self._fields[name] = encode_value(value, process.limits())
+            self._fields[name] = encode_value(value, process.limits(), self._flags)
         elif name == "inputs":
             self._has_inputs = False
 

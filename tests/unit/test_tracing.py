@@ -7,6 +7,7 @@ import inspect
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 
 import clew
@@ -424,6 +425,32 @@ def test_a_function_that_is_not_enabled_is_left_as_it_is(emitted: Emitted) -> No
 
     assert clew.traceable(enabled=False)(work) is work
     assert clew.traceable(enabled=True)(work) is not work
+
+
+def test_what_was_changed_in_inputs_and_outputs_is_flagged(emitted: Emitted) -> None:
+    """A span says what its recorded values lost, beside what its other fields lost."""
+    with clew.span("ask", inputs={"mail": "write to jane@example.org", "score": float("nan")}) as span:
+        span.set_outputs("x" * 100_000)
+        span.set(large=2**70)
+
+    start, end = emitted()
+    assert start["sanitized"] == ["nonfinite", "redacted"]
+    assert end["sanitized"] == ["bigint", "nonfinite", "redacted", "truncated"]
+    assert end["context"]["inputs"] == {"mail": "write to [redacted:email]", "score": "nan"}
+
+
+def test_no_secret_comes_in_encoded_by_the_application(emitted: Emitted) -> None:
+    """JSON that the application hands over as it is, is searched in a span and in a log, each time it is told."""
+    told, broken = msgspec.Raw(b'{"mail":"jane@example.org","password":"hunter2"}'), msgspec.Raw(b'{"n": [1, ')
+    for _ in range(2):
+        with clew.span("ask", inputs={"body": told, "broken": broken}, body=told):
+            clew.get_logger().info("asked", body=told, broken=broken)
+
+    events = emitted()
+    safe = {"mail": "[redacted:email]", "password": "[redacted]"}
+    assert [event["context"]["body"] for event in events] == [safe] * 6
+    assert events[0]["context"]["inputs"] == {"body": safe, "broken": '{"n": [1, '}
+    assert events[1]["sanitized"] == ["redacted", "repr"]
 
 
 def test_without_capture_nothing_of_inputs_and_outputs_is_recorded(emitted: Emitted) -> None:
