@@ -17,7 +17,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, Raw, Struct, UnsetType, json
-from msgspec.structs import asdict, astuple
+from msgspec.structs import asdict
 
 from clew.catalog import METRIC_FIELDS, STAGE_OF
 from clew.context import Context
@@ -79,7 +79,7 @@ MAX_CAUSES = 5
 MAX_FRAMES = 50
 MAX_NAME_CHARS = 200
 MAX_REMEMBERED_CHARS = 200
-_AT, _EQUALS = "@="
+_AT, _EQUALS, _COLON = "@=:"
 FLAGS_BYTES = 32  # what the flag "truncated" adds to an event at most
 
 
@@ -264,7 +264,7 @@ def _look_over(  # noqa: C901, PLR0912
                 continue
         elif kind is str:
             if len(value) < MIN_CARD_DIGITS:
-                if _AT in value or _EQUALS in value:
+                if _AT in value or _EQUALS in value or _COLON in value:
                     is_innocent = False
             elif name not in last_texts or last_texts[name] != value:
                 is_innocent = False
@@ -486,8 +486,9 @@ def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: 
         safe = sanitizer.value(value)
         return safe if type(safe) is str else str(safe)
 
+    names = {name: text(value) for name, value in asdict(head).items() if name not in ("timestamp", "sanitized")}
     return (
-        Head(head.timestamp, *map(text, astuple(head)[1:-1]), head.sanitized),
+        Head(head.timestamp, **names, sanitized=head.sanitized),
         Context(**{name: value if value is None else text(value) for name, value in asdict(context).items()}),
         Origin(*map(text, origin)),
     )

@@ -6,10 +6,10 @@ Two layers, both before an event is written to the spool:
    merely look alike and are wanted (``token_count``, ``max_tokens``, ``tokens_in`` …) are kept.
 2. *Values.* Credentials, e-mail addresses and card numbers are taken out of texts, wherever they stand.
 
-Looking for values has to be cheap, since every event is looked at and hardly any holds one. Four
+Looking for values has to be cheap, since every event is looked at and hardly any holds one. Five
 questions to the encoded event, each answered by one or two passes in C, decide whether it can hold a
-secret at all: is there an ``@``, an ``=``, a run of sixteen letters and digits, or a run of thirteen
-digits? Only then the patterns are tried, and only where one matches the event is rebuilt.
+secret at all: is there an ``@``, an ``=``, the word password, a run of sixteen letters and digits, or a
+run of thirteen digits? Only then the patterns are tried, and only where one matches the event is rebuilt.
 
 Every pattern is bounded, so that the time it takes grows linearly with the text. Rules of users are
 compiled with ``re2`` where that is installed; without it a rule that repeats within a repetition, whose time
@@ -63,7 +63,7 @@ class Rule(NamedTuple):
     hints: tuple[str, ...] = ()
 
 
-_NOT_TAKEN_OUT = r"(?!\[\w+:\w+\])"  # what stands there already because a secret was taken out
+_NOT_TAKEN_OUT = r"(?!\[\w+:\w+\]|\[redacted\])"  # what stands there already because a secret was taken out
 
 _RULES: Final = (
     Rule(
@@ -98,9 +98,11 @@ _RULES: Final = (
     Rule("url_password", r"(?P<keep>://[^/\s:@\"]{0,256}:)" + _NOT_TAKEN_OUT + r"[^/\s@\"]{1,256}(?=@)", ("://",)),
     Rule(
         "password",
-        r"(?i:(?P<keep>\b(?:password|passwd|pwd|secret|api[_-]?key|token)\"?\s{0,4}=\s{0,4}\"?))"
+        # With a colon, passwords alone: "token: a word" is what texts say, and what keys look like is known.
+        r"(?i:(?P<keep>\b(?:(?:password|passwd|pwd|secret|api[_-]?key|token)\"?\s{0,4}="
+        r"|(?:password|passwd)\\{0,3}\"?\s{0,4}:)\s{0,4}+\\{0,3}+\"?+))"
         + _NOT_TAKEN_OUT
-        + r"[^\s\"&;,]{1,256}",
+        + r"(?:[^\s\"&;,\\]|\\(?!\")){1,256}",
         ("passw", "pwd", "secret", "api", "token"),
     ),
     Rule("email", r"\b[A-Za-z0-9._%+-]{1,64}@[A-Za-z0-9](?:[A-Za-z0-9.-]{0,252})\.[A-Za-z]{2,24}\b", ("@",)),
@@ -112,6 +114,7 @@ _DIGIT_TO_0 = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256
 _SEPARATORS = b" -"
 _AT, _EQUALS = b"@="  # numbers: looking for one byte by its number is four times as fast as by a bytes object
 _LONG_RUN = b"x" * 16
+_PASSWORD, _PASSWORD_LOUD = b"assw", b"ASSW"
 _DIGIT_RUN = b"0" * MIN_CARD_DIGITS
 
 
@@ -193,7 +196,13 @@ class Redactor:
             if any(pattern.search(text) for _, pattern in self._own):
                 return True
         has_card = _DIGIT_RUN in encoded.translate(_DIGIT_TO_0, _SEPARATORS)
-        has_more = _AT in encoded or _EQUALS in encoded or _LONG_RUN in encoded.translate(_ALNUM_TO_X)
+        has_more = (
+            _AT in encoded
+            or _EQUALS in encoded
+            or _PASSWORD in encoded
+            or _PASSWORD_LOUD in encoded
+            or _LONG_RUN in encoded.translate(_ALNUM_TO_X)
+        )
         if not has_card and not has_more:
             return False
         text = encoded.decode("utf-8", "replace")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec import json
 
 from clew.errors import ConfigError
 from clew.redact import _RULES, MEMO_KEYS, Redactor
@@ -102,6 +103,29 @@ def test_ordinary_texts_are_left_alone(text: str) -> None:
     assert Redactor().clean_text(text) == text
 
 
+@pytest.mark.parametrize(
+    ("text", "cleaned"),
+    [("password: hunter2", "password: [redacted:password]"),
+     ("the Password:hunter2 was set", "the Password:[redacted:password] was set"),
+     ("PASSWD : x", "PASSWD : [redacted:password]"),
+     ('call({"password": "hunter2", "n": 1})', 'call({"password": "[redacted:password]", "n": 1})'),
+     (r'{\"password\": \"hunter2\"}', r'{\"password\": \"[redacted:password]\"}')],
+)  # fmt: skip
+def test_a_password_behind_a_colon_is_taken_out_too(text: str, cleaned: str) -> None:
+    """As people write it, and as JSON in the arguments of a tool does; once is enough."""
+    redactor = Redactor()
+
+    assert redactor.may_hold_secret(json.encode(text))
+    assert redactor.clean_text(text) == cleaned
+    assert redactor.clean_text(cleaned) == cleaned
+
+
+@pytest.mark.parametrize("text", ["Forgot your password?", "the password: ", "token: a word", "a secret: nobody knows"])
+def test_what_merely_speaks_of_secrets_is_left_alone(text: str) -> None:
+    """A word before a colon is no secret, unless it says that a password follows."""
+    assert Redactor().clean_text(text) == text
+
+
 def test_every_rule_is_tried_on_what_it_finds() -> None:
     """A rule whose hints do not stand in its own secret would be passed over without a word."""
     for rule in _RULES:
@@ -151,5 +175,14 @@ def test_a_rule_that_could_take_for_ever_is_refused(pattern: str) -> None:
 def test_a_hostile_text_takes_no_longer_than_its_length_asks() -> None:
     """Texts made to mislead each pattern are worked through: the work is bounded, so the test ends."""
     redactor = Redactor()
-    for seed in ("a@", "eyJ" + "a" * 20 + ".", "4 ", "-----BEGIN PRIVATE KEY-----", "sk-", "://a:", "password="):
+    for seed in (
+        "a@",
+        "eyJ" + "a" * 20 + ".",
+        "4 ",
+        "-----BEGIN PRIVATE KEY-----",
+        "sk-",
+        "://a:",
+        "password=",
+        "password: ",
+    ):
         redactor.clean_text(seed * (60_000 // len(seed)))

@@ -439,6 +439,14 @@ def test_what_was_changed_in_inputs_and_outputs_is_flagged(emitted: Emitted) -> 
     assert end["context"]["inputs"] == {"mail": "write to [redacted:email]", "score": "nan"}
 
 
+def test_a_short_text_with_a_password_is_no_exception(emitted: Emitted) -> None:
+    """Texts too short for other secrets are not searched for them; a password can be as short."""
+    for _ in range(2):
+        clew.get_logger().info("asked", note="passwd: x")
+
+    assert [event["context"]["note"] for event in emitted()] == ["passwd: [redacted:password]"] * 2
+
+
 def test_no_secret_comes_in_encoded_by_the_application(emitted: Emitted) -> None:
     """JSON that the application hands over as it is, is searched in a span and in a log, each time it is told."""
     told, broken = msgspec.Raw(b'{"mail":"jane@example.org","password":"hunter2"}'), msgspec.Raw(b'{"n": [1, ')
