@@ -165,7 +165,7 @@ def end_events(run: Run, facts: Facts) -> list[Received]:
         scores = [hit["score"] for hit in hits if "score" in hit]
         metrics |= {"top_score": max(scores)} if scores else {}
     error, status = None, "ok"
-    if told := text(run.get("error")):
+    if told := _error_text(run.get("error")):
         error = read_error(told)
         status = "cancelled" if is_cancellation(error) else "error"
     fields = {"context": context, "metrics": metrics}
@@ -211,6 +211,13 @@ def score_event(feedback: Run, facts: Facts | None) -> Received:
         fields=fields,
         **_belonging(above),
     )
+
+
+def _error_text(told: Any) -> str:
+    """Write an error as text; clients tell one, and whatever else stands there is a failure all the same."""
+    if told is None or isinstance(told, str):
+        return told or ""
+    return json.encode(told).decode()
 
 
 def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, Any]) -> Received:

@@ -99,6 +99,26 @@ def test_parts_are_taken_in_any_encoding(serve: Callable[..., Any], tmp_path: Pa
     assert kinds(tmp_path) == ["span_start", "span"]
 
 
+@pytest.mark.parametrize("spelling", ["/api/v1", "/api", "/v1"])
+def test_an_address_as_langsmiths_own_is_taken(serve: Callable[..., Any], tmp_path: Path, spelling: str) -> None:
+    """People put behind the address what stands behind LangSmith's."""
+    send = serve()
+
+    answers = [send("GET", f"{spelling}/info"), send("POST", f"{spelling}/runs", json=RUN | {"end_time": ENDED})]
+
+    assert [answer.status_code for answer in answers] == [200, 202]
+    assert kinds(tmp_path)[-1] == "span"
+
+
+@pytest.mark.parametrize("error", ["boom", {"code": 7}, ["boom"], 5])
+def test_an_error_that_is_no_text_is_a_failure_too(serve: Callable[..., Any], tmp_path: Path, error: Any) -> None:
+    """No run that failed passes for one that did not, however its error is told."""
+    serve()("POST", "/runs", json=RUN | {"end_time": ENDED, "error": error})
+
+    event = spooled_events(tmp_path / "spool")[-1]
+    assert (event["status"], event["level"]) == ("error", "ERROR")
+
+
 def test_single_requests_are_taken(serve: Callable[..., Any], tmp_path: Path) -> None:
     """A client without a queue sends runs, their ends and feedback one by one."""
     send = serve()
@@ -196,7 +216,7 @@ def test_an_end_whose_beginning_never_comes_is_taken(serve: Callable[..., Any], 
     answer = serve()("PATCH", f"/runs/{ROOT}", json={"end_time": ENDED, "name": "answer", "start_time": BEGAN})
 
     assert answer.status_code == 202
-    assert kinds(tmp_path) == ["span"]
+    assert kinds(tmp_path)[-1] == "span"
 
 
 @pytest.mark.parametrize(("method", "path"), [("POST", "/runs/query"), ("GET", f"/runs/{ROOT}"), ("GET", "/datasets")])

@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["INFO", "PREFIX", "langsmith_routes"]
 
 PREFIX: Final = "/langsmith"
+SPELLINGS: Final = ("/api/v1", "/api", "/v1")
+"""What people put behind the address as well, being used to LangSmith's own."""
+
 BEGINNING_WAIT_S: Final = 1.0
 LOOK_UP_TIMEOUT_S: Final = 1.0
 MAX_LOOKED_UP: Final = 200
@@ -69,7 +72,7 @@ def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> A
         receiver: What takes the runs.
         connections: The way to the store, to look up what began before this server.
     """
-    router = APIRouter(prefix=PREFIX, tags=["langsmith"], responses=TAKING)
+    router = APIRouter(tags=["langsmith"], responses=TAKING)
     taking = _Taking(receiver, connections)
 
     @router.get("/info", summary="How LangSmith's clients are to send")
@@ -111,11 +114,16 @@ def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> A
         }
         return _json([project])
 
-    @router.api_route("/{rest:path}", methods=["GET", "POST", "PATCH", "DELETE"], include_in_schema=False)
+    everywhere = APIRouter()
+    for spelling in SPELLINGS:
+        everywhere.include_router(router, prefix=PREFIX + spelling, include_in_schema=False)
+    everywhere.include_router(router, prefix=PREFIX)
+
+    @everywhere.api_route(PREFIX + "/{rest:path}", methods=["GET", "POST", "PATCH", "DELETE"], include_in_schema=False)
     async def not_here(rest: str) -> Response:
         return error_response(501, f"{_NOT_HERE}: there is no /{rest[:100]}", "read traces at /api/traces")
 
-    return router
+    return everywhere
 
 
 class _Taking:
