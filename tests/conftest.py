@@ -10,3 +10,8 @@ pytest_plugins = [
     "support.fix_receiving",
     "support.fix_server",
 ]
+
+
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Name bytes by their length: gzip puts the time into them, and two processes must find the same names."""
+    return f"{argname}-{len(val)}-bytes" if isinstance(val, bytes) else None

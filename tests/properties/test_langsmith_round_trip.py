@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from msgspec import UNSET, json
 
@@ -129,6 +129,7 @@ def send(runs: list[dict[str, Any]], feedback: list[dict[str, Any] | None]) -> l
     return intake.events
 
 
+@settings(suppress_health_check=[HealthCheck.too_slow])  # drawing is encoding, beside whatever else the machine does
 @given(spans(), st.lists(logs(), max_size=3), st.sampled_from([(), (Step(TRACE, "2026-11-23T10:00:00Z", None),)]))
 def test_a_span_with_its_logs_comes_back(
     span: dict[str, Any], inside: list[dict[str, Any]], path: tuple[Step, ...]
