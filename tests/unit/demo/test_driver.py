@@ -17,6 +17,7 @@ from clew.demo.embed import HashedWords
 from clew.demo.parts import put_together
 from clew.demo.questions import USERS, Question
 from clew.demo.settings import DemoSettings
+from support.accounting import wait_for
 
 from .conftest import GUIDE
 
@@ -39,6 +40,7 @@ def url(tmp_path: Path, emitted: Emitted) -> Iterator[str]:
     listener = server.config.bind_socket()
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
     thread.start()
+    wait_for(lambda: server.started, "the service")  # until it listens, it refuses
     yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     server.should_exit = True
     thread.join()
