@@ -64,6 +64,8 @@ IDLE_BEFORE_END_S = 1.0
 AUTO_LOCK = "auto.lock"
 FEWEST_LOGS = 8
 SPARE_DESCRIPTORS = 32  # for connections and files of the sinks; half of the rest is left to who shares the process
+ATTEMPT_GRACE_S = 2.0  # at the end, for an attempt under way: a backend that is well has answered by then
+GIVE_UP_S = 5.0  # for a sink to notice that its attempt was cut
 LOCK_ATTEMPTS = 5
 LOCK_RETRY_S = 0.02  # who asks whether an agent lives holds the lock for a moment
 
@@ -368,8 +370,11 @@ class Supervisor:
     def _end(self, *, keep_lock_file: bool, name: str) -> None:
         for worker in self._workers:
             worker.stop()
+        _join(self._workers, ATTEMPT_GRACE_S)
         for worker in self._workers:
-            worker.join(timeout=10.0)
+            if worker.is_alive():
+                worker.give_up()
+        _join(self._workers, GIVE_UP_S)
         for companion in (self._pusher, self._maintenance):
             if companion is not None:
                 companion.stop()
@@ -415,6 +420,13 @@ def _most_logs(sinks: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     descriptors = 65536 if soft == resource.RLIM_INFINITY else soft
     return max(FEWEST_LOGS, (descriptors // 2 - SPARE_DESCRIPTORS) // (3 + 2 * sinks))
+
+
+def _join(threads: list[Worker], timeout_s: float) -> None:
+    """Wait for all of *threads* to end, *timeout_s* seconds together at most."""
+    deadline = time.monotonic() + timeout_s
+    for thread in threads:
+        thread.join(max(0.0, deadline - time.monotonic()))
 
 
 def _to_stderr(line: str) -> None:

@@ -95,6 +95,16 @@ class Worker(threading.Thread):
         """Ask the thread to end after the attempt under way."""
         self._stopping.set()
 
+    def give_up(self) -> None:
+        """Have the sink give up the attempt under way, if it can: what it was about is tried again later.
+
+        Threads:
+            Called by another thread.
+        """
+        interrupt = getattr(self._sink, "interrupt", None)
+        if interrupt is not None:
+            interrupt()
+
     def check_patience(self) -> None:
         """Report an attempt that takes too long, and have the sink give it up if it can; called by the supervisor."""
         began = self._attempt_began
@@ -103,9 +113,7 @@ class Worker(threading.Thread):
         self._attempt_began = None  # once is enough for one attempt
         self.health.trouble = f"no answer for {PATIENCE_S:.0f} s"
         self._report(f"{self._sink.name} does not deliver: {self.health.trouble}")
-        interrupt = getattr(self._sink, "interrupt", None)
-        if interrupt is not None:
-            interrupt()
+        self.give_up()
 
     def _ship_round(self) -> bool:
         has_moved = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -269,6 +270,44 @@ def test_a_refused_event_becomes_a_dead_letter_and_the_rest_arrives(
     letters = [json.decode(line, type=DeadLetter) for line in lines]
     assert [(letter.event, letter.reason) for letter in letters] == [('{"poison":2}', "it is poison")]
     assert supervisor.healths()[0].quarantined == 1
+
+
+class SilentSink(RecordingSink):
+    """A sink whose backend takes the request and never answers; an attempt ends when it is given up."""
+
+    def __init__(self) -> None:
+        super().__init__("silent", self._wait)
+        self.asked = threading.Event()
+        self.given_up = threading.Event()
+
+    def interrupt(self) -> None:
+        """Cut the attempt under way."""
+        self.given_up.set()
+
+    def _wait(self, _batch: Batch) -> Outcome:
+        self.asked.set()
+        return Retry("cut") if self.given_up.wait(60) else Delivered()
+
+
+def test_an_agent_that_ends_gives_up_an_attempt_that_nobody_answers(
+    settings: Settings, supervise: Callable[..., Supervisor]
+) -> None:
+    """Its attempt is cut, and what it was about is shipped by the next agent."""
+    sink = SilentSink()
+    writer = open_writer(settings)
+    for number in range(3):
+        writer.append(b'{"kind":"log","i":%d}' % number)
+    supervisor = supervise(sink)
+    assert sink.asked.wait(20)
+
+    supervisor.stop(timeout_s=60)
+
+    assert sink.is_closed
+    assert sink.taken == []  # and nothing is taken for delivered
+    writer.close()
+    after = RecordingSink("silent")
+    supervise(after)
+    assert after.wait(lambda sink: len(sink.taken) == 3)
 
 
 def test_an_agent_is_seen_while_it_runs(settings: Settings, supervise: Callable[..., Supervisor]) -> None:
