@@ -9,9 +9,11 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import httpx
 import pytest
 from msgspec import json
 
+from support.accounting import wait_for
 from support.commands import CLEW
 from support.fix_prometheus import free_port
 
@@ -131,6 +133,43 @@ def test_values_are_exact_and_exemplars_lead_to_the_trace(
     assert found["trace_id"] == trace
     assert found["summary"]["error_count"] == 2
     assert any(one["labels"]["trace_id"] == trace.replace("-", "") for one in slow)
+
+
+def test_an_agent_on_another_host_is_scraped_with_a_token(tmp_path: Path) -> None:
+    """Beyond loopback the agent does not start without a token, and answers to whoever shows one that reads."""
+    port = free_port()
+    options = ("--metrics-host", "0.0.0.0", "--metrics-port", str(port))
+    refused = subprocess.run(
+        [*CLEW, "agent", *options], check=False, env=environment(tmp_path), capture_output=True, text=True
+    )
+
+    def created(scope: str) -> str:
+        made = subprocess.run(
+            [*CLEW, "token", "create", "--name", scope, "--scope", scope, "--json"],
+            env=environment(tmp_path),
+            capture_output=True,
+            check=True,
+        )
+        return json.decode(made.stdout)["token"]
+
+    tokens = {scope: created(scope) for scope in ("read", "ingest")}
+    with agent(tmp_path, *options), httpx.Client(base_url=f"http://127.0.0.1:{port}") as client:
+        wait_for(lambda: _answers(client), "the agent")
+        status = {
+            scope: client.get("/metrics", headers={"Authorization": f"Bearer {token}"}).status_code
+            for scope, token in {**tokens, "none": "guessed"}.items()
+        }
+
+    assert refused.returncode == 2
+    assert "clew token create" in refused.stderr
+    assert status == {"read": 200, "ingest": 401, "none": 401}
+
+
+def _answers(client: httpx.Client) -> bool:
+    try:
+        return client.get("/healthz").is_success
+    except httpx.ConnectError:
+        return False
 
 
 def test_the_recording_rules_give_what_dashboards_ask_for(tmp_path: Path, prometheus: StartPrometheus) -> None:

@@ -30,6 +30,7 @@ Metrics of the events themselves are the Prometheus sink's (``sinks.prometheus``
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -46,6 +47,7 @@ __all__ = ["AgentHealth", "SinkHealth", "SinkLag", "families", "serve_metrics"]
 
 BREAKER_STATES: Final = ("closed", "open", "half-open")
 PLAIN: Final = "text/plain; charset=utf-8"
+PATIENCE_S: Final = 30.0
 
 
 class SinkHealth(Struct):
@@ -173,30 +175,46 @@ def families(health: AgentHealth) -> Iterator[Family]:
     )
 
 
-def serve_metrics(port: int, metrics: Callable[[], Iterable[Family]]) -> ThreadingHTTPServer:
-    """Answer ``GET /metrics`` and ``GET /healthz`` on loopback, in a thread, until ``shutdown``.
+def serve_metrics(
+    port: int,
+    metrics: Callable[[], Iterable[Family]],
+    *,
+    host: str = "127.0.0.1",
+    knows: Callable[[bytes], bool] | None = None,
+) -> ThreadingHTTPServer:
+    """Answer ``GET /metrics`` and ``GET /healthz``, in a thread, until ``shutdown``.
 
     Args:
         port: Where to listen; 0 for any free port, to be read from ``server_port``.
         metrics: Tells what ``/metrics`` answers, in the format that is asked for.
+        host: A name or an address of this machine.
+        knows: Whether a token may read; None if nobody is asked for one. ``/healthz`` needs none.
 
     Raises:
-        OSError: The port is in use.
+        OSError: The port is in use, or the address is not one of this machine.
         ImportError: ``prometheus_client`` is not installed; it comes with ``clew[agent]``.
     """
     from clew.sinks.prometheus_text import Exposition, expose
 
-    def answer(path: str, accept: str | None) -> tuple[int, Exposition]:
-        if path == "/metrics":
-            return 200, expose(metrics(), accept)
+    def answer(path: str, accept: str | None, authorization: str) -> tuple[int, Exposition]:
         if path == "/healthz":
             return 200, Exposition(b"ok\n", PLAIN)
+        kind, _, token = authorization.partition(" ")
+        if knows is not None and not (kind.lower() == "bearer" and knows(token.strip().encode())):
+            return 401, Exposition(b"send `Authorization: Bearer ...` with a token of `clew token create`\n", PLAIN)
+        if path == "/metrics":
+            return 200, expose(metrics(), accept)
         return 404, Exposition(b"not found\n", PLAIN)
 
     class Handler(BaseHTTPRequestHandler):
+        timeout = PATIENCE_S  # who sends nothing, or takes nothing, keeps a thread no longer
+
         def do_GET(self) -> None:
-            status, told = answer(self.path.partition("?")[0], self.headers["Accept"])
+            path, told_token = self.path.partition("?")[0], self.headers.get("Authorization", "")
+            status, told = answer(path, self.headers["Accept"], told_token)
             self.send_response(status)
+            if status == 401:
+                self.send_header("WWW-Authenticate", "Bearer")
             self.send_header("Content-Type", told.content_type)
             self.send_header("Content-Length", str(len(told.body)))
             self.end_headers()
@@ -205,7 +223,10 @@ def serve_metrics(port: int, metrics: Callable[[], Iterable[Family]]) -> Threadi
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             """Say nothing: a scrape is not news."""
 
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
+    class Server(ThreadingHTTPServer):
+        address_family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+
+    server = Server((host, port), Handler)
     threading.Thread(target=server.serve_forever, name="clew-metrics", daemon=True).start()
     return server
 

@@ -8,14 +8,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from msgspec.structs import replace
 
-from clew import config
+from clew import clock, config
 from clew.agent.health import serve_metrics
 from clew.agent.supervisor import Supervisor, raise_file_limit
 from clew.errors import ClewError
+from clew.server.address import check_address, is_loopback
+from clew.server.tokens import Keyring
 
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer
     from types import FrameType
+
+    from clew.config import Settings
 
 __all__ = ["agent"]
 
@@ -30,10 +34,11 @@ def agent(
     ] = False,
     metrics_port: Annotated[
         int | None,
-        typer.Option(
-            help="Answer /metrics and /healthz at this port of 127.0.0.1.", min=0, max=65535, show_default=False
-        ),
+        typer.Option(help="Answer /metrics and /healthz at this port.", min=0, max=65535, show_default=False),
     ] = None,
+    metrics_host: Annotated[
+        str, typer.Option(help="Where to answer them; at any address but loopback who asks needs a token.")
+    ] = "127.0.0.1",
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON lines on stdout.")] = False,
 ) -> None:
     """Ship events from the spool to the sinks until stopped.
@@ -42,6 +47,7 @@ def agent(
     """
     settings = config.load(dsn=dsn, data_dir=data)
     if metrics_port is not None:
+        check_address(replace(settings, host=metrics_host))
         settings = replace(settings, sinks=tuple(dict.fromkeys([*settings.sinks, "prometheus"])))
     raise_file_limit()
     supervisor = Supervisor(settings, report=_report_json if as_json else None)
@@ -53,18 +59,26 @@ def agent(
     signal.signal(signal.SIGINT, stop)
     if not as_json:
         typer.echo(f"shipping {settings.spool_dir}; Ctrl-C ends", err=True)
-    server = _serve(metrics_port, supervisor) if metrics_port is not None else None
+    server = _serve(metrics_host, metrics_port, supervisor, settings) if metrics_port is not None else None
     supervisor.run(until_idle=until_idle)
     if server is not None:
         server.shutdown()
 
 
-def _serve(port: int, supervisor: Supervisor) -> ThreadingHTTPServer:
+def _serve(host: str, port: int, supervisor: Supervisor, settings: Settings) -> ThreadingHTTPServer:
     try:
-        return serve_metrics(port, supervisor.metrics)
+        if is_loopback(host):
+            return serve_metrics(port, supervisor.metrics, host=host)
+        keyring = Keyring(settings)
+
+        def knows(token: bytes) -> bool:
+            grant = keyring.find(token, clock.now())
+            return grant is not None and grant.allows("read")
+
+        return serve_metrics(port, supervisor.metrics, host=host, knows=knows)
     except OSError as error:
-        message = f"cannot listen at 127.0.0.1:{port}: {error.strerror or error}"
-        raise ClewError(message, hint="choose another port with --metrics-port") from error
+        message = f"cannot listen at {host}:{port}: {error.strerror or error}"
+        raise ClewError(message, hint="choose another with --metrics-port or --metrics-host") from error
 
 
 def _report_json(line: str) -> None:

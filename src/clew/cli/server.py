@@ -12,7 +12,7 @@ from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotat
 from clew.cli.render import print_json
 from clew.cli.serving import TlsCert, TlsKey, warn_of_plain_http
 from clew.errors import StoreError
-from clew.server.auth import check_address
+from clew.server.address import check_address
 from clew.server.run import check_certificate, serve
 from clew.store.connect import find_dsn
 from clew.store.migrate import check_migrated

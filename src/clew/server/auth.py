@@ -20,7 +20,7 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Final
 
 from clew import clock
-from clew.errors import ConfigError
+from clew.server.address import is_loopback
 from clew.server.errors import error_response
 from clew.server.limits import Limiter
 from clew.server.tokens import Keyring
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clew.server.tokens import Grant
     from clew.server.tokens import Scope as TokenScope
 
-__all__ = ["Gate", "check_address", "is_loopback", "needed_scope"]
+__all__ = ["Gate", "needed_scope"]
 
 OPEN: Final = frozenset({"/healthz", "/readyz", "/docs", "/openapi.json"})
 OPEN_BELOW: Final = "/static/"
@@ -43,35 +43,10 @@ INGEST: Final = ("/langsmith", "/v1/")
 INGEST_BY_POST: Final = ("/api/alertmanager", "/api/deploys", "/api/feedback")
 TAKING_API_KEYS: Final = "/langsmith"
 READING: Final = frozenset({"GET", "HEAD", "OPTIONS"})
-LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 OWN_SITE: Final = frozenset({b"", b"none", b"same-origin"})
 HINT: Final = "send the header `Authorization: Bearer …` with a token of `clew token create`, or that of CLEW_TOKEN"
 
 _log = logging.getLogger(__name__)
-
-
-def is_loopback(host: str) -> bool:
-    """Whether only this machine can reach what listens at *host*.
-
-    Example:
-        >>> is_loopback("127.0.0.1"), is_loopback("0.0.0.0")
-        (True, False)
-    """
-    return host.strip("[]").lower() in LOOPBACK
-
-
-def check_address(settings: Settings) -> None:
-    """Refuse to listen where others can reach us and nobody would be asked for a token.
-
-    Raises:
-        ConfigError: The ``host`` is not loopback, and there is no token.
-    """
-    if not is_loopback(settings.host) and Keyring(settings).is_empty():
-        raise ConfigError(
-            f"{settings.host} can be reached from other machines",
-            hint="make a token with `clew token create`, or set CLEW_TOKEN, which clients then have to send; "
-            "or listen at 127.0.0.1",
-        )
 
 
 def needed_scope(method: str, path: str) -> TokenScope | None:

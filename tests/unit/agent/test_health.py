@@ -74,3 +74,38 @@ def test_the_metrics_are_answered_over_http() -> None:
     assert plain_type.startswith("text/plain; version=0.0.4")
     assert open_metrics.endswith(b"clew_agent_logs 1.0\n# EOF\n")
     assert open_type.startswith("application/openmetrics-text; version=1.0.0")
+
+
+def test_beyond_loopback_a_scrape_shows_its_token() -> None:
+    """Without one, or with another, nothing is told but that the agent lives."""
+    server = serve_metrics(
+        0,
+        lambda: [GaugeMetricFamily("clew_agent_logs", "Logs.", value=1)],
+        host="0.0.0.0",
+        knows=lambda token: token == b"the right one",
+    )
+    url = f"http://127.0.0.1:{server.server_port}"
+
+    def ask(path: str, *authorization: str) -> int:
+        headers = dict.fromkeys(["Authorization"], authorization[0]) if authorization else {}
+        try:
+            with urllib.request.urlopen(urllib.request.Request(url + path, headers=headers)) as answer:
+                return answer.status
+        except urllib.error.HTTPError as refused:
+            return refused.code
+
+    try:
+        told = {
+            "none": ask("/metrics"),
+            "wrong": ask("/metrics", "Bearer another"),
+            "as a password": ask("/metrics", "Basic dGhlIHJpZ2h0IG9uZQ=="),
+            "beyond ASCII": ask("/metrics", "Bearer \u00e9"),
+            "right": ask("/metrics", "Bearer the right one"),
+            "a probe": ask("/healthz"),
+        }
+    finally:
+        server.shutdown()
+        server.server_close()
+
+    refused = dict.fromkeys(["none", "wrong", "as a password", "beyond ASCII"], 401)
+    assert told == refused | {"right": 200, "a probe": 200}

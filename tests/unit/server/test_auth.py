@@ -10,7 +10,8 @@ import pytest
 
 from clew import config
 from clew.errors import ConfigError
-from clew.server.auth import check_address, needed_scope
+from clew.server.address import check_address
+from clew.server.auth import needed_scope
 from clew.server.tokens import FILE, Scope, create_token, revoke_token
 
 if TYPE_CHECKING:
