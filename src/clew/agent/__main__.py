@@ -11,7 +11,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from clew import config
-from clew.agent.supervisor import Supervisor, raise_file_limit
+from clew.agent.supervisor import Supervisor, prepare_process
 from clew.errors import ClewError
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ def main(arguments: list[str]) -> int:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         supervisor.stop(timeout_s=0)
 
-    raise_file_limit()
+    prepare_process()
     signal.signal(signal.SIGTERM, stop)
     signal.signal(signal.SIGINT, stop)
     supervisor.run(until_idle="--until-idle" in arguments, is_auto="--auto" in arguments)

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from clew import clock, config
 from clew.agent.health import serve_metrics
-from clew.agent.supervisor import Supervisor, raise_file_limit
+from clew.agent.supervisor import Supervisor, prepare_process
 from clew.errors import ClewError
 from clew.server.address import check_address, is_loopback
 from clew.server.tokens import Keyring
@@ -49,7 +49,7 @@ def agent(
     if metrics_port is not None:
         check_address(replace(settings, host=metrics_host))
         settings = replace(settings, sinks=tuple(dict.fromkeys([*settings.sinks, "prometheus"])))
-    raise_file_limit()
+    prepare_process()
     supervisor = Supervisor(settings, report=_report_json if as_json else None)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

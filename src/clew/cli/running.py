@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import uvicorn
 from msgspec.structs import replace
 
-from clew.agent.supervisor import Supervisor, raise_file_limit
+from clew.agent.supervisor import Supervisor, prepare_process
 from clew.agent.whereabouts import Whereabouts
 from clew.errors import ClewError
 from clew.server.app import create_app
@@ -84,7 +84,7 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
         with connect(settings.dsn, application_name="clew-up") as connection:
             migrate(connection)
             ensure_ahead(connection, datetime.now(UTC).date())
-        raise_file_limit()
+        prepare_process()
         supervisor = Supervisor(_with_metrics(settings), report=report)
         supervisor.start()
         parts.callback(supervisor.stop)
