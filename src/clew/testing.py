@@ -200,8 +200,8 @@ class SequentialIds:
 
 def _read(directory: Path) -> list[dict[str, Any]]:
     reader, events = Reader(directory, Position(0)), list[dict[str, Any]]()
-    while found := reader.read().events:
-        events += [json.decode(payload) for _, payload in found]
+    for found in reader.rest():
+        events += [json.decode(payload) for _, payload in found.events]
     reader.close()
     return events
 

@@ -201,9 +201,7 @@ def _positions(directory: Path) -> list[Position]:
     """Find where each event stands that is on the disk."""
     reader, positions = Reader(directory, Position(0)), list[Position]()
     try:
-        while slice_ := reader.read(max_events=10_000, is_writer_dead=True):
-            if not slice_.events:
-                break
+        for slice_ in reader.rest(is_writer_dead=True):
             positions += [position for position, _ in slice_.events]
     except SpoolFormatError:
         pass  # what cannot be read cannot be counted; the agent reports it

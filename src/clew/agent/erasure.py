@@ -63,6 +63,14 @@ class SpoolErasure(Struct):
     files: list[str] = []
 
 
+class _Owner(Struct, gc=False):
+    user_id: str | None = None
+    trace_id: str | None = None
+
+
+_decode_owner = json.Decoder(_Owner).decode
+
+
 def erase_from_spool(
     spool: Path,
     user_id: str,
@@ -116,25 +124,24 @@ class _Theirs:
         self._with_mentions = with_mentions
         self._user_id = user_id
         self._traces = traces
-        self._hints = [json.encode(user_id), *(f'"{trace}"'.encode() for trace in traces)]
+        self._quoted = json.encode(user_id)
 
     def owns(self, payload: bytes) -> bool:
         """Whether an event, as it stands on the disk, is theirs."""
-        if not any(hint in payload for hint in self._hints):
-            return False
         try:
-            return self.owns_decoded(json.decode(payload))
+            told = _decode_owner(payload)
         except DecodeError:
             return False
+        is_named = self._with_mentions and self._quoted in payload
+        return is_named or told.user_id == self._user_id or told.trace_id in self._traces
 
     def owns_decoded(self, event: Any) -> bool:
         """Whether an event is theirs."""
         if not isinstance(event, dict):
             return False
         told = cast("dict[str, Any]", event)
-        if self._with_mentions and self._hints[0] in json.encode(told):
-            return True
-        return told.get("user_id") == self._user_id or told.get("trace_id") in self._traces
+        is_named = self._with_mentions and self._quoted in json.encode(told)
+        return is_named or told.get("user_id") == self._user_id or told.get("trace_id") in self._traces
 
 
 def _erase_log(directory: Path, theirs: _Theirs, done: SpoolErasure, *, is_ours: bool, is_dry_run: bool) -> int:
@@ -157,8 +164,8 @@ def _erase_log(directory: Path, theirs: _Theirs, done: SpoolErasure, *, is_ours:
 def _events(directory: Path) -> Iterator[tuple[Position, bytes]]:
     reader = Reader(directory, Position(0))
     with contextlib.closing(reader):
-        while events := reader.read(max_events=10_000).events:
-            yield from events
+        for slice_ in reader.rest():
+            yield from slice_.events
 
 
 def _overwrite(directory: Path, position: Position, payload: bytes) -> None:

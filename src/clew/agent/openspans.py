@@ -96,9 +96,7 @@ class OpenSpans:
         Raises:
             OSError: The disk refused to keep the state.
         """
-        while slice_ := self._reader.read(is_writer_dead=self._log.is_writer_dead):
-            if not slice_.events:
-                break
+        for slice_ in self._reader.rest(is_writer_dead=self._log.is_writer_dead):
             self.seen += len(slice_.events)
             for _, payload in slice_.events:
                 self._note(payload)

@@ -254,9 +254,9 @@ class _Scan:
             reader = Reader(directory, peek(cursor_path(directory, STORE)))
             # A log that goes while it is looked at has been shipped; one of a foreign format the agent reports.
             with contextlib.closing(reader), contextlib.suppress(FileNotFoundError, SpoolFormatError):
-                while events := reader.read(max_events=10_000, is_writer_dead=True).events:
-                    left -= sum(len(payload) for _, payload in events)
-                    for position, payload in events:
+                for slice_ in reader.rest(is_writer_dead=True):
+                    left -= sum(len(payload) for _, payload in slice_.events)
+                    for position, payload in slice_.events:
                         if any(form in payload for form in forms):
                             yield producer, position, payload
                     if left <= 0:

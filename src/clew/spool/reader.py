@@ -35,11 +35,13 @@ from clew.spool.format import (
 from clew.spool.segment import holds_record
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
 __all__ = ["Reader", "Slice"]
 
 READ_BYTES = 1024 * 1024
+MOST_EVENTS = 10_000
 
 
 class Slice(NamedTuple):
@@ -82,6 +84,7 @@ class Reader:
         self._number, self._offset = split_position(position)
         self._fd = -1
         self._header: SegmentHeader | None = None
+        self._is_dry = False  # whether the last look came to where nothing had been stored
 
     @property
     def position(self) -> Position:
@@ -117,6 +120,25 @@ class Reader:
             if events or not is_complete or not self._move_on():
                 return Slice(events, self.position, damaged)
         return Slice([], self.position, damaged)
+
+    def rest(self, *, is_writer_dead: bool = False) -> Iterator[Slice]:
+        """Read what is there now, a slice at a time.
+
+        Of what a living writer stores meanwhile there may be no end, so it is not waited for.
+
+        Args:
+            is_writer_dead: As for ``read``.
+
+        Yields:
+            Slices that are not empty.
+
+        Raises:
+            SpoolFormatError: As ``read`` does.
+        """
+        is_end = False
+        while not is_end and (found := self.read(max_events=MOST_EVENTS, is_writer_dead=is_writer_dead)).events:
+            is_end = self._is_dry and not is_writer_dead and not self._has_successor()
+            yield found
 
     def close(self) -> None:
         """Close the open segment, if any."""
@@ -199,6 +221,7 @@ class Reader:
             events.append((position_of(self._number, self._offset + at), payload))
             at += RECORD_HEADER_BYTES + len(payload)
         self._offset += at
+        self._is_dry = window[at : at + 1] not in {b"", MAGIC[:1]}
         return events
 
     def _skip_damage(self, *, is_complete: bool) -> int:

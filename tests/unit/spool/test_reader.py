@@ -279,3 +279,42 @@ def test_a_sink_that_takes_one_byte_at_a_time_still_gets_whole_events(log: Path)
     reader.close()
 
     assert [payload for slice_ in slices for _, payload in slice_.events] == PAYLOADS
+
+
+def test_the_rest_is_everything_across_segments_and_damage(tmp_path: Path) -> None:
+    """Neither a segment's end nor a zeroed hole in the log of a dead writer is taken for the end."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
+    payloads = [b"%05d" % number + b"p" * 100 for number in range(2000)]
+    for payload in payloads:
+        writer.append(payload)
+    living = [payload for slice_ in Reader(writer.directory, Position(0)).rest() for _, payload in slice_.events]
+    writer.close()
+    size = RECORD_HEADER_BYTES + len(payloads[0])
+    last = segment_numbers(writer.directory)[-1]
+    change(writer.directory, lambda raw: raw.__setitem__(slice(HEADER_BYTES, HEADER_BYTES + size), bytes(size)), last)
+
+    dead = [
+        payload
+        for slice_ in Reader(writer.directory, Position(0)).rest(is_writer_dead=True)
+        for _, payload in slice_.events
+    ]
+
+    assert living == payloads
+    assert len(set(payloads) - set(dead)) == 1
+    assert dead[-1] == payloads[-1]
+
+
+def test_the_rest_has_an_end_although_its_writer_goes_on(tmp_path: Path) -> None:
+    """Whoever emits as fast as we read keeps nobody in a log for ever."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
+    for payload in PAYLOADS:
+        writer.append(payload)
+    reader, found = Reader(writer.directory, Position(0)), list[bytes]()
+
+    for slice_ in reader.rest():
+        found += [payload for _, payload in slice_.events]
+        writer.append(b"one more")
+
+    assert found == PAYLOADS
+    assert [payload for slice_ in reader.rest() for _, payload in slice_.events] == [b"one more"]
+    writer.close()
