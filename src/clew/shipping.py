@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from clew.errors import SpoolError
-from clew.spool.directory import AGENTS_DIRECTORY, is_locked, make_private_directory
+from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
+from clew.spool.lock import is_locked
 
 if TYPE_CHECKING:
     from clew.config import Settings

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import json
 
+from clew.spool.directory import AGENTS_DIRECTORY
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
@@ -169,6 +171,33 @@ def test_a_second_clew_up_on_the_same_data_says_so(
     assert second.stderr.count("\n") == 1
     assert "another clew up" in second.stderr
     assert get(f"{told['url']}/readyz")[0] == 200
+
+
+def test_what_comes_in_starts_no_second_agent(
+    tmp_path: Path, up: Callable[..., tuple[subprocess.Popen[bytes], dict[str, Any]]]
+) -> None:
+    """The receiver sees the agent of its own process, and leaves it visible to everybody else."""
+    _, told = up()
+    trace = "4bf92f3577b34da6a3ce929d0e0e4736"
+    span = {
+        "traceId": trace,
+        "spanId": "00f067aa0ba902b7",
+        "name": "ask",
+        "startTimeUnixNano": "1",
+        "endTimeUnixNano": "2",
+    }
+    sent = urllib.request.Request(
+        f"{told['url']}/v1/traces",
+        data=json.encode({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}),
+        headers={"Content-Type": "application/json"},
+    )
+    with urllib.request.urlopen(sent) as answer:
+        status = answer.status
+    doctor = run(tmp_path, "doctor", "--json")
+
+    assert status == 200
+    assert [found["state"] for found in json.decode(doctor.stdout) if found["check"] == "agent"] == ["ok"]
+    assert len(list((tmp_path / "spool" / AGENTS_DIRECTORY).glob("*.lock"))) == 1
 
 
 def test_a_port_in_use_is_told_before_anything_is_started(tmp_path: Path) -> None:

@@ -12,7 +12,8 @@ import psutil
 import pytest
 
 from clew import config, shipping
-from clew.spool.directory import AGENTS_DIRECTORY, FileLock
+from clew.spool.directory import AGENTS_DIRECTORY
+from clew.spool.lock import FileLock
 from clew.spool.writer import Writer
 from support.programs import read_spool, run_program, until
 
@@ -26,7 +27,7 @@ NOBODY_ANSWERS = "postgresql://clew@127.0.0.1:1/clew?connect_timeout=1"
 HOLDER = """
 import sys
 from pathlib import Path
-from clew.spool.directory import FileLock
+from clew.spool.lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 sys.stdin.read()

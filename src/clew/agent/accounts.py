@@ -22,8 +22,9 @@ from clew.agent.ledger import Ledger, Share
 from clew.agent.openspans import read_progress
 from clew.errors import SpoolFormatError
 from clew.spool.cursor import Cursor
-from clew.spool.directory import LOCK_FILE, is_locked, producer_directories, segment_name, segment_numbers
+from clew.spool.directory import LOCK_FILE, producer_directories, segment_name, segment_numbers
 from clew.spool.format import Position, split_position
+from clew.spool.lock import is_locked
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 

@@ -19,7 +19,8 @@ from typing import TYPE_CHECKING
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.spool import disk
-from clew.spool.directory import FileLock, make_private_directory
+from clew.spool.directory import make_private_directory
+from clew.spool.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

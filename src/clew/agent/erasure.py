@@ -20,7 +20,7 @@ from clew.agent.accounts import CURSOR_PREFIX
 from clew.agent.deadletter import DeadLetters, dead_sinks
 from clew.spool import disk
 from clew.spool.cursor import cursor_path, peek
-from clew.spool.directory import AGENT_LOCK_FILE, FileLock, producer_directories, segment_name
+from clew.spool.directory import AGENT_LOCK_FILE, producer_directories, segment_name
 from clew.spool.format import (
     HEADER_BYTES,
     MAGIC,
@@ -30,6 +30,7 @@ from clew.spool.format import (
     pack_record,
     split_position,
 )
+from clew.spool.lock import FileLock
 from clew.spool.reader import Reader
 
 if TYPE_CHECKING:

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.spool import disk
-from clew.spool.directory import AGENTS_DIRECTORY, FileLock, make_private_directory
+from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
+from clew.spool.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Generator

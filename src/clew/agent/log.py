@@ -14,18 +14,10 @@ from uuid import UUID
 from clew import identity
 from clew.sinks.base import Producer
 from clew.spool.cursor import Cursor, cursor_path
-from clew.spool.directory import (
-    AGENT_LOCK_FILE,
-    CLOSED_FILE,
-    LOCK_FILE,
-    FileLock,
-    give_up_reserve,
-    segment_name,
-    segment_numbers,
-)
+from clew.spool.directory import AGENT_LOCK_FILE, CLOSED_FILE, LOCK_FILE, give_up_reserve, segment_name, segment_numbers
 from clew.spool.format import Position, split_position
+from clew.spool.lock import FileLock
 from clew.spool.segment import trim_log
-from clew.spool.writer import own_producers
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -78,8 +70,6 @@ class ProducerLog:
 
     def check_writer(self) -> bool:
         """Look whether the writer still lives; once it does not, be the writer. True while it lives."""
-        if self.producer.id in own_producers:
-            return True  # opening the lock of our own process would drop it
         if not self.is_writer_dead:
             lock = FileLock(self.directory / LOCK_FILE)
             if lock.acquire():

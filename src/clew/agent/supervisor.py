@@ -36,13 +36,8 @@ from clew.agent.sinks import make_sinks
 from clew.agent.status import AgentStatus
 from clew.agent.worker import Worker
 from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
-from clew.spool.directory import (
-    AGENTS_DIRECTORY,
-    FileLock,
-    give_up_reserve,
-    make_private_directory,
-    producer_directories,
-)
+from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
+from clew.spool.lock import FileLock
 from clew.spool.losses import read_losses
 
 if TYPE_CHECKING:

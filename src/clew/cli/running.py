@@ -19,7 +19,8 @@ from clew.agent.whereabouts import Whereabouts
 from clew.errors import ClewError
 from clew.server.app import create_app
 from clew.server.run import http_config, listen, url_of
-from clew.spool.directory import FileLock, make_private_directory
+from clew.spool.directory import make_private_directory
+from clew.spool.lock import FileLock
 from clew.store import embedded
 from clew.store.connect import connect
 from clew.store.migrate import migrate

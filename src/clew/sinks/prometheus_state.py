@@ -31,7 +31,8 @@ from msgspec import DecodeError, Struct, field, json
 from clew.sinks.once import Followed
 from clew.sinks.prometheus_series import SavedMetric
 from clew.spool import disk
-from clew.spool.directory import FileLock, make_private_directory
+from clew.spool.directory import make_private_directory
+from clew.spool.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

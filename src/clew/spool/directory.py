@@ -6,24 +6,18 @@ Layout::
       <service>/
         <producer uuid>/              mode 0700
           producer.json               who writes here (service, pid, host, boot id, start, versions)
-          lock                        held by the writer (POSIX lockf) for as long as it lives
+          lock                        held by the writer for as long as it lives (``lock``)
           agent.lock                  held by the one agent that ships this directory
           0000000001.seg …            segments, by number
           cursor-<sink>               how far each sink has come
           closed                      written by a writer that ended in good order
           reserve                     room for the agent's files on a full disk, given up when it is needed
-
-Why POSIX ``lockf``: the kernel releases it at the death of its process, whatever the cause, and
-a forked child does not inherit it (``flock`` is inherited, so an orphan would look alive). Its
-trap: closing *any* descriptor of the file drops the lock, so a process never opens the lock file
-of its own producer a second time.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 from pathlib import Path
@@ -37,10 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
-    "FileLock",
     "create_producer_directory",
     "give_up_reserve",
-    "is_locked",
     "make_private_directory",
     "new_producer_id",
     "producer_directories",
@@ -152,54 +144,3 @@ def segment_numbers(directory: Path) -> list[int]:
     except FileNotFoundError:
         return []
     return sorted(int(match[1]) for name in names if (match := _SEGMENT_NAME.fullmatch(name)))
-
-
-class FileLock:
-    """A POSIX lock on a file, held until ``release`` or the death of the process.
-
-    Args:
-        path: The file; made when missing, mode 0600.
-
-    Raises:
-        SpoolError: The file cannot be opened.
-    """
-
-    def __init__(self, path: Path) -> None:
-        try:
-            self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        except OSError as error:
-            message = f"cannot open the lock {path}: {error.strerror or error}"
-            raise SpoolError(message) from error
-
-    def acquire(self) -> bool:
-        """Take the lock if it is free; never waits."""
-        try:
-            fcntl.lockf(self._fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            return False
-        return True
-
-    def wait(self) -> None:
-        """Wait until the lock is free, and take it; for locks that are held for a moment."""
-        fcntl.lockf(self._fd, fcntl.LOCK_EX)
-
-    def release(self) -> None:
-        """Give the lock up and close the file; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
-
-
-def is_locked(path: Path) -> bool:
-    """Ask whether another process holds the lock on *path*.
-
-    Never ask about a lock of this process: the answer would be no, and asking would drop it.
-    """
-    try:
-        lock = FileLock(path)
-    except SpoolError:
-        return False
-    try:
-        return not lock.acquire()
-    finally:
-        lock.release()

@@ -43,7 +43,6 @@ from clew.spool.directory import (
     CLOSED_FILE,
     LOCK_FILE,
     PRODUCER_FILE,
-    FileLock,
     create_producer_directory,
     new_producer_id,
     producer_directories,
@@ -58,6 +57,7 @@ from clew.spool.format import (
     checksum,
     pack_record,
 )
+from clew.spool.lock import FileLock
 from clew.spool.losses import Losses
 from clew.spool.segment import Segment, trim
 from clew.spool.vitals import Vitals
@@ -66,7 +66,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["Bounds", "Writer", "own_producers", "spool_bytes"]
+__all__ = ["Bounds", "Writer", "spool_bytes"]
 
 MIN_SEGMENT_BYTES = 64 * 1024
 PREPARE_AT = 0.25  # share of the current segment that is used when the next one is made ready
@@ -76,11 +76,6 @@ BEAT_S = 1.0
 LEAVE_PAUSE_S = 5.0
 LOWEST_PRIORITY = 3
 POPULATE_PAUSE_S = 0.0005  # between steps, so that the application's threads get the interpreter
-
-
-own_producers: set[str] = set()
-"""Ids of the producers that this process writes for; an agent in the same process must not touch their locks."""
-
 
 FILL_LEVELS = ((0.95, 1), (0.80, 2), (0.0, 3))
 """(share of the bound that is used, last priority that is still accepted), fullest first."""
@@ -219,7 +214,6 @@ class Writer:
         self._leave_due = 0.0
         self._segment = self._first = self._new_segment()
         self._is_open = True
-        own_producers.add(self.producer)
         self._lock = _take_lock(self.directory)
         self._flusher = _Flusher(self, interval_s=flush_interval_s)
         self._flusher.start()
@@ -286,7 +280,6 @@ class Writer:
                     trim(segment.path)
         self.losses.save()
         (self.directory / CLOSED_FILE).touch(mode=0o600)
-        own_producers.discard(self.producer)
         self._lock.release()
 
     def abandon(self) -> None:
@@ -295,7 +288,6 @@ class Writer:
         self._flusher.stop(join=False)
         for segment in self._chain():
             segment.close()
-        own_producers.discard(self.producer)
         self._lock.release()
 
     def _after(self, segment: Segment, payload_bytes: int) -> Segment | None:

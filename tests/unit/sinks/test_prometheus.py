@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 
 HOLD_LOCK = """
 import pathlib, sys
-from clew.spool.directory import FileLock, make_private_directory
+from clew.spool.directory import make_private_directory
+from clew.spool.lock import FileLock
 path = pathlib.Path(sys.argv[1])
 make_private_directory(path.parent)
 print(FileLock(path).acquire(), flush=True)
@@ -52,6 +53,8 @@ def start(tmp_path: Path) -> Iterator[Callable[[], PrometheusSink]]:
         create_producer_directory(tmp_path, producer.service, producer.id)
 
     def start() -> PrometheusSink:
+        for dead in started:
+            dead.close()  # as the kernel does with the files of a process; nothing is saved by it
         started.append(PrometheusSink(tmp_path / ".sinks" / "prometheus", now=lambda: NOW))
         return started[-1]
 
