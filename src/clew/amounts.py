@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-__all__ = ["duration"]
+from decimal import Decimal
+
+__all__ = ["duration", "money"]
 
 
 def duration(milliseconds: float | None) -> str:
@@ -20,3 +22,19 @@ def duration(milliseconds: float | None) -> str:
         return f"{milliseconds / 1000:.3g} s"
     minutes, seconds = divmod(round(milliseconds / 1000), 60)
     return f"{minutes:,} min {seconds} s"
+
+
+def money(dollars: float | None) -> str:
+    """Write an amount of US dollars; a call to a small model costs a thousandth of a cent, and that is not nothing.
+
+    Example:
+        >>> [money(dollars) for dollars in (1234.5, 0.012, 0.0000192, 0, None)]
+        ['$1,234.50', '$0.0120', '$0.000019', '$0', '']
+    """
+    if dollars is None:
+        return ""
+    if dollars == 0:
+        return "$0"
+    if dollars >= 1:
+        return f"${dollars:,.2f}"
+    return f"${dollars:.4f}" if dollars >= 0.001 else f"${Decimal(f'{dollars:.2g}'):f}"

@@ -109,6 +109,7 @@ def test_an_application_and_clew_up_meet_without_any_setting(
     assert "chunks_created" in terminal.stdout
     assert "prometheus" in terminal.stdout, "it ships there, whatever the settings of the terminal are"
     assert "it is off" not in terminal.stdout
+    assert f"{told['url']}/traces/{trace}" in terminal.stdout, "the link leads to the server that runs"
     assert status["agent_is_alive"]
     assert status["sinks"]["postgres"]["delivered"] == status["sinks"]["postgres"]["emitted"] == 3
     assert doctor.returncode == 0, doctor.stdout

@@ -9,7 +9,7 @@ from rich.table import Table
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import clean, console, cost, print_json
+from clew.cli.render import clean, console, money, print_json
 from clew.errors import NotFoundError
 from clew.store.costs import KEYS, CostFilter, fetch_costs, parse_key
 from clew.store.paging import MAX_LIMIT
@@ -70,9 +70,9 @@ def _show(found: Costs) -> None:
 def _figures(part: CostPart) -> tuple[str, ...]:
     is_mean = part.cost_usd is not None and part.requests > 0
     return (
-        cost(part.cost_usd) or "unknown",
+        money(part.cost_usd) or "unknown",
         *("" if tokens is None else f"{tokens:,}" for tokens in (part.tokens_in, part.tokens_out)),
         f"{part.calls:,}",
         f"{part.requests:,}",
-        cost((part.cost_usd or 0.0) / part.requests) if is_mean else "",
+        money((part.cost_usd or 0.0) / part.requests) if is_mean else "",
     )

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from clew import config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import clean, cost, duration, paged, print_json
+from clew.cli.render import clean, duration, money, paged, print_json
 from clew.errors import UsageError
 from clew.store.diff import Step, TraceDiff, compare
 from clew.store.lookup import fetch_by_any_id, several_traces
@@ -68,7 +68,7 @@ def _show(found: TraceDiff, out: Console) -> None:
 
 
 def _headline(word: str, summary: Summary) -> Text:
-    facts = [summary.status, duration(summary.duration_ms), cost(summary.cost_usd), summary.start[:19]]
+    facts = [summary.status, duration(summary.duration_ms), money(summary.cost_usd), summary.start[:19]]
     return Text.assemble(
         (f"{word:5}", "bold"), clean(summary.name), f"  {'  '.join(filter(None, facts))}  ", (summary.trace_id, "dim")
     )

@@ -13,12 +13,12 @@ import shutil
 import subprocess
 import sys
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Final
+from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from msgspec import json
 from rich.console import Console
 
-from clew.amounts import duration
+from clew.amounts import duration, money
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
@@ -28,9 +28,9 @@ __all__ = [
     "STATUS_STYLES",
     "clean",
     "console",
-    "cost",
     "duration",
     "fields",
+    "money",
     "paged",
     "print_json",
     "size",
@@ -43,6 +43,8 @@ PIPED_WIDTH = 160
 # C0 and C1 controls, and the characters that turn the direction of writing around.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
 _CONTROL_IN_LINES = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
+
+_BLANK_ENDS = re.compile(r" +$", re.MULTILINE)
 
 
 def clean(value: object, *, is_multiline: bool = False) -> str:
@@ -63,12 +65,26 @@ def console() -> Console:
     """Return a console on stdout: coloured on a terminal, plain and wide elsewhere."""
     is_terminal = sys.stdout.isatty()
     return Console(
+        file=None if is_terminal else cast("IO[str]", _Trimmed()),
         highlight=False,
         markup=False,
         emoji=False,
         soft_wrap=not is_terminal,
         width=None if is_terminal else PIPED_WIDTH,
     )
+
+
+class _Trimmed:
+    """Standard output without the blanks that a table's lines end with."""
+
+    encoding = property(lambda _: sys.stdout.encoding)
+
+    def write(self, text: str) -> int:
+        sys.stdout.write(_BLANK_ENDS.sub("", text))
+        return len(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 @contextmanager
@@ -99,20 +115,6 @@ def print_json(value: Any, *, indent: int = 0) -> None:
         text = json.format(text, indent=indent)
     sys.stdout.write(_CONTROL_IN_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text.decode()) + "\n")
     sys.stdout.flush()
-
-
-def cost(dollars: float | None) -> str:
-    """Write an amount of money; cents are too coarse for most requests.
-
-    Example:
-        >>> [cost(dollars) for dollars in (0.012, 3.5, 0, None)]
-        ['$0.0120', '$3.50', '$0', '']
-    """
-    if dollars is None:
-        return ""
-    if dollars == 0:
-        return "$0"
-    return f"${dollars:.2f}" if dollars >= 1 else f"${dollars:.4f}"
 
 
 def size(number: float) -> str:

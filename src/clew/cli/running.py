@@ -16,6 +16,7 @@ from msgspec.structs import replace
 
 from clew.agent.supervisor import Supervisor, prepare_process
 from clew.agent.whereabouts import Whereabouts
+from clew.cli.address import UP_LOCK, tell_address
 from clew.errors import ClewError
 from clew.server.app import create_app
 from clew.server.run import http_config, listen, url_of
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Running", "running"]
 
-UP_LOCK = "up.lock"
 DRAIN_S = 5.0
 START_TIMEOUT_S = 30.0
 
@@ -91,7 +91,9 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
         parts.callback(supervisor.stop)
         parts.callback(supervisor.drain, DRAIN_S)
         _serve(_with_metrics(settings), listener, parts, supervisor.metrics)
-        yield Running(url_of(listener, is_tls=settings.tls_cert is not None), settings.dsn, supervisor, settings)
+        url = url_of(listener, is_tls=settings.tls_cert is not None)
+        tell_address(settings.data_dir, url)
+        yield Running(url, settings.dsn, supervisor, settings)
 
 
 def _with_metrics(settings: Settings) -> Settings:

@@ -12,8 +12,9 @@ from rich.text import Text
 
 from clew import config
 from clew.agent.whereabouts import Whereabouts
+from clew.cli.address import server_url
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, cost, duration, fields, paged, print_json
+from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, duration, fields, money, paged, print_json
 from clew.errors import NotFoundError, StoreError
 from clew.server.correlation import correlate
 from clew.store.lookup import fetch_by_any_id
@@ -70,7 +71,7 @@ def trace(
     if isinstance(found, list):
         _show_matches(found, as_json=as_json)
         return
-    backends = correlate(found, settings, whereabouts.account, here=f"http://{settings.host}:{settings.port}")
+    backends = correlate(found, settings, whereabouts.account, here=server_url(settings))
     if as_json:
         print_json({**found.to_json(), "backends": backends})
         return
@@ -144,7 +145,7 @@ def _headline(summary: Summary) -> Text:
     tokens = _tokens({"tokens_in": summary.tokens_in, "tokens_out": summary.tokens_out})
     facts = [
         duration(summary.duration_ms),
-        cost(summary.cost_usd),
+        money(summary.cost_usd),
         f"{tokens} tokens" if tokens else "",
         f"{summary.event_count} events",
         f"{summary.error_count} errors" if summary.error_count else "",
@@ -179,7 +180,7 @@ def _waterfall(found: Trace) -> Table:
             Text(stage, STAGE_STYLES.get(stage, "dim")),
             duration(event["metrics"].get("duration_ms")),
             _bar(node, found.summary.duration_ms),
-            cost(node.amounts.get("cost_usd")),
+            money(node.amounts.get("cost_usd")),
             _tokens(node.amounts),
             _marks(node),
         )
@@ -268,4 +269,4 @@ def _describe_failure(failure: _Failure) -> Group:
         (f"  in {clean(' ← '.join(reversed(failure.places)))}", "dim"),
     )
     stack = Text(clean(error.get("stack", ""), is_multiline=True), "dim")
-    return Group(line, Padding(stack, (0, 0, 0, 2)))
+    return Group(line, Padding(stack, (0, 0, 0, 2), expand=False))

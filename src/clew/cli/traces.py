@@ -11,7 +11,7 @@ from rich.text import Text
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.logs import parse_query
-from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, cost, duration, paged, print_json
+from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, duration, money, paged, print_json
 from clew.errors import NotFoundError
 from clew.store.logs import LogFilter
 from clew.store.paging import MAX_LIMIT
@@ -91,7 +91,7 @@ def _table(found: list[Summary]) -> Table:
             Text(clean(one.name), "bold"),
             Text(one.status, STATUS_STYLES.get(one.status, "")),
             duration(one.duration_ms),
-            cost(one.cost_usd),
+            money(one.cost_usd),
             "" if tokens is None else f"{tokens:,}",
             "" if one.score is None else f"{one.score:.2f}",
             Text(one.level.lower(), LEVEL_STYLES.get(one.level, "")),

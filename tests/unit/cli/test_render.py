@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
 
 from clew.cli.doctor import _transport
-from clew.cli.render import clean, print_json
+from clew.cli.render import clean, console, print_json
 
 OBEYED = [*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\u2066", "\u200f", "\u2028", "\ufeff"]
 
@@ -52,3 +53,20 @@ def test_clean_text_holds_nothing_that_a_terminal_obeys(text: str) -> None:
 def test_the_doctor_notices_a_store_that_is_talked_to_in_the_clear(host: str, is_encrypted: bool, state: str) -> None:
     """PostgreSQL's clients do without TLS in silence where the server has none."""
     assert _transport(host, is_encrypted=is_encrypted).state == state
+
+
+def test_piped_tables_end_their_lines_without_blanks(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whoever keeps the output in a file, or compares it, meets only what was told."""
+    table = Table(box=None)
+    for name in ("trace", "status"):
+        table.add_column(name)
+    table.add_row("a trace with a long name", "ok")
+    table.add_row("short", "")
+
+    console().print(table)
+
+    assert capsys.readouterr().out.splitlines() == [
+        " trace                     status",
+        " a trace with a long name  ok",
+        " short",
+    ]

@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import json
 
-from clew.amounts import duration
+from clew.amounts import duration, money
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -16,20 +16,6 @@ __all__ = ["FILTERS", "address", "duration", "money", "shorten", "tokens"]
 
 MAX_CHARS: Final = 2_000
 """Longest value that is shown whole."""
-
-
-def money(dollars: float | None) -> str:
-    """Write an amount of US dollars; nothing when it is not known.
-
-    Example:
-        >>> [money(amount) for amount in (0.000123, 3.5, 0, None)]
-        ['$0.000123', '$3.50', '$0', '']
-    """
-    if dollars is None:
-        return ""
-    if dollars >= 1 or not dollars:
-        return f"${dollars:,.2f}" if dollars else "$0"
-    return f"${dollars:.3g}" if dollars >= 0.0001 else f"${dollars:.2e}"
 
 
 def tokens(read: float | None, written: float | None) -> str:

@@ -1,0 +1,47 @@
+"""Where the server of ``clew up`` listens, told by a file of its data directory to commands that print links.
+
+Layout::
+
+    <data>/up.lock   held by ``clew up`` for as long as it lives
+    <data>/up.json   {"url": …}; means nothing unless the lock is held
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING, Final
+
+from msgspec import DecodeError, Struct, json
+
+from clew.spool.lock import is_locked
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clew.config import Settings
+
+__all__ = ["UP_LOCK", "server_url", "tell_address"]
+
+UP_LOCK: Final = "up.lock"
+UP_FILE: Final = "up.json"
+
+
+class _Up(Struct):
+    url: str
+
+
+def tell_address(data_dir: Path, url: str) -> None:
+    """Write down where the server listens; links do without where that cannot be."""
+    temporary = data_dir / f"{UP_FILE}.tmp"
+    with contextlib.suppress(OSError):
+        temporary.write_bytes(json.encode(_Up(url)))
+        temporary.replace(data_dir / UP_FILE)
+
+
+def server_url(settings: Settings) -> str:
+    """Tell where the server is that shows the store of *settings*: the one that runs, else the one that would."""
+    with contextlib.suppress(OSError, DecodeError):
+        told = json.decode((settings.data_dir / UP_FILE).read_bytes(), type=_Up)
+        if is_locked(settings.data_dir / UP_LOCK):
+            return told.url
+    return f"http://{settings.host}:{settings.port}"
