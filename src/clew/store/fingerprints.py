@@ -6,6 +6,10 @@ often a function called itself, and the message. An error without a stack is tol
 ids and quoted values left out.
 
 Stacks are read as Python, JavaScript and Java write them.
+
+One exception is told by every span that it leaves, and by whoever logs it on its way. That is one error: what counts is the
+event that told it first, the innermost. Another event of its trace that tells the same type and message is its *echo*
+when it is of the span around.
 """
 
 from __future__ import annotations
@@ -26,7 +30,7 @@ from clew.store.search_sql import Parameters
 from clew.store.search_walk import with_conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from datetime import datetime
 
 __all__ = ["Fault", "FaultList", "fetch_faults", "fingerprint"]
@@ -34,10 +38,8 @@ __all__ = ["Fault", "FaultList", "fetch_faults", "fingerprint"]
 MAX_EVENTS: Final = 20_000
 """Most events with an error that a list is made of: the newest."""
 
-_FRAMES: Final = (
-    re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<name>.+)$'),
-    re.compile(r"^\s*at (?:async )?(?P<name>[^\s(]+) ?\((?P<file>[^()]+?)(?::\d+)*\)$"),
-)
+_PYTHON: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<name>.+)$')
+_OTHERS: Final = re.compile(r"^\s*at (?:async )?(?P<name>[^\s(]+) ?\((?P<file>[^()]+?)(?::\d+)*\)$")
 _VARYING: Final = re.compile(r"""'[^']*'|"[^"]*"|\b(?=\w*\d)[\w.:-]+\b|\s+""")
 
 
@@ -49,7 +51,7 @@ class Fault(Struct, frozen=True):
         type: The type that was raised.
         message: What the newest one said.
         where: The innermost function it came from, with its file; empty when there is no stack.
-        count: How many events told it.
+        count: How many times it happened: events that told it, without their echoes.
         traces: In how many traces.
         users: How many users it met.
         services: Which services told it.
@@ -103,7 +105,7 @@ def fetch_faults(wanted: Query, *, since: datetime, until: datetime, limit: int 
     asked = {**parameters.values, "since": since, "until": until, "limit": MAX_EVENTS + 1}
     rows = yield Statement(with_conditions("errors_told", condition), asked)
     alike: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in rows[:MAX_EVENTS]:
+    for row in _without_echoes(rows[:MAX_EVENTS]):
         alike[fingerprint(row["error"])].append(row)
     faults = sorted((_sum_up(key, some) for key, some in alike.items()), key=lambda one: one.last_seen, reverse=True)
     faults.sort(key=lambda one: one.count, reverse=True)
@@ -134,17 +136,32 @@ def fingerprint(error: Mapping[str, Any]) -> str:
     return blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
+def _without_echoes(rows: list[Row]) -> Iterator[Row]:
+    """Leave out what tells again what a span inside, or a log of the same span, has told."""
+    told = [(row["trace_id"], str(row["error"].get("type")), str(row["error"].get("message"))) for row in rows]
+    # Where an error came out: of a span into the one around it, or of a log into its span.
+    out_of_spans = {(*one, row["parent_span_id"]) for one, row in zip(told, rows, strict=True) if row["kind"] == "span"}
+    out_of_logs = {(*one, row["span_id"]) for one, row in zip(told, rows, strict=True) if row["kind"] == "log"}
+    for one, row in zip(told, rows, strict=True):
+        place = (*one, row["span_id"])
+        is_echo = place in out_of_spans or (row["kind"] == "span" and place in out_of_logs)
+        if not is_echo or row["span_id"] is None:
+            yield row
+
+
 def _frames_of(stack: str) -> list[str]:
-    """List the functions of a stack as ``directory/file:function``, recursion once."""
+    """List the functions of a stack as ``directory/file:function``, the innermost last, recursion once."""
     frames: list[str] = []
+    is_innermost_first = False
     for line in stack.splitlines():
-        match = next((found for frame in _FRAMES if (found := frame.match(line))), None)
+        match = _PYTHON.match(line)
+        is_innermost_first |= match is None and (match := _OTHERS.match(line)) is not None
         if match:
             file = "/".join(re.split(r"[/\\]", match["file"])[-2:])
             told = f"{file}:{match['name']}"
             if told not in frames[-2:]:
                 frames.append(told)
-    return frames
+    return frames[::-1] if is_innermost_first else frames
 
 
 def _sum_up(key: str, rows: list[Row]) -> Fault:

@@ -84,6 +84,20 @@ def test_stacks_of_other_languages_are_read(stack: str) -> None:
     assert told != fingerprint(error(stack=stack.replace("call", "send")))
 
 
+@pytest.mark.parametrize(
+    "stack",
+    [
+        "TypeError: x\n    at call (/srv/app/rag/llm.js:10:5)\n    at async ask (/srv/app/dist/serve.js:3:1)",
+        STACK.replace("llm.py", "llm.js"),
+    ],
+)
+def test_a_fault_is_where_it_was_raised(stack: str, postgres: str) -> None:
+    """The innermost function is the first of JavaScript's frames, and the last of Python's."""
+    store_events(postgres, make_event(NOON, error=error(stack=stack), level="ERROR"))
+
+    assert [one.where for one in faults(postgres).errors] == ["rag/llm.js:call"]
+
+
 def test_what_we_record_of_an_exception_has_frames() -> None:
     """The form in which an error is recorded is one that is read here."""
 
@@ -119,6 +133,27 @@ def stored(postgres: str) -> str:
         make_event(NOON + timedelta(seconds=4), message="fine"),
     )
     return postgres
+
+
+def test_an_exception_counts_once_however_many_spans_it_leaves(postgres: str) -> None:
+    """It is logged inside, leaves two spans, and is logged again around them; a second attempt is a second error."""
+    trace, outer, first, second = (str(uuid4()) for _ in range(4))
+    inside = {"trace_id": trace, "level": "ERROR"}
+    again = STACK.replace("ask\n", 'ask\n  File "/srv/app/rag/retry.py", line 1, in attempt\n')
+    store_events(
+        postgres,
+        make_event(NOON, **inside, error=error(), span_id=first),
+        make_event(NOON, **inside, error=error(), kind="span", span_id=first, parent_span_id=outer),
+        make_event(NOON, **inside, error=error(), kind="span", span_id=second, parent_span_id=outer),
+        make_event(NOON, **inside, error=error(stack=again), span_id=outer),
+        make_event(NOON, **inside, error=error(stack=again), kind="span", span_id=outer),
+        make_event(NOON, error=error("OSError"), level="ERROR"),
+        make_event(NOON, error=error("OSError"), level="ERROR"),
+    )
+
+    found = {one.type: (one.count, one.traces) for one in faults(postgres).errors}
+
+    assert found == {"KeyError": (2, 1), "OSError": (2, 0)}
 
 
 def faults(dsn: str, query: str = "", since: datetime = NOON) -> FaultList:
