@@ -76,7 +76,7 @@ def trace(
         print_json({**found.to_json(), "backends": backends})
         return
     with paged() as out:
-        out.print(render(found), Text(""), Text("backends", "bold"), _backend_table(backends))
+        out.print(Group(render(found), Text(""), Text("backends", "bold"), _backend_table(backends)))
 
 
 def _with_waiting(error: ClewError, waiting: Waiting) -> ClewError:

@@ -47,6 +47,7 @@ from clew.receivers.langsmith_values import (
     text,
     usage_of,
 )
+from clew.semconv.vectors import without_vectors
 from clew.spans import SMALL_INPUTS_BYTES
 
 if TYPE_CHECKING:
@@ -152,7 +153,7 @@ def end_events(run: Run, facts: Facts) -> list[Received]:
     context = _context(run)
     for name in ("inputs", "outputs"):
         if run.get(name):
-            context[name] = run[name]
+            context[name] = without_vectors(run[name]) if _run_type(run) == "embedding" else run[name]
     context |= _model_facts(run, outputs) if is_llm else {}
     metrics: dict[str, Any] = usage_of(metadata, outputs, is_llm=is_llm)
     if (end := moment_of(run.get("end_time"))) is not None:

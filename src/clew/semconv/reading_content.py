@@ -10,6 +10,7 @@ from clew.semconv import names
 from clew.semconv.hits import hits_of
 from clew.semconv.loose import mapping, number, parsed, sequence, text
 from clew.semconv.unflatten import unflatten
+from clew.semconv.vectors import without_vectors
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,6 +68,8 @@ def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: boo
     texts = [text(mapping(one.get("embedding")).get("text")) for one in _take_list(rest, _EMBEDDINGS)]
     if any(texts):
         content.context.setdefault("inputs", {"texts": [told for told in texts if told]})
+    if run_type == "embedding" and "outputs" in content.context:
+        content.context["outputs"] = without_vectors(content.context["outputs"])
     return content
 
 

@@ -90,6 +90,16 @@ def test_large_inputs_wait_for_the_end(receive: Callable[..., LangSmithReceiver]
     assert len(span["context"]["inputs"]["text"]) == 2000
 
 
+def test_an_embedding_keeps_its_texts_and_not_its_vectors(
+    receive: Callable[..., LangSmithReceiver], tmp_path: Path
+) -> None:
+    """A thousand numbers tell nobody anything."""
+    receive().receive([post(run_type="embedding", inputs={"text": "how?"}), patch(outputs={"output": [[0.5] * 384]})])
+
+    [span] = spans(tmp_path)
+    assert span["context"] == {"inputs": {"text": "how?"}, "outputs": {"output": ["384 numbers"]}}
+
+
 def test_a_request_that_comes_again_changes_nothing(receive: Callable[..., LangSmithReceiver], tmp_path: Path) -> None:
     """A client that missed the answer repeats itself; each run and each score is told once."""
     score = read_feedback(json.encode({"id": OTHER, "run_id": ROOT, "key": "faithfulness", "score": 1}))

@@ -193,6 +193,24 @@ def test_embeddings_keep_their_texts_and_not_their_vectors() -> None:
     assert "0.1" not in str(told)
 
 
+def test_an_answer_that_was_written_down_whole_keeps_no_vectors() -> None:
+    """Whether they are numbers or base64; the rest of it stays."""
+    answer = {
+        "model": "e5",
+        "data": [{"index": 0, "embedding": [0.125] * 384}, {"index": 1, "embedding": "zczMPc3MzD0" * 200}],
+        "usage": {"prompt_tokens": 9},
+    }
+    told = context({"openinference.span.kind": "EMBEDDING", "output.value": json.encode(answer).decode()})
+    chat = context({"openinference.span.kind": "CHAIN", "output.value": json.encode([1] * 40).decode()})
+
+    assert told["outputs"] == {
+        "model": "e5",
+        "data": [{"index": 0, "embedding": "384 numbers"}, {"index": 1, "embedding": "2,200 characters"}],
+        "usage": {"prompt_tokens": 9},
+    }
+    assert chat["outputs"] == [1] * 40
+
+
 def test_inputs_and_outputs_of_traceloop_are_decoded() -> None:
     """Entities are JSON in a text; who it is for stands in association properties."""
     attributes = {
