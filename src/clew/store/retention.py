@@ -240,12 +240,13 @@ def _drop(connection: _Connection, day: date) -> Step:
 
 
 def _remove_strays(connection: _Connection, before: datetime) -> Iterator[Step]:
-    """Remove what is in no day's partition, and spans that never ended."""
+    """Remove what is in no day's partition: events of no day, spans that never ended, cursors of processes long gone."""
     values = {"before": before, "limit": LOGS_AT_ONCE}
     while removed := connection.execute(query("retention_remove_stray"), values).rowcount:
         yield Step(None, "removed", removed)
     if removed := connection.execute(query("retention_remove_open"), values).rowcount:
         yield Step(None, "removed", removed)
+    connection.execute(query("retention_remove_cursors"), values)
 
 
 def _preview(connection: _Connection, policy: Policy, day: date) -> DayPlan:

@@ -220,7 +220,7 @@ def test_the_share_and_the_borders_are_told(month: str) -> None:
 
 
 def test_strays_go_too(month: str) -> None:
-    """Events that no clock can mean, and spans that never ended, go when they are old."""
+    """Events that no clock can mean, spans that never ended, and cursors of processes long gone."""
     with psycopg.connect(month, autocommit=True) as connection:
         connection.execute("INSERT INTO events SELECT * FROM events LIMIT 0")
         connection.execute(
@@ -231,11 +231,17 @@ def test_strays_go_too(month: str) -> None:
         connection.execute(
             "INSERT INTO open_spans VALUES (gen_random_uuid(), NULL, '2026-10-01', gen_random_uuid(), '{}')"
         )
+        connection.execute(
+            "INSERT INTO cursors (producer, service, position, delivered, updated_at) SELECT gen_random_uuid(), service, 1, 1, at"
+            " FROM (VALUES ('gone', timestamptz '2026-07-01'), ('quiet', timestamptz '2026-10-20')) AS known (service, at)"
+        )
 
     run(month)
 
     assert count(month, "SELECT count(*) FROM events_default WHERE timestamp < '2000-01-01'") == 0
     assert count(month, "SELECT count(*) FROM open_spans") == 0
+    assert count(month, "SELECT count(*) FROM cursors WHERE service = 'gone'") == 0
+    assert count(month, "SELECT count(*) FROM cursors WHERE service = 'quiet'") == 1
 
 
 def _crosses_into_hot(trace: Trace) -> bool:

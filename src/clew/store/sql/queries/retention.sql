@@ -131,6 +131,11 @@ DELETE FROM events_default WHERE ctid = ANY(ARRAY(
 -- Plan: open_spans_timestamp_idx.
 DELETE FROM open_spans WHERE "timestamp" < %(before)s;
 
+-- name: retention_remove_cursors
+-- Remove cursors of logs that were shipped long ago; should a process have been silent all the time, the agent's own cursor stands.
+-- Plan: a scan of a table of a row for each process.
+DELETE FROM cursors WHERE updated_at < %(before)s - interval '30 days';
+
 -- name: pin_add
 -- Keep a trace for good.
 -- Plan: a look into the primary key.
