@@ -257,5 +257,5 @@ def _points(rows: list[Row], shape: Shape) -> list[dict[str, Any]]:
             (row["metric"], row["part"]): Cell(row["count"], row["sum"], _decode_histograms(row["histograms"] or "[]"))
             for row in found
         }
-        points.append({"at": format_timestamp(at), **shape.tell(cells)})
+        points.append({"at": at, **shape.tell(cells)})
     return points

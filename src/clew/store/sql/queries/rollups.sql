@@ -68,7 +68,9 @@ series AS (
     SELECT key, row_number() OVER (ORDER BY sum("count") DESC, key) AS place, count(*) OVER () AS series
     FROM cells GROUP BY key
 )
-SELECT place, series, key, at, metric, part, "count"::bigint, "sum", histograms
+SELECT place, series, key, metric, part, "count", "sum", histograms,
+    -- Written here, where it takes a quarter of the time that a datetime takes on its way to a text.
+    to_char(at AT TIME ZONE 'UTC', 'YYYY-MM-DD"T"HH24:MI:SS".000000Z"') AS at
 FROM cells JOIN series USING (key)
 WHERE place <= %(limit)s
-ORDER BY place, at;
+ORDER BY place, cells.at;
