@@ -159,7 +159,7 @@ def assemble(events: Iterable[PublicEvent], *, is_truncated: bool = False) -> Tr
         span_id = event.get("span_id")
         if event["kind"] == "log" or span_id is None:
             logs.append(event)
-        elif span_id not in nodes or nodes[span_id].event.get("status") == "running":
+        elif span_id not in nodes or _knowledge(event) > _knowledge(nodes[span_id].event):
             nodes[span_id] = SpanNode(event, logs=[], children=[])
     top = _nest(nodes)
     loose = _attach(logs, nodes)
@@ -170,6 +170,14 @@ def assemble(events: Iterable[PublicEvent], *, is_truncated: bool = False) -> Tr
     for node in nodes.values():
         node.offset_ms = (_moment(node.event["timestamp"]) - begin) / _MICROSECOND / 1000
     return Trace(_summarise(everything, top, loose, is_truncated), top, loose)
+
+
+def _knowledge(event: PublicEvent) -> int:
+    """Tell how much an event knows of the end of its span: nothing, that its log ended, or how it ended itself.
+
+    A span that is open when ``configure`` opens another log ends twice: aborted in the old log, and as it did in the new one.
+    """
+    return {"running": 0, "aborted": 1}.get(event.get("status", ""), 2)
 
 
 def walk(nodes: Iterable[SpanNode]) -> Iterable[tuple[int, SpanNode]]:

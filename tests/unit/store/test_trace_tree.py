@@ -119,6 +119,15 @@ def test_a_span_that_ended_is_not_running() -> None:
         assert trace.summary.event_count == 1
 
 
+def test_how_a_span_ended_itself_counts_before_how_its_log_did() -> None:
+    """A span that is open when its process opens another log is closed in the old one, and ends in the new one."""
+    aborted, ended = span("answer", status="aborted", error={"type": "ProcessAborted"}), span("answer")
+
+    for events in ([aborted, ended], [ended, aborted]):
+        trace = assemble(events)
+        assert (trace.summary.status, trace.summary.error_count, trace.summary.event_count) == ("ok", 0, 1)
+
+
 def test_a_running_span_makes_the_trace_run() -> None:
     """A trace runs while any of its spans does."""
     trace = assemble([span("answer"), span("generate", "answer", 1, status="running", metrics={})])
