@@ -72,7 +72,7 @@ class Worker(threading.Thread):
         self._enrich = enrich
         self._rng = Random(seed)
         self._breaker = Breaker()
-        self._partial_since: dict[str, float] = {}
+        self._shipped_at: dict[str, float] = {}
         self._attempt_began: float | None = None
         self._readers: dict[str, Reader] = {}
         self._stopping = threading.Event()
@@ -132,6 +132,7 @@ class Worker(threading.Thread):
             self.health.caught_up = time.time()
         for gone in self._readers.keys() - {log.producer.id for log in logs}:
             self._readers.pop(gone).close()
+            self._shipped_at.pop(gone, None)
         return has_moved
 
     def _ship(self, log: ProducerLog) -> bool:
@@ -156,17 +157,15 @@ class Worker(threading.Thread):
             self._readers[log.producer.id] = Reader(log.directory, start)
             return False
         events = [(position, self._enrich(payload)) for position, payload in batch.events]
-        return self._deliver(log, batch._replace(events=events))
+        has_moved = self._deliver(log, batch._replace(events=events))
+        self._shipped_at[log.producer.id] = time.monotonic()
+        return has_moved
 
     def _lets_fill_up(self, log: ProducerLog, batch: Batch, *, is_settled: bool) -> bool:
-        """Whether a sink that prefers full batches should wait for this one to fill up."""
-        if not self._sink.linger_s or is_settled or not 0 < len(batch.events) < self._sink.max_events:
+        """Whether a sink that prefers full batches should wait, so soon after the last one, for this one to fill up."""
+        if is_settled or not 0 < len(batch.events) < self._sink.max_events:
             return False
-        since = self._partial_since.setdefault(log.producer.id, time.monotonic())
-        if time.monotonic() - since < self._sink.linger_s:
-            return True
-        del self._partial_since[log.producer.id]
-        return False
+        return time.monotonic() - self._shipped_at.get(log.producer.id, 0.0) < self._sink.linger_s
 
     def _reader(self, log: ProducerLog) -> Reader:
         """Return the reader of *log*, placed at the cursor: the sink's own or the local one, whichever is ahead."""

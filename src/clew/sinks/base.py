@@ -92,7 +92,7 @@ class Sink(Protocol):
         name: Its name in cursors, dead letters and metrics.
         max_events: Most events it takes in one batch.
         max_bytes: Most bytes it takes in one batch; one larger event still comes alone.
-        linger_s: How long a batch may wait to fill up, in seconds.
+        linger_s: How long after a batch the next one may wait to fill up, in seconds. What comes after a pause never waits.
 
     A sink may also have ``interrupt() -> None``: called from another thread when an attempt has taken longer than a
     minute, it makes that attempt end.
