@@ -190,6 +190,9 @@ def _stand_in(arrivals: Arrivals, *, is_hanging: bool) -> Generator[int]:
 
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
+        wbufsize = (
+            -1
+        )  # an answer is one packet: by Nagle's rule a second one would wait 40 ms for the first to be confirmed
 
         def do_GET(self) -> None:
             body = b'{"version":"0.16.0","batch_ingest_config":{},"instance_flags":{"zstd_compression_enabled":true}}'
