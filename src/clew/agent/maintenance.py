@@ -39,7 +39,7 @@ from clew.store.connect import connect
 from clew.store.load import query
 from clew.store.migrate import check_migrated
 from clew.store.partitions import ensure_ahead
-from clew.store.retention import enforce, policy_of
+from clew.store.retention import JOB, enforce, policy_of
 from clew.store.search_index import index_closed_days, index_open_days
 
 if TYPE_CHECKING:
@@ -176,7 +176,7 @@ def standing_jobs(settings: Settings | None = None) -> list[Job]:
     Args:
         settings: What is kept for how long; None to leave that to others.
     """
-    retention = [] if settings is None else [Job("retention", 3600.0, _keep(policy_of(settings)))]
+    retention = [] if settings is None else [Job(JOB, 3600.0, _keep(policy_of(settings)))]
     return [
         *retention,
         Job("partitions ahead", 3600.0, _make_partitions),

@@ -11,12 +11,12 @@ from rich.text import Text
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
 from clew.cli.render import clean, console, print_json
-from clew.errors import NotFoundError
+from clew.errors import NotFoundError, StoreError
 from clew.store.connect import connect, explained, find_dsn
 from clew.store.events import format_timestamp, parse_id
 from clew.store.load import query
 from clew.store.migrate import check_migrated
-from clew.store.retention import Step, enforce, plan, policy_of
+from clew.store.retention import JOB, Step, enforce, plan, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -50,6 +50,12 @@ def retention(
         if dry_run:
             _show_plan(list(plan(connection, policy_of(settings), clock.now())), settings, as_json=as_json)
             return
+        with explained(where):
+            [[is_ours]] = connection.execute(query("maintenance_lock"), {"job": JOB}).fetchall()
+        if not is_ours:
+            raise StoreError(
+                "an agent is thinning out this store just now", hint="it goes on by itself; look again later"
+            )
         done = _sum_up(enforce(connection, policy_of(settings), clock.now()))
     if as_json:
         print_json({"days": done})
@@ -136,7 +142,8 @@ def _show_plan(days: list[DayPlan], settings: Settings, *, as_json: bool) -> Non
     table.add_column("traces")
     for day in days:
         traces = ", ".join(f"{number:,} {fate}" for fate, number in sorted(day.traces.items()))
-        table.add_row(day.day.isoformat(), day.action, f"{day.events:,}", f"{day.kept:,}", Text(traces, "dim"))
+        name = "no day" if day.day is None else day.day.isoformat()
+        table.add_row(name, day.action, f"{day.events:,}", f"{day.kept:,}", Text(traces, "dim"))
     out = console()
     out.print(table if days else Text("nothing to do: every day is hot"))
     out.print(Text("nothing was changed", "dim"))

@@ -11,11 +11,12 @@ drawn by its own id; one that is an error stays. What stays and why is noted, so
 scaled: ``retention_weight`` says how many events one event stands for (the Horvitz-Thompson estimator: the inverse of the
 chance that it had to stay). Roll-ups are made when events arrive, and are whole.
 
-A trace that crosses midnight is judged with its last day, and its first day waits for that.
+A trace that crosses midnight is judged with its last day, and its events of the days before wait for that. Events that come into a
+day after it was thinned out are judged at the next run: the day is thinned out once more, by what was noted at first.
 
 A day is thinned out in transactions of a few hundred traces, each of which also notes how far it came: an
 agent that is killed goes on where it was. Then the table is rewritten, since PostgreSQL would keep the space; its readers
-wait for that moment, some seconds for a gigabyte.
+wait for that moment, some seconds for a gigabyte. A day that others are using all the time is left for the next run.
 
 Source:
     D. G. Horvitz, D. J. Thompson, A generalization of sampling without replacement from a finite universe,
@@ -24,27 +25,35 @@ Source:
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, time, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from msgspec import Struct, field
-from psycopg import sql
+from psycopg import errors, sql
 
+from clew.errors import StoreError
 from clew.store.connect import explained
 from clew.store.load import query
 from clew.store.reading import Reading, Statement, read
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator, Iterator
     from uuid import UUID
 
     from clew.config import Settings
 
-__all__ = ["DayPlan", "Policy", "Step", "enforce", "plan", "policy_of"]
+__all__ = ["JOB", "DayPlan", "Policy", "Step", "enforce", "plan", "policy_of"]
+
+JOB: Final = "retention"
+"""Name of the lock that whoever does it holds (``maintenance_lock``)."""
 
 TRACES_AT_ONCE: Final = 500
 LOGS_AT_ONCE: Final = 5_000
+GOES_ON: Final = "goes on"
+"""Noted as the reason why a trace stays until its last day is judged."""
+
 LOCK_TIMEOUT_MS: Final = 2_000
 """How long dropping or rewriting a day may wait for its readers; it is tried again at the next run."""
 
@@ -87,15 +96,15 @@ class DayPlan(Struct):
     """What a day holds, and what becomes of it.
 
     Attributes:
-        day: The day, in UTC.
+        day: The day, in UTC; None for what is in no day: events with a clock's nonsense, and spans that never ended.
         action: ``"thin out"``, ``"remove"``, or ``"none"`` for a day that was thinned out before.
         events: Its events.
         traces: Traces by what becomes of them: ``error``, ``flagged``, ``low_score``, ``slow``, ``pinned``, ``sampled``, ``removed``,
-            ``goes on`` for those of the next day.
+            ``goes on`` for those that are judged with a later day.
         kept: Events that stay.
     """
 
-    day: date
+    day: date | None
     action: str
     events: int
     traces: dict[str, int] = field(default_factory=dict[str, int])
@@ -131,15 +140,17 @@ def plan(connection: _Connection, policy: Policy, now: datetime) -> Iterator[Day
         StoreNotMigrated: Our tables are not there.
         StoreUnreachable: The server is gone.
     """
+    since = _bounds(_first_warm(policy, now))["begins"]
     with explained(connection.info.dsn):
-        for day in _days(connection):
-            if day < _first_warm(policy, now):
-                [row] = read(connection, _rows("retention_count", **_bounds(day)))
-                yield DayPlan(
-                    day, "remove", row["events"], {"pinned": row["pinned"]} if row["pinned"] else {}, row["pinned"]
-                )
-            elif day < _first_hot(policy, now):
-                yield _preview(connection, policy, day)
+        days = [_plan_day(connection, policy, day, now) for day in _days(connection) if day < _first_hot(policy, now)]
+        told = {day.day: day for day in days}
+        for day in days:
+            if day.day is not None and day.action == "thin out":
+                _preview(connection, policy, day.day, told, since)
+        yield from days
+        [stray] = read(connection, _rows("retention_count_stray", before=since))
+        if stray["events"]:
+            yield DayPlan(None, "remove", stray["events"])
 
 
 def enforce(connection: _Connection, policy: Policy, now: datetime) -> Iterator[Step]:
@@ -158,67 +169,98 @@ def enforce(connection: _Connection, policy: Policy, now: datetime) -> Iterator[
         StoreNotMigrated: Our tables are not there.
         StoreUnreachable: The server is gone.
     """
+    busy: list[date] = []
     with explained(connection.info.dsn):
         for day in _days(connection):
-            if day < _first_warm(policy, now):
-                yield _drop(connection, day)
-            elif day < _first_hot(policy, now):
-                yield from _thin_out(connection, policy, day)
+            try:
+                if day < _first_warm(policy, now):
+                    yield _drop(connection, day)
+                elif day < _first_hot(policy, now):
+                    yield from _thin_out(connection, policy, day)
+            except errors.LockNotAvailable:
+                busy.append(day)
         yield from _remove_strays(connection, _bounds(_first_warm(policy, now))["begins"])
+    if busy:
+        days = ", ".join(day.isoformat() for day in busy)
+        raise StoreError(f"others are using the events of {days} all the time", hint="the next run goes on with them")
 
 
 def _thin_out(connection: _Connection, policy: Policy, day: date) -> Iterator[Step]:
-    noted = read(connection, _rows("retention_day", day=day))
-    if not noted:
-        slow_ms = _slow_ms(connection, policy, day)
-        connection.execute(query("retention_begin"), {"day": day, "sample": policy.sample, "slow_ms": slow_ms})
-        noted = read(connection, _rows("retention_day", day=day))
-    [row] = noted
+    row = _begin(connection, policy, day)
     if row["state"] == "traces":
         after = row["after_trace"]
-        while (done := _thin_traces(connection, policy, day, row, after)) is not None:
-            after, step = done
-            yield step
+        while (done := _thin_traces(connection, day, row, after)) is not None:
+            after, steps = done
+            yield from steps
         _note(connection, day, state="logs")
     if row["state"] in {"traces", "logs"}:
-        values = {**_bounds(day), "sample": row["sample"], "limit": LOGS_AT_ONCE}
+        values = {**_bounds(day), "sample": row["sample"], "min_score": row["min_score"], "limit": LOGS_AT_ONCE}
         while removed := connection.execute(query("retention_remove_logs"), values).rowcount:
             _note(connection, day, state="logs", removed=removed)
             yield Step(day, "thinned out", removed)
         _note(connection, day, state="space")
     if row["state"] != "done":
-        with connection.transaction():
-            connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_TIMEOUT_MS}ms"])
-        connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(_partition(day)))
+        with _lock_timeout(connection):
+            connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(_partition(day)))
         _note(connection, day, state="done")
         yield Step(day, "rewritten", 0)
 
 
+def _begin(connection: _Connection, policy: Policy, day: date) -> dict[str, Any]:
+    """Note by what a day is judged, unless that was done before; return what is noted."""
+    noted = _noted(connection, policy, day)
+    if noted is None:
+        slow_ms = _slow_ms(connection, policy, day)
+        values = {"day": day, "sample": policy.sample, "slow_ms": slow_ms, "min_score": policy.min_score}
+        connection.execute(query("retention_begin"), values)
+    elif _is_to_be_done_again(connection, day, noted):
+        connection.execute(query("retention_reopen"), {"day": day})
+    else:
+        return noted
+    noted = _noted(connection, policy, day)
+    assert noted is not None, "the row was made just now"
+    return noted
+
+
+def _noted(connection: _Connection, policy: Policy, day: date) -> dict[str, Any] | None:
+    """Return by what a day is judged and how far it has come; None if it was not begun."""
+    rows = read(connection, _rows("retention_day", day=day))
+    if rows and rows[0]["min_score"] is None:  # begun by a version that did not note it
+        rows[0]["min_score"] = policy.min_score
+    return rows[0] if rows else None
+
+
+def _is_to_be_done_again(connection: _Connection, day: date, noted: dict[str, Any]) -> bool:
+    if noted["state"] != "done":
+        return False
+    [row] = read(connection, _rows("retention_late", begun_at=noted["begun_at"], **_bounds(day)))
+    return bool(row["is_late"])
+
+
 def _thin_traces(
-    connection: _Connection, policy: Policy, day: date, row: dict[str, Any], after: UUID
-) -> tuple[UUID, Step] | None:
+    connection: _Connection, day: date, row: dict[str, Any], after: UUID
+) -> tuple[UUID, list[Step]] | None:
     """Thin out the next traces of a day, in one transaction; None when there are no more."""
     values = {**_bounds(day), "after": after, "limit": TRACES_AT_ONCE}
-    values |= {"slow_ms": row["slow_ms"], "min_score": policy.min_score}
+    values |= {"slow_ms": row["slow_ms"], "min_score": row["min_score"]}
     with connection.transaction():
         batch = read(connection, _rows("retention_batch", **values))
         if not batch:
             return None
-        whole = [trace for trace in batch if not trace["goes_on"]]  # else it is the next day's to judge
+        whole = [trace for trace in batch if not trace["goes_on"]]  # else it is a later day's to judge
         kept = [trace for trace in whole if trace["reason"] is not None]
         rest = [trace for trace in whole if trace["reason"] is None]
         victims = [trace["trace_id"] for trace in rest if trace["drawn"] >= row["sample"]]
-        reasons = {
-            "days": [day, day - timedelta(days=1)],
-            "traces": [trace["trace_id"] for trace in kept],
-            "reasons": [trace["reason"] for trace in kept],
-        }
-        connection.execute(query("retention_keep"), reasons)
-        removed = connection.execute(query("retention_remove"), {**_bounds(day), "traces": victims}).rowcount
-        last = batch[-1]["trace_id"]
-        counts = {"traces": len(whole), "kept": len(kept), "sampled": len(rest) - len(victims), "removed": removed}
+        reasons = {trace["trace_id"]: trace["reason"] for trace in kept}
+        reasons |= {trace["trace_id"]: GOES_ON for trace in batch if trace["goes_on"]}
+        noted = {"traces": list(reasons), "reasons": list(reasons.values()), "ends": values["ends"]}
+        connection.execute(query("retention_keep"), noted)
+        connection.execute(query("retention_unkeep"), {"traces": [trace["trace_id"] for trace in rest]})
+        removed = read(connection, _rows("retention_remove", traces=victims))
+        last, events = batch[-1]["trace_id"], sum(told["events"] for told in removed)
+        counts = {"traces": len(whole), "kept": len(kept), "sampled": len(rest) - len(victims), "removed": events}
         _note(connection, day, state="traces", after=last, **counts)
-    return last, Step(day, "thinned out", removed)
+    return last, [Step(told["day"], "thinned out", told["events"]) for told in removed] or [Step(day, "thinned out", 0)]
 
 
 def _drop(connection: _Connection, day: date) -> Step:
@@ -249,20 +291,34 @@ def _remove_strays(connection: _Connection, before: datetime) -> Iterator[Step]:
     connection.execute(query("retention_remove_cursors"), values)
 
 
-def _preview(connection: _Connection, policy: Policy, day: date) -> DayPlan:
-    noted = read(connection, _rows("retention_day", day=day))
-    if noted and noted[0]["state"] == "done":
-        [row] = read(connection, _rows("retention_count", **_bounds(day)))
-        return DayPlan(day, "none", row["events"], {}, row["events"])
-    slow_ms = _slow_ms(connection, policy, day)
-    values = {**_bounds(day), "sample": policy.sample, "slow_ms": slow_ms, "min_score": policy.min_score}
-    told = DayPlan(day, "thin out", 0)
-    for row in read(connection, _rows("retention_preview", **values)):
-        told.events += row["events"]
-        told.kept += row["events"] if row["fate"] != "removed" else 0
-        if row["traces"]:
-            told.traces[row["fate"]] = told.traces.get(row["fate"], 0) + row["traces"]
-    return told
+def _plan_day(connection: _Connection, policy: Policy, day: date, now: datetime) -> DayPlan:
+    """Tell what a day holds and what is done with it; what stays of one that is thinned out is to be filled in."""
+    [row] = read(connection, _rows("retention_count", **_bounds(day)))
+    events, pinned = row["events"], row["pinned"]
+    if day < _first_warm(policy, now):
+        return DayPlan(day, "remove", events, {"pinned": pinned} if pinned else {}, pinned)
+    noted = _noted(connection, policy, day)
+    if noted is None or noted["state"] != "done" or _is_to_be_done_again(connection, day, noted):
+        return DayPlan(day, "thin out", events, {}, events)
+    return DayPlan(day, "none", events, {}, events)
+
+
+def _preview(
+    connection: _Connection, policy: Policy, day: date, told: dict[date | None, DayPlan], since: datetime
+) -> None:
+    """Fill in what thinning a day out would leave of it, and of the days that its traces began in."""
+    noted = _noted(connection, policy, day) or {
+        "sample": policy.sample,
+        "slow_ms": _slow_ms(connection, policy, day),
+        "min_score": policy.min_score,
+    }
+    values = {name: noted[name] for name in ("sample", "slow_ms", "min_score")}
+    traces = told[day].traces
+    for row in read(connection, _rows("retention_preview", day=day, since=since, **_bounds(day), **values)):
+        if row["fate"] == "removed" and row["day"] in told:
+            told[row["day"]].kept -= row["events"]
+        if row["traces"] and row["day"] == day:
+            traces[row["fate"]] = traces.get(row["fate"], 0) + row["traces"]
 
 
 def _slow_ms(connection: _Connection, policy: Policy, day: date) -> float | None:
@@ -272,6 +328,17 @@ def _slow_ms(connection: _Connection, policy: Policy, day: date) -> float | None
         return None
     [row] = read(connection, _rows("retention_slowest", share=1 - policy.slow_share, **_bounds(day)))
     return row["slow_ms"]
+
+
+@contextmanager
+def _lock_timeout(connection: _Connection) -> Generator[None]:
+    """Wait for the locks of others for a moment only, for the length of a block."""
+    connection.execute("SELECT set_config('lock_timeout', %s, false)", [f"{LOCK_TIMEOUT_MS}ms"])
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            connection.execute("RESET lock_timeout")
 
 
 def _note(connection: _Connection, day: date, *, state: str, **counts: Any) -> None:

@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from msgspec import json
 
+from clew.store.load import query
+from clew.store.retention import JOB
 from support.commands import CLEW
 from support.stored import make_event, store_events
 
@@ -56,3 +58,14 @@ def test_a_pin_keeps_a_trace(postgres: str) -> None:
     assert listed.stdout.startswith(TRACE)
     assert "the outage" in listed.stdout
     assert (unpinned.returncode, twice.returncode, wrong.returncode) == (0, 1, 2)
+
+
+def test_what_an_agent_is_doing_is_left_to_it(postgres: str) -> None:
+    """Two at once would count twice: the second says so, and a dry run is always possible."""
+    with psycopg.connect(postgres, autocommit=True) as agent:
+        agent.execute(query("maintenance_lock"), {"job": JOB})
+
+        refused, previewed = run(postgres, "retention"), run(postgres, "retention", "--dry-run")
+
+    assert (refused.returncode, previewed.returncode) == (1, 0)
+    assert "an agent is thinning out this store just now" in refused.stderr

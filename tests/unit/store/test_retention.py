@@ -12,6 +12,7 @@ from uuid import UUID
 import psycopg
 import pytest
 
+from clew.errors import StoreError
 from clew.store import retention
 from clew.store.connect import connect
 from clew.store.retention import Policy, enforce, plan
@@ -117,6 +118,15 @@ def run(dsn: str, policy: Policy = POLICY, now: datetime = NOW) -> int:
         return sum(step.events for step in enforce(connection, policy, now))
 
 
+def removed_by_day(dsn: str, policy: Policy = POLICY) -> dict[date | None, int]:
+    """Do what the policy asks for; return how many events of each day went."""
+    removed: dict[date | None, int] = {}
+    with connect(dsn) as connection:
+        for step in enforce(connection, policy, NOW):
+            removed[step.day] = removed.get(step.day, 0) + step.events
+    return removed
+
+
 def age(trace: Trace) -> int:
     """Return how many days ago a trace was."""
     return (NOW.date() - trace.day).days
@@ -157,14 +167,27 @@ def test_a_dry_run_tells_the_same_and_changes_nothing(month: str) -> None:
         told = list(plan(connection, POLICY, NOW))
     assert count(month) == before
 
-    removed = run(month)
+    removed = removed_by_day(month)
 
-    crossing = sum(1 for day in told for _ in range(day.traces.get("goes on", 0)))
-    assert removed - sum(day.events - day.kept for day in told) in range(2 * crossing + 1)
+    assert {day.day: day.events - day.kept for day in told} == removed
     assert {day.action for day in told} == {"thin out", "remove"}
     assert {reason for day in told for reason in day.traces} == {*TELLING.values(), "sampled", "removed", "goes on"}
     with connect(month) as connection:
         assert {day.action for day in plan(connection, POLICY, NOW)} == {"none"}
+
+
+def test_a_dry_run_after_a_kill_tells_what_is_still_to_do(month: str) -> None:
+    """By what was noted when the day was begun, not by what is left of it or was set since."""
+    share = Policy(sample=0.25, slow_share=0.3)
+    with connect(month) as connection:
+        for number, _ in enumerate(enforce(connection, share, NOW)):
+            if number == 12:
+                break
+        told = list(plan(connection, Policy(sample=0.9, min_score=0.1), NOW))
+
+    assert {day.day: day.events - day.kept for day in told if day.events > day.kept} == {
+        day: events for day, events in removed_by_day(month, Policy(sample=0.9, min_score=0.1)).items() if events
+    }
 
 
 def test_doing_it_again_does_nothing(month: str) -> None:
@@ -242,6 +265,105 @@ def test_strays_go_too(month: str) -> None:
     assert count(month, "SELECT count(*) FROM open_spans") == 0
     assert count(month, "SELECT count(*) FROM cursors WHERE service = 'gone'") == 0
     assert count(month, "SELECT count(*) FROM cursors WHERE service = 'quiet'") == 1
+
+
+def test_what_tells_something_needs_no_trace(postgres: str) -> None:
+    """Deploys, feedback, alerts, issues and low scores stay without a trace too, and weigh one; the others are drawn."""
+    at = NOW - timedelta(days=10)
+    messages = ["deploy_marked", "feedback_received", "alert_fired", "issue_detected"]
+    store_events(
+        postgres,
+        *(make_event(at, message=message) for message in messages),
+        make_event(at, message="score_computed", metrics={"score": 0.1}),
+        *(make_event(at) for _ in range(40)),
+    )
+
+    run(postgres, Policy(sample=0.1))
+
+    weighed = "SELECT sum(retention_weight(timestamp, trace_id, level, message, metrics)) FROM events"
+    assert count(postgres, f"{weighed} WHERE message <> 'told'") == 5
+    assert count(postgres, "SELECT count(*) FROM events WHERE message = 'told'") < 20
+
+
+@pytest.mark.parametrize("score", ["high", None, True, [], {"of": 1}, 10**400])
+def test_a_score_that_is_no_number_tells_nothing(postgres: str, score: Any) -> None:
+    """Whatever somebody calls a score, the day is thinned out."""
+    at, traces = NOW - timedelta(days=10), [str(UUID(int=(0x0199 << 112) + number)) for number in range(2)]
+    store_events(
+        postgres,
+        make_event(at, trace_id=traces[0], metrics={"score": score}),
+        make_event(at, trace_id=traces[1], metrics={"score": 0.1}),
+    )
+
+    run(postgres, Policy(sample=0))
+
+    assert kept(postgres) == {traces[1]: 1}
+
+
+def test_a_trace_of_many_days_stays_or_goes_whole(postgres: str) -> None:
+    """Also one that is quiet for days: it is judged with its last day, and what that day tells counts for all."""
+    telling, ordinary, going_on = (str(UUID(int=(0x0199 << 112) + number)) for number in range(3))
+    for back in (14, 13, 10):
+        at = NOW - timedelta(days=back)
+        last = {"level": "ERROR"} if back == 10 else {}
+        store_events(postgres, make_event(at, trace_id=telling, **last), make_event(at, trace_id=ordinary))
+    store_events(postgres, *(make_event(NOW - timedelta(days=back), trace_id=going_on) for back in (12, 3)))
+    with connect(postgres) as connection:
+        told = {day.day: day.events - day.kept for day in plan(connection, Policy(sample=0), NOW)}
+
+    removed = removed_by_day(postgres, Policy(sample=0))
+
+    assert kept(postgres) == {telling: 3, going_on: 2}
+    assert removed == told
+
+
+def test_traces_that_go_on_weigh_one_until_they_are_judged(month: str) -> None:
+    """Weights are exact while a trace of a thinned day waits for its last day to be thinned out, and after that."""
+    crossing = next(trace for trace in all_traces() if _crosses_into_hot(trace))
+    weight = f"SELECT max(retention_weight(timestamp, trace_id, level)) FROM events WHERE trace_id = '{crossing.id}'"
+    run(month)
+    waiting = count(month, weight)
+
+    run(month, Policy(sample=0.25, slow_ms=5_000), NOW + timedelta(days=1))
+
+    drawn = _drawn(month, crossing.id) < POLICY.sample
+    assert waiting == 1
+    assert count(month, weight) == (4 if drawn else None)
+
+
+def test_what_comes_late_is_judged_too(month: str) -> None:
+    """Events of a day that was thinned out: those of traces that are gone go, a new error stays, and nothing is done twice."""
+    run(month)
+    left = kept(month)
+    ordinary = [trace for trace in all_traces() if age(trace) == 15 and 3 < trace.number < TRACES_A_DAY - 1]
+    gone = next(trace for trace in ordinary if trace.id not in left)
+    failed = str(UUID(int=(0x0199 << 112) + 999_999))
+    at = datetime.combine(gone.day, NOW.time(), UTC)
+    store_events(month, make_event(at, trace_id=gone.id), make_event(at, trace_id=failed, level="ERROR"))
+    with connect(month) as connection:
+        told = {day.day: day.events - day.kept for day in plan(connection, POLICY, NOW) if day.action != "none"}
+
+    removed = removed_by_day(month)
+
+    assert told == removed == {gone.day: 1}
+    assert kept(month) == {**left, failed: 1}
+    assert removed_by_day(month) == {}
+
+
+def test_a_day_that_is_in_use_holds_nothing_up(month: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its turn comes with the next run; the others are done, and it is told in plain words."""
+    monkeypatch.setattr(retention, "LOCK_TIMEOUT_MS", 50)
+    busy = (NOW - timedelta(days=20)).date()
+    with psycopg.connect(month) as reader:
+        reader.execute(f"SELECT count(*) FROM events_{busy:%Y%m%d}")  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+        with pytest.raises(StoreError, match=f"others are using the events of {busy}"):
+            run(month)
+
+    unfinished = "SELECT array_agg(day) FROM retention_days WHERE state <> 'done'"
+    assert count(month, unfinished) == [busy]
+    run(month)
+    assert count(month, unfinished) is None
 
 
 def _crosses_into_hot(trace: Trace) -> bool:

@@ -142,7 +142,7 @@ CREATE TABLE pins (
     pinned_at timestamptz NOT NULL DEFAULT now()
 );
 
--- How far each day has come that is no longer kept whole.
+-- How far each day has come that is no longer kept whole, and by what it is judged. What came in after ``begun_at`` has not been.
 CREATE TABLE retention_days (
     day date PRIMARY KEY,
     state text NOT NULL,
@@ -154,10 +154,13 @@ CREATE TABLE retention_days (
     events_removed bigint NOT NULL DEFAULT 0,
     after_trace uuid NOT NULL DEFAULT '00000000-0000-0000-0000-000000000000',
     updated_at timestamptz NOT NULL DEFAULT now(),
+    min_score float8,
+    begun_at timestamptz NOT NULL DEFAULT now(),
     CONSTRAINT retention_days_state_check CHECK (state IN ('traces', 'logs', 'space', 'done'))
 );
 
--- The traces of such a day that stay because of what they are; every other one that is still there was drawn.
+-- The traces of such a day that stay because of what they are, or go on the day after; every other one that is still there
+-- was drawn.
 CREATE TABLE retention_kept (
     day date NOT NULL,
     trace_id uuid NOT NULL,
@@ -170,35 +173,50 @@ CREATE FUNCTION retention_draw(id uuid) RETURNS float8
 LANGUAGE sql IMMUTABLE PARALLEL SAFE STRICT
 RETURN ('x' || substr(md5(id::text), 1, 8))::bit(32)::bigint / 4294967296.0;
 
--- Why a trace stays whatever is drawn; null if for no reason. Looks a day around, since traces cross midnight.
-CREATE FUNCTION retention_reason(trace uuid, begins timestamptz, ends timestamptz, slow_ms float8, min_score float8)
-RETURNS text
+-- Why an event keeps its trace, or itself where it has none; null if for no reason. A score that is no number tells nothing.
+CREATE FUNCTION retention_tells(level int2, status text, message text, metrics jsonb, min_score float8) RETURNS text
+LANGUAGE sql IMMUTABLE PARALLEL SAFE
+RETURN CASE
+    WHEN level >= 40 OR status IN ('error', 'aborted') THEN 'error'
+    WHEN message IN ('issue_detected', 'feedback_received', 'deploy_marked', 'alert_fired') THEN 'flagged'
+    WHEN jsonb_path_exists(metrics, '$ ? (@.score < $min || @.faithfulness < $min || @.answer_relevancy < $min
+            || @.context_precision < $min || @.context_recall < $min)', jsonb_build_object('min', min_score), true)
+        THEN 'low_score'
+    END;
+
+-- Why a trace stays whatever is drawn, by its events since some moment; null if for no reason.
+CREATE FUNCTION retention_reason(
+    trace uuid, slow_ms float8, min_score float8, since timestamptz DEFAULT '-infinity'
+) RETURNS text
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE WHEN EXISTS (SELECT FROM pins WHERE pins.trace_id = trace) THEN 'pinned' ELSE (
     SELECT CASE
-        WHEN bool_or(level >= 40 OR status IN ('error', 'aborted')) THEN 'error'
-        WHEN bool_or(message IN ('issue_detected', 'feedback_received', 'deploy_marked', 'alert_fired')) THEN 'flagged'
-        WHEN bool_or(least((metrics -> 'score')::float8, (metrics -> 'faithfulness')::float8,
-            (metrics -> 'answer_relevancy')::float8, (metrics -> 'context_precision')::float8,
-            (metrics -> 'context_recall')::float8) < min_score) THEN 'low_score'
-        WHEN bool_or(kind = 'span' AND parent_span_id IS NULL AND events.duration_ms >= retention_reason.slow_ms)
-            THEN 'slow'
+        WHEN bool_or(told = 'error') THEN 'error'
+        WHEN bool_or(told = 'flagged') THEN 'flagged'
+        WHEN bool_or(told = 'low_score') THEN 'low_score'
+        WHEN bool_or(is_request AND duration_ms >= retention_reason.slow_ms) THEN 'slow'
         END
-    FROM events
-    WHERE trace_id = trace AND "timestamp" >= begins - interval '1 day' AND "timestamp" < ends + interval '1 day'
+    FROM (
+        SELECT retention_tells(level, status, message, metrics, min_score) AS told,
+            kind = 'span' AND parent_span_id IS NULL AS is_request, duration_ms
+        FROM events WHERE trace_id = trace AND "timestamp" >= since
+    ) AS judged
 ) END;
 
 -- How many events one event of a thinned day stands for: the inverse of the chance that it had to stay.
-CREATE FUNCTION retention_weight(at timestamptz, trace uuid, level int2) RETURNS float8
+CREATE FUNCTION retention_weight(
+    at timestamptz, trace uuid, level int2, message text DEFAULT '', metrics jsonb DEFAULT '{}'
+) RETURNS float8
 LANGUAGE sql STABLE PARALLEL SAFE
 RETURN coalesce((
     SELECT CASE
-        WHEN trace IS NULL AND level >= 40 THEN 1
+        WHEN days.state = 'traces' AND (trace IS NULL OR trace > days.after_trace) THEN 1
+        WHEN trace IS NULL AND retention_tells(level, NULL, message, metrics, days.min_score) IS NOT NULL THEN 1
         WHEN EXISTS (SELECT FROM retention_kept AS kept WHERE kept.day = days.day AND kept.trace_id = trace) THEN 1
         ELSE 1 / days.sample
         END
     FROM retention_days AS days
-    WHERE days.day = (at AT TIME ZONE 'UTC')::date AND days.state <> 'traces' AND days.sample > 0
+    WHERE days.day = (at AT TIME ZONE 'UTC')::date AND days.sample > 0
 ), 1);
 
 -- All events under the names of the public format, for people: SELECT * FROM logs WHERE trace_id = '…'.

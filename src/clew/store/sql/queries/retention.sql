@@ -15,15 +15,30 @@ FROM events
 WHERE kind = 'span' AND parent_span_id IS NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s;
 
 -- name: retention_begin
--- Note that a day is being thinned out; one that is stays as it is.
+-- Note that a day is being thinned out, and by what; one that is stays as it is.
 -- Plan: a look into the primary key.
-INSERT INTO retention_days (day, state, sample, slow_ms) VALUES (%(day)s, 'traces', %(sample)s, %(slow_ms)s)
+INSERT INTO retention_days (day, state, sample, slow_ms, min_score)
+VALUES (%(day)s, 'traces', %(sample)s, %(slow_ms)s, %(min_score)s)
 ON CONFLICT (day) DO NOTHING;
+
+-- name: retention_late
+-- Whether something has come into a day since it was thinned out.
+-- Plan: one scan of a partition that was thinned out.
+SELECT EXISTS (
+    SELECT FROM events WHERE "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AND ingested_at > %(begun_at)s
+) AS is_late;
+
+-- name: retention_reopen
+-- Note that a day is thinned out once more; what is counted again is forgotten.
+-- Plan: a look into the primary key.
+UPDATE retention_days SET state = 'traces', after_trace = '00000000-0000-0000-0000-000000000000', begun_at = now(),
+    traces = traces - traces_kept - traces_sampled, traces_kept = 0, traces_sampled = 0
+WHERE day = %(day)s;
 
 -- name: retention_day
 -- How far a day has come.
 -- Plan: a look into the primary key.
-SELECT state, sample, slow_ms, after_trace FROM retention_days WHERE day = %(day)s;
+SELECT state, sample, slow_ms, min_score, after_trace, begun_at FROM retention_days WHERE day = %(day)s;
 
 -- name: retention_days
 -- All days that are or were thinned out, the newest first.
@@ -32,8 +47,8 @@ SELECT day, state, sample, slow_ms, traces, traces_kept, traces_sampled, events_
 FROM retention_days ORDER BY day DESC;
 
 -- name: retention_batch
--- The next traces of a day, why each stays whatever is drawn, and what was drawn for it.
--- Plan: events_trace_idx of the partition from the last trace on; of each trace, its events in three partitions.
+-- The next traces of a day, whether they go on into a day yet to be thinned out, why they stay, and what was drawn for them.
+-- Plan: events_trace_idx of the partition from the last trace on; of each trace, events_trace_idx of all partitions.
 WITH batch AS (
     SELECT DISTINCT trace_id FROM events
     WHERE trace_id > %(after)s AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s
@@ -41,25 +56,33 @@ WITH batch AS (
 )
 SELECT trace_id, retention_draw(trace_id) AS drawn, EXISTS (
         SELECT FROM events AS later
-        WHERE later.trace_id = batch.trace_id
-            AND later."timestamp" >= %(ends)s AND later."timestamp" < %(ends)s + interval '1 day'
+        WHERE later.trace_id = batch.trace_id AND later."timestamp" >= %(ends)s AND NOT EXISTS (
+            SELECT FROM retention_days
+            WHERE day = (later."timestamp" AT TIME ZONE 'UTC')::date AND state = 'done'
+        )
     ) AS goes_on,
-    retention_reason(trace_id, %(begins)s, %(ends)s, %(slow_ms)s, %(min_score)s) AS reason
+    retention_reason(trace_id, %(slow_ms)s, %(min_score)s) AS reason
 FROM batch ORDER BY trace_id;
 
 -- name: retention_keep
--- Note which traces stay, and why; a trace may have begun the day before.
--- Plan: two rows each into a small table.
+-- Note which traces stay, and why, for each of their days so far.
+-- Plan: events_trace_idx of all partitions for each trace, and a row a day into a small table.
 INSERT INTO retention_kept (day, trace_id, reason)
-SELECT day, trace_id, reason
-FROM unnest(%(traces)s::uuid[], %(reasons)s::text[]) AS kept (trace_id, reason), unnest(%(days)s::date[]) AS days (day)
-ON CONFLICT DO NOTHING;
+SELECT DISTINCT (events."timestamp" AT TIME ZONE 'UTC')::date, kept.trace_id, kept.reason
+FROM unnest(%(traces)s::uuid[], %(reasons)s::text[]) AS kept (trace_id, reason)
+CROSS JOIN LATERAL (SELECT "timestamp" FROM events WHERE events.trace_id = kept.trace_id AND "timestamp" < %(ends)s) AS events
+ON CONFLICT (day, trace_id) DO UPDATE SET reason = excluded.reason;
+
+-- name: retention_unkeep
+-- Forget that traces stay for a reason: they are left to what is drawn.
+-- Plan: a scan of a small table.
+DELETE FROM retention_kept WHERE trace_id = ANY(%(traces)s);
 
 -- name: retention_remove
--- Remove the events of some traces of a day, and those of the day before.
--- Plan: events_trace_idx of two partitions for each trace.
-DELETE FROM events
-WHERE trace_id = ANY(%(traces)s) AND "timestamp" >= %(begins)s - interval '1 day' AND "timestamp" < %(ends)s;
+-- Remove some traces, and tell how many events of each day that were.
+-- Plan: events_trace_idx of all partitions for each trace.
+WITH gone AS (DELETE FROM events WHERE trace_id = ANY(%(traces)s) RETURNING "timestamp")
+SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS events FROM gone GROUP BY 1 ORDER BY 1;
 
 -- name: retention_progress
 -- Note how far a day has come, in the transaction that came so far.
@@ -70,37 +93,48 @@ UPDATE retention_days SET after_trace = coalesce(%(after)s, after_trace), state 
 WHERE day = %(day)s;
 
 -- name: retention_remove_logs
--- Remove logs of a day that belong to no trace, are no errors, and were not drawn.
+-- Remove logs of a day that belong to no trace, have no reason to stay, and were not drawn.
 -- Plan: events_trace_idx of the partition, where the trace is null.
 DELETE FROM events
 WHERE "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AND ctid = ANY(ARRAY(
     SELECT ctid FROM events
     WHERE trace_id IS NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s
-        AND level < 40 AND retention_draw(event_id) >= %(sample)s
+        AND retention_tells(level, status, message, metrics, %(min_score)s) IS NULL
+        AND retention_draw(event_id) >= %(sample)s
     LIMIT %(limit)s
 )) AND trace_id IS NULL;
 
 -- name: retention_preview
--- What thinning a day out would do: traces and events by what becomes of them.
--- Plan: one scan of a partition, and the events of each trace.
+-- What thinning a day out would do, when all before a moment is gone: traces and events by their fate and the events' day.
+-- Plan: one scan of a partition, and events_trace_idx of all partitions for each trace.
 WITH traces AS (
-    SELECT trace_id, count(*) AS events, EXISTS (
-            SELECT FROM events AS later
-            WHERE later.trace_id = events.trace_id
-                AND later."timestamp" >= %(ends)s AND later."timestamp" < %(ends)s + interval '1 day'
-        ) AS goes_on,
-        retention_reason(trace_id, %(begins)s, %(ends)s, %(slow_ms)s, %(min_score)s) AS reason
-    FROM events
+    SELECT DISTINCT trace_id FROM events
     WHERE trace_id IS NOT NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s
-    GROUP BY trace_id
+), judged AS (
+    SELECT trace_id, CASE WHEN EXISTS (
+            SELECT FROM events AS later
+            WHERE later.trace_id = traces.trace_id AND later."timestamp" >= %(ends)s AND NOT EXISTS (
+                SELECT FROM retention_days
+                WHERE day = (later."timestamp" AT TIME ZONE 'UTC')::date AND state = 'done'
+            )
+        ) THEN 'goes on'
+        ELSE coalesce(retention_reason(trace_id, %(slow_ms)s, %(min_score)s, %(since)s),
+            CASE WHEN retention_draw(trace_id) < %(sample)s THEN 'sampled' ELSE 'removed' END)
+        END AS fate
+    FROM traces
 )
-SELECT CASE WHEN goes_on THEN 'goes on' ELSE coalesce(reason,
-        CASE WHEN retention_draw(trace_id) < %(sample)s THEN 'sampled' ELSE 'removed' END) END AS fate,
-    count(*) AS traces, sum(events)::bigint AS events
-FROM traces GROUP BY fate
+SELECT fate, days.day, count(*) AS traces, sum(days.events)::bigint AS events
+FROM judged CROSS JOIN LATERAL (
+    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS events FROM events
+    WHERE events.trace_id = judged.trace_id AND "timestamp" >= %(since)s
+        AND (fate <> 'goes on' OR "timestamp" >= %(begins)s AND "timestamp" < %(ends)s)
+    GROUP BY 1
+) AS days
+GROUP BY fate, days.day
 UNION ALL
-SELECT CASE WHEN level >= 40 THEN 'error' WHEN retention_draw(event_id) < %(sample)s THEN 'sampled' ELSE 'removed' END,
-    0, count(*)
+SELECT coalesce(retention_tells(level, status, message, metrics, %(min_score)s),
+        CASE WHEN retention_draw(event_id) < %(sample)s THEN 'sampled' ELSE 'removed' END),
+    %(day)s::date, 0, count(*)
 FROM events
 WHERE trace_id IS NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s
 GROUP BY 1;
@@ -112,10 +146,18 @@ SELECT count(*) AS events, count(*) FILTER (WHERE trace_id IN (SELECT trace_id F
 FROM events WHERE "timestamp" >= %(begins)s AND "timestamp" < %(ends)s;
 
 -- name: retention_forget_day
--- Forget what was noted of a day that is gone.
+-- Forget what was noted of a day that is gone, and of those before it.
 -- Plan: the primary keys of two small tables.
-WITH gone AS (DELETE FROM retention_days WHERE day = %(day)s)
-DELETE FROM retention_kept WHERE day = %(day)s;
+WITH gone AS (DELETE FROM retention_days WHERE day <= %(day)s)
+DELETE FROM retention_kept WHERE day <= %(day)s;
+
+-- name: retention_count_stray
+-- How many events in no day's partition, and spans that never ended, are from long ago.
+-- Plan: a scan of a partition that is almost empty, and open_spans_timestamp_idx.
+SELECT (
+        SELECT count(*) FROM events_default
+        WHERE ingested_at < %(before)s AND (trace_id IS NULL OR trace_id NOT IN (SELECT trace_id FROM pins))
+    ) + (SELECT count(*) FROM open_spans WHERE "timestamp" < %(before)s) AS events;
 
 -- name: retention_remove_stray
 -- Remove events in no day's partition that came long ago, some at a time.
