@@ -128,11 +128,12 @@ class DeadLetters:
             OSError: The disk refused; everything is as it was.
         """
         with self._locked():
+            temporary = self._path.with_suffix(".tmp")
+            temporary.unlink(missing_ok=True)  # what a kill has left of one
             letters = self.read()
             kept = [letter for letter in letters if not is_unwanted(letter)]
             if len(kept) == len(letters):
                 return 0
-            temporary = self._path.with_suffix(".tmp")
             with open(temporary, "wb", opener=_private) as file:
                 file.writelines(json.encode(letter) + b"\n" for letter in kept)
                 file.flush()

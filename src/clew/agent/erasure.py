@@ -2,8 +2,8 @@
 
 A record that holds an event of the person is overwritten in place by one of the same length that tells only that, when
 and where something was: positions, counts and accounts stay right, and a sink that comes to it ships that. The writer never goes back, so
-only readers matter: where an agent ships a log, records that some sink has still to read are left, and told as waiting; where none
-does, all are overwritten.
+only readers matter: where an agent ships a log, records that some sink has still to read are left, and told as waiting, and so is what
+it remembers of open spans; where none does, all are overwritten.
 
 Before: ``cli.erase``. After: the files themselves; ``store.erasure`` does the same for the store.
 """
@@ -18,6 +18,8 @@ from msgspec import DecodeError, Struct, json
 
 from clew.agent.accounts import CURSOR_PREFIX
 from clew.agent.deadletter import DeadLetters, dead_sinks
+from clew.agent.openspans import STATE_FILE, read_progress
+from clew.ids import parse_uuid
 from clew.spool import disk
 from clew.spool.cursor import cursor_path, peek
 from clew.spool.directory import AGENT_LOCK_FILE, producer_directories, segment_name
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["ERASED", "SpoolErasure", "erase_from_spool"]
+__all__ = ["ERASED", "SpoolErasure", "SpoolTraces", "erase_from_spool", "survey_spool"]
 
 ERASED: Final = "event_erased"
 """The message of what stands in an erased event's place."""
@@ -52,8 +54,8 @@ class SpoolErasure(Struct):
     Attributes:
         events: Records that were overwritten.
         dead_letters: Dead letters that were removed.
-        remembered: Events that were taken out of what sinks remember of open spans.
-        waiting: Events that a running agent has still to ship; come again when it has.
+        remembered: Events that were taken out of what the agent and its sinks remember of open spans.
+        waiting: Events that a running agent has still to ship, or remembers; come again when it has.
         files: Files that still hold the id, but for those of records that wait.
     """
 
@@ -64,12 +66,45 @@ class SpoolErasure(Struct):
     files: list[str] = []
 
 
-class _Owner(Struct, gc=False):
-    user_id: str | None = None
-    trace_id: str | None = None
+class SpoolTraces(Struct):
+    """Who has a part in which traces, as far as the spool tells.
+
+    Attributes:
+        theirs: Traces in which the person has one.
+        shared: Traces in which others have one.
+    """
+
+    theirs: set[str]
+    shared: set[str]
 
 
-_decode_owner = json.Decoder(_Owner).decode
+class _Mark(Struct):
+    """As much of an event as tells whose it is."""
+
+    user_id: Any = None
+    trace_id: Any = None
+
+
+_decode_mark = json.Decoder(_Mark).decode
+
+
+def survey_spool(spool: Path, user_id: str) -> SpoolTraces:
+    """Look through a spool for the traces of a person, and those of others.
+
+    Args:
+        spool: Root of the spool.
+        user_id: The person.
+    """
+    found = SpoolTraces(set(), set())
+    for payload in _payloads(spool):
+        try:
+            mark = _decode_mark(payload)
+        except (DecodeError, RecursionError):
+            continue
+        trace = parse_uuid(mark.trace_id) if isinstance(mark.trace_id, str) else None
+        if mark.user_id is not None and trace is not None:
+            (found.theirs if mark.user_id == user_id else found.shared).add(trace)
+    return found
 
 
 def erase_from_spool(
@@ -97,16 +132,25 @@ def erase_from_spool(
     """
     theirs = _Theirs(user_id, frozenset(traces), with_mentions=with_mentions)
     done = SpoolErasure()
+    living: set[str] = set()
     for directory in producer_directories(spool):
         lock = FileLock(directory / AGENT_LOCK_FILE)
+        living.add(directory.name)
         try:
             is_ours = lock.acquire()
             done.events += _erase_log(directory, theirs, done, is_ours=is_ours, is_dry_run=is_dry_run)
-            if is_ours:
-                for path in (spool / SINKS_DIRECTORY).glob(f"*/{directory.name}.json"):
-                    done.remembered += _erase_memory(path, theirs, is_dry_run=is_dry_run)
+            memories = [directory / STATE_FILE, *(spool / SINKS_DIRECTORY).glob(f"*/{directory.name}.json")]
+            for path in memories:
+                count = _erase_memory(path, theirs, is_dry_run=is_dry_run or not is_ours)
+                if is_ours:
+                    done.remembered += count
+                else:
+                    done.waiting += count
         finally:
             lock.release()
+    for path in (spool / SINKS_DIRECTORY).glob("*/*.json"):
+        if parse_uuid(path.stem) and path.stem not in living:  # of a log that is gone; the next agent would forget it
+            done.remembered += _erase_memory(path, theirs, is_dry_run=is_dry_run)
     for sink in dead_sinks(spool):
         letters = DeadLetters(spool, sink)
         done.dead_letters += (
@@ -129,20 +173,40 @@ class _Theirs:
 
     def owns(self, payload: bytes) -> bool:
         """Whether an event, as it stands on the disk, is theirs."""
+        if self._with_mentions and self._quoted in payload:
+            return True
         try:
-            told = _decode_owner(payload)
-        except DecodeError:
+            mark = _decode_mark(payload)
+        except (DecodeError, RecursionError):
             return False
-        is_named = self._with_mentions and self._quoted in payload
-        return is_named or told.user_id == self._user_id or told.trace_id in self._traces
+        return self._is_theirs(mark.user_id, mark.trace_id)
 
     def owns_decoded(self, event: Any) -> bool:
-        """Whether an event is theirs."""
+        """Whether an event is theirs; it may stand there as the text that it was."""
+        if isinstance(event, str):
+            return event.startswith("{") and self.owns(event.encode())
         if not isinstance(event, dict):
             return False
         told = cast("dict[str, Any]", event)
-        is_named = self._with_mentions and self._quoted in json.encode(told)
-        return is_named or told.get("user_id") == self._user_id or told.get("trace_id") in self._traces
+        if self._with_mentions and self._quoted in json.encode(told):
+            return True
+        return self._is_theirs(told.get("user_id"), told.get("trace_id"))
+
+    def _is_theirs(self, user_id: Any, trace_id: Any) -> bool:
+        """Whose an event is: one that names a user is that one's alone."""
+        if user_id is not None:
+            return user_id == self._user_id
+        return isinstance(trace_id, str) and trace_id in self._traces
+
+
+def _payloads(spool: Path) -> Iterator[bytes]:
+    """Give every event that a spool holds: in logs, in what is remembered of open spans, in dead letters."""
+    for directory in producer_directories(spool):
+        for _, payload in _events(directory):
+            yield payload
+        yield from (event.encode() for event in read_progress(directory).open.values())
+    for sink in dead_sinks(spool):
+        yield from (letter.event.encode() for letter in DeadLetters(spool, sink).read())
 
 
 def _erase_log(directory: Path, theirs: _Theirs, done: SpoolErasure, *, is_ours: bool, is_dry_run: bool) -> int:
@@ -188,15 +252,17 @@ def _overwrite(directory: Path, position: Position, payload: bytes) -> None:
 
 
 def _erase_memory(path: Path, theirs: _Theirs, *, is_dry_run: bool) -> int:
-    """Take a person's events out of what a sink remembers of open spans; return how many."""
+    """Take a person's events out of what is remembered of open spans; return how many."""
+    temporary = path.with_suffix(".tmp")
+    if not is_dry_run:
+        temporary.unlink(missing_ok=True)  # what a kill has left of one
     try:
         state = json.decode(path.read_bytes())
     except (DecodeError, FileNotFoundError):
         return 0
     kept, count = _without(state, theirs)
     if count and not is_dry_run:
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with open(temporary, "wb", opener=_private) as file:
             file.write(json.encode(kept))
             file.flush()
             disk.sync(file.fileno())
@@ -204,22 +270,29 @@ def _erase_memory(path: Path, theirs: _Theirs, *, is_dry_run: bool) -> int:
     return count
 
 
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_CLOEXEC, 0o600)
+
+
 def _without(value: Any, theirs: _Theirs) -> tuple[Any, int]:
-    """Return *value* without the events of a person in its lists, and how many there were."""
+    """Return *value* without the events of a person in its lists and objects, and how many there were."""
     if isinstance(value, dict):
-        pairs = {name: _without(inner, theirs) for name, inner in cast("dict[str, Any]", value).items()}
-        return {name: kept for name, (kept, _) in pairs.items()}, sum(count for _, count in pairs.values())
+        pairs = cast("dict[str, Any]", value).items()
+        mine = {name for name, inner in pairs if theirs.owns_decoded(inner)}
+        rest = {name: _without(inner, theirs) for name, inner in pairs if name not in mine}
+        return {name: kept for name, (kept, _) in rest.items()}, len(mine) + sum(count for _, count in rest.values())
     if isinstance(value, list):
         items = cast("list[Any]", value)
-        mine = sum(theirs.owns_decoded(item) for item in items)
-        rest = [_without(item, theirs) for item in items if not theirs.owns_decoded(item)]
-        return [kept for kept, _ in rest], mine + sum(count for _, count in rest)
+        others = [item for item in items if not theirs.owns_decoded(item)]
+        left = [_without(item, theirs) for item in others]
+        return [kept for kept, _ in left], len(items) - len(others) + sum(count for _, count in left)
     return value, 0
 
 
 def _files_with(spool: Path, user_id: str) -> Iterator[Path]:
-    """Find the files of a spool that hold an id, whatever they are."""
-    forms = [json.encode(user_id), json.encode(user_id)[1:-1].join([b'\\"', b'\\"'])]
+    """Find the files of a spool that hold an id, whatever they are: as a text of JSON, or as one inside of such a text."""
+    quoted = json.encode(user_id)
+    forms = [quoted, json.encode(quoted.decode())[1:-1]]
     for path in sorted(spool.rglob("*")):
         with contextlib.suppress(OSError):
             if path.is_file() and any(form in path.read_bytes() for form in forms):

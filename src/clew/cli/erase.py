@@ -8,12 +8,12 @@ import typer
 from msgspec import Struct
 
 from clew import config
-from clew.agent.erasure import SpoolErasure, erase_from_spool
+from clew.agent.erasure import SpoolErasure, erase_from_spool, survey_spool
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
 from clew.cli.render import clean, print_json
 from clew.errors import UsageError
 from clew.store.connect import connect, find_dsn
-from clew.store.erasure import Found, count_theirs, erase_from_store
+from clew.store.erasure import Found, begin_erasure, condemned, count_theirs, erase_from_store
 from clew.store.migrate import check_migrated
 
 if TYPE_CHECKING:
@@ -22,6 +22,14 @@ if TYPE_CHECKING:
 __all__ = ["erase"]
 
 SHOWN_MENTIONS = 10
+
+NOT_SEARCHED = (
+    "spools of other hosts: run this there too",
+    "backups, replicas, exports, and archives of PostgreSQL's log of changes",
+    "the id as a part of longer texts, in events of others",
+    "Prometheus, whose exemplars hold trace ids and no users",
+)
+"""What no run of this command tells anything about."""
 
 
 class Proof(Struct):
@@ -70,14 +78,22 @@ def erase(
     """
     if not user.strip():
         raise UsageError("--user is empty", hint="name the user_id whose events are to go")
+    try:
+        user.encode()
+    except UnicodeEncodeError:
+        raise UsageError("--user is no UTF-8, which every user_id of an event is") from None
     settings = config.load(data_dir=data, dsn=dsn)
     where = find_dsn(settings)
     check_migrated(where)
     with connect(where, application_name="clew-erase") as connection:
-        before = count_theirs(connection, user, with_mentions=mentions)
+        parts = survey_spool(settings.spool_dir, user)
+        before = count_theirs(connection, user, with_mentions=mentions, traces=parts.theirs, shared=parts.shared)
         if not dry_run and not is_sure:
             typer.confirm(f"erase {before.events:,} events of {clean(user)} for good?", abort=True)
-        spool = erase_from_spool(settings.spool_dir, user, before.traces, with_mentions=mentions, is_dry_run=dry_run)
+        if not dry_run:
+            begin_erasure(connection, before)
+        traces = {*before.traces, *condemned(connection)}
+        spool = erase_from_spool(settings.spool_dir, user, traces, with_mentions=mentions, is_dry_run=dry_run)
         left = [] if dry_run else erase_from_store(connection, user, before, with_mentions=mentions)
         after = count_theirs(connection, user, with_mentions=mentions)
     proof = Proof(user, before, after, spool, left, _outside(settings, before))
@@ -102,6 +118,7 @@ def _told(proof: Proof) -> dict[str, Any]:
         "spool": proof.spool,
         "left": proof.left,
         "outside": proof.outside,
+        "not_searched": NOT_SEARCHED,
         "is_complete": proof.is_complete,
     }
 
@@ -133,4 +150,5 @@ def _print(proof: Proof, *, is_dry_run: bool) -> None:
     if is_dry_run:
         typer.echo("nothing was changed")
     elif proof.is_complete:
-        typer.echo("searched again: nothing is left")
+        typer.echo("searched again: nothing is left" + (", but for what is left to others" if proof.left else ""))
+    typer.echo(f"not searched: {'; '.join(NOT_SEARCHED)}")

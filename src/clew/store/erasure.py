@@ -5,12 +5,15 @@ changes until that is dropped. So, after the rows: the partitions that held some
 (``ANALYZE``), the catalogue of statistics is rewritten, and the log is switched and checkpointed. The last two need a superuser,
 which the embedded server's user is; elsewhere they are left to the server's own pace, and told so.
 
-Rows go by the user's id and by traces that are theirs alone: those in which no other user has a part.
+Rows go by the user's id, and by traces that are theirs alone, in which no other user has a part: of these everything that names no
+user. Most events of a trace do not name one, so with the last that does nobody could tell whose they were. Hence a note before
+anything is removed: which traces, and which tables are to be rewritten. Who comes after a kill, or when more of these traces has
+arrived, goes on from there (``erased_traces``, ``erasure_rewrites``). It is kept as long as warm events are.
 """
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 from msgspec import Struct, json
@@ -21,9 +24,15 @@ from clew.store.events import format_timestamp
 from clew.store.load import query
 from clew.store.reading import Reading, Statement, read
 
-__all__ = ["Found", "Mention", "count_theirs", "erase_from_store"]
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+__all__ = ["Found", "Mention", "begin_erasure", "condemned", "count_theirs", "erase_from_store"]
 
 EVENTS_AT_ONCE: Final = 5_000
+
+_SMALL: Final = ("cursors", "events_default", "open_spans", "pins", "retention_kept")
+"""Tables that are rewritten in any case: rows come and go in them."""
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -65,26 +74,60 @@ class Found(Struct):
         return sum(self.partitions.values())
 
 
-def count_theirs(connection: _Connection, user_id: str, *, with_mentions: bool) -> Found:
+def count_theirs(
+    connection: _Connection,
+    user_id: str,
+    *,
+    with_mentions: bool,
+    traces: Collection[str] = (),
+    shared: Collection[str] = (),
+) -> Found:
     """Count what is there of a person.
 
     Args:
         connection: A connection that may read.
         user_id: The person.
         with_mentions: Count events of others that name them among theirs.
+        traces: Traces in which they are known to have a part, by what is not in the store.
+        shared: Traces in which others are known to have a part, by what is not in the store.
 
     Raises:
         StoreNotMigrated: Our tables are not there.
         StoreUnreachable: The server is gone.
     """
     with explained(connection.info.dsn):
-        traces = [str(row["trace_id"]) for row in read(connection, _rows("erasure_traces", user=user_id))]
-        mentions = _mentions(connection, user_id, traces)
-        values = {"user": user_id, "traces": traces, "events": []}
+        rows = read(connection, _rows("erasure_traces", user=user_id, traces=list(traces)))
+        alone = [trace for trace in (str(row["trace_id"]) for row in rows) if trace not in shared]
+        mentions = _mentions(connection, user_id, alone)
+        values = {"user": user_id, "traces": alone, "events": []}
         values |= {"events": [mention.event_id for mention in mentions]} if with_mentions else {}
         rows = read(connection, _rows("erasure_partitions", **values))
         [spans] = read(connection, _rows("erasure_open_count", **values))
-    return Found({row["name"]: row["events"] for row in rows}, spans["spans"], traces, mentions)
+    return Found({row["name"]: row["events"] for row in rows}, spans["spans"], alone, mentions)
+
+
+def begin_erasure(connection: _Connection, found: Found) -> None:
+    """Note what is about to be erased, so that it can be gone on from.
+
+    Args:
+        connection: A connection in autocommit mode that may change tables.
+        found: What there is, of ``count_theirs``.
+
+    Raises:
+        StoreUnreachable: The server is gone.
+    """
+    with explained(connection.info.dsn):
+        connection.execute(query("erasure_begin"), {"traces": found.traces, "tables": [*found.partitions, *_SMALL]})
+
+
+def condemned(connection: _Connection) -> list[str]:
+    """List the traces that were erased or are about to be, whosever they were.
+
+    Raises:
+        StoreUnreachable: The server is gone.
+    """
+    with explained(connection.info.dsn):
+        return [str(row["trace_id"]) for row in read(connection, _rows("erasure_condemned"))]
 
 
 def erase_from_store(connection: _Connection, user_id: str, found: Found, *, with_mentions: bool) -> list[str]:
@@ -93,7 +136,7 @@ def erase_from_store(connection: _Connection, user_id: str, found: Found, *, wit
     Args:
         connection: A connection in autocommit mode that may change tables.
         user_id: The person.
-        found: What there is, of ``count_theirs``.
+        found: What there is, of ``count_theirs``; ``begin_erasure`` has been called with it.
         with_mentions: Erase events of others that name them too.
 
     Returns:
@@ -110,10 +153,13 @@ def erase_from_store(connection: _Connection, user_id: str, found: Found, *, wit
             pass
         connection.execute(query("erasure_open"), values)
         connection.execute(query("erasure_notes"), values)
-        for name in [*found.partitions, "open_spans", "pins", "retention_kept"]:
-            connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(sql.Identifier(name)))
+        left = [
+            f"the table {name} may not be rewritten by this user of the server: its file holds deleted rows"
+            for name in (row["name"] for row in read(connection, _rows("erasure_rewrites")))
+            if not _rewrite(connection, name)
+        ]
         connection.execute("ANALYZE events")
-        return _clear_the_rest(connection)
+        return left + _clear_the_rest(connection)
 
 
 def _mentions(connection: _Connection, user_id: str, traces: list[str]) -> list[Mention]:
@@ -125,19 +171,53 @@ def _mentions(connection: _Connection, user_id: str, traces: list[str]) -> list[
     ]
 
 
+def _rewrite(connection: _Connection, name: str) -> bool:
+    """Rewrite a table, and note it; false if we may not, which the server says by a warning."""
+    if not _vacuum(connection, sql.Identifier(name)):
+        return False
+    connection.execute(query("erasure_rewritten"), {"name": name})
+    return True
+
+
+def _vacuum(connection: _Connection, table: sql.Identifier) -> bool:
+    warnings: list[str] = []
+
+    def note(told: errors.Diagnostic) -> None:
+        if told.severity_nonlocalized == "WARNING":
+            warnings.append(told.message_primary or "")
+
+    connection.add_notice_handler(note)
+    try:
+        connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(table))
+    finally:
+        connection.remove_notice_handler(note)
+    return not warnings
+
+
 def _clear_the_rest(connection: _Connection) -> list[str]:
     """Clear statistics and the log of changes, as far as we may."""
     left: list[str] = []
     try:
-        connection.execute("VACUUM FULL pg_catalog.pg_statistic")
+        is_cleared = _vacuum(connection, sql.Identifier("pg_catalog", "pg_statistic"))
     except (errors.InsufficientPrivilege, errors.ObjectNotInPrerequisiteState):
+        is_cleared = False
+    if not is_cleared:
         left.append("statistics of columns may hold the id until the server's next ANALYZE and VACUUM of pg_statistic")
+    [copies] = read(connection, _rows("erasure_copies"))
     try:
         for _ in range(2):  # the checkpoint before last is what the server can still recover from
             connection.execute("SELECT pg_switch_wal()")
             connection.execute("CHECKPOINT")
+        if copies["is_recycled"]:
+            left.append("the server uses files of its log of changes (WAL) again as they are: set wal_recycle to off")
     except errors.InsufficientPrivilege:
         left.append("the server's log of changes (WAL) holds deleted rows until it is recycled or archived")
+    if copies["is_archived"]:
+        left.append("the server archives its log of changes (WAL): the archive holds deleted rows")
+    if copies["is_replicated"]:
+        left.append(
+            "the server has replicas or replication slots: the log of changes (WAL) waits for them, and backups stay"
+        )
     return left
 
 

@@ -286,6 +286,7 @@ def _remove_strays(connection: _Connection, before: datetime) -> Iterator[Step]:
     values = {"before": before, "limit": LOGS_AT_ONCE}
     while removed := connection.execute(query("retention_remove_stray"), values).rowcount:
         yield Step(None, "removed", removed)
+    connection.execute(query("erasure_forget"), {"before": before})
     if removed := connection.execute(query("retention_remove_open"), values).rowcount:
         yield Step(None, "removed", removed)
     connection.execute(query("retention_remove_cursors"), values)

@@ -6,13 +6,15 @@ import subprocess
 import sys
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from msgspec import json
 
 from clew import config
 from clew.agent.deadletter import DeadLetter, DeadLetters
-from clew.agent.erasure import ERASED, erase_from_spool
+from clew.agent.erasure import ERASED, erase_from_spool, survey_spool
+from clew.agent.openspans import STATE_FILE, Progress, read_progress
 from clew.agent.supervisor import Supervisor
 from clew.sinks.base import Retry
 from clew.spool.directory import producer_directories
@@ -112,6 +114,60 @@ def test_dead_letters_and_memories_go(writer: Writer, tmp_path: Path) -> None:
     assert (done.dead_letters, done.remembered, done.files) == (1, 1, [])
     assert [json.decode(letter.event)["user_id"] for letter in letters.read()] == [OTHER]
     assert json.decode(memory.read_bytes()) == {"position": 7, "open": {"s1": {"logs": [event(OTHER)]}}}
+
+
+def test_spans_that_the_agent_remembers_go(writer: Writer, tmp_path: Path) -> None:
+    """What an agent would close a dead writer's spans by: also of a span that names nobody, and what a kill left of the file."""
+    state = writer.directory / STATE_FILE
+    spans = {
+        "s1": json.encode(event(USER, kind="span_start")).decode(),
+        "s2": json.encode(event(None, kind="span_start", trace_id=TRACE)).decode(),
+        "s3": json.encode(event(OTHER, kind="span_start")).decode(),
+    }
+    state.write_bytes(json.encode(Progress(7, 4, spans)))
+    state.with_suffix(".tmp").write_text(spans["s1"])
+
+    counted = erase_from_spool(tmp_path / "spool", USER, [TRACE], is_dry_run=True)
+    done = erase_from_spool(tmp_path / "spool", USER, [TRACE])
+
+    assert (counted.remembered, done.remembered, done.files) == (2, 2, [])
+    assert read_progress(writer.directory) == Progress(7, 4, {"s3": spans["s3"]})
+
+
+def test_traces_are_told_by_the_spool(writer: Writer, tmp_path: Path) -> None:
+    """By events in logs, open spans and dead letters; ids are told in one form, and what is none is left out."""
+    at = datetime(2026, 11, 23, tzinfo=UTC)
+    ids = [str(UUID(int=(0x0199 << 112) + number)) for number in range(4)]
+    writer.append(json.encode(event(USER, trace_id=ids[0])))
+    writer.append(json.encode(event(USER, trace_id="nonsense")))
+    writer.append(json.encode(event(OTHER, trace_id=ids[1].upper())))
+    writer.append(b"no event")
+    start = json.encode(event(USER, kind="span_start", trace_id=ids[2])).decode()
+    (writer.directory / STATE_FILE).write_bytes(json.encode(Progress(0, 0, {"s": start})))
+    letter = json.encode(event(USER, trace_id=ids[3])).decode()
+    DeadLetters(tmp_path / "spool", "langsmith").add([DeadLetter(at, writer.directory.name, "a", 1, "no", letter)])
+
+    found = survey_spool(tmp_path / "spool", USER)
+
+    assert (found.theirs, found.shared) == ({ids[0], ids[2], ids[3]}, {ids[1]})
+
+
+def test_an_event_that_names_somebody_else_is_not_theirs(writer: Writer, tmp_path: Path) -> None:
+    """Even in a trace that was taken for theirs alone when nobody else was known in it."""
+    writer.append(json.encode(event(OTHER, trace_id=TRACE)))
+
+    assert erase_from_spool(tmp_path / "spool", USER, [TRACE]).events == 2
+
+
+@pytest.mark.parametrize("user", ['a"b\\c', "Ελένη 🧵", "tab\there"])
+def test_an_odd_id_is_found_in_texts_of_texts(tmp_path: Path, user: str) -> None:
+    """A dead letter holds its event as a text of JSON, in which an id is escaped twice."""
+    letters = DeadLetters(tmp_path, "langsmith")
+    told = json.encode(event(OTHER, context={"who": user})).decode()
+    letters.add([DeadLetter(datetime(2026, 11, 23, tzinfo=UTC), "p", "a", 1, "no", told)])
+
+    assert erase_from_spool(tmp_path, user).files == [".dead/langsmith.jsonl"]
+    assert erase_from_spool(tmp_path, user, with_mentions=True).files == []
 
 
 def test_files_that_hold_the_id_elsewhere_are_named(writer: Writer, tmp_path: Path) -> None:

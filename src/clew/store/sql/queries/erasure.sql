@@ -1,36 +1,71 @@
 -- name: erasure_traces
--- The traces of a user that no other user has a part in.
+-- The traces of a user that no other user has a part in, and those that were erased before and of which something is there.
 -- Plan: events_user_idx for the user; events_trace_idx for each trace.
-SELECT trace_id FROM (SELECT DISTINCT trace_id FROM events WHERE user_id = %(user)s AND trace_id IS NOT NULL) AS theirs
+SELECT trace_id FROM (
+    SELECT trace_id FROM events WHERE user_id = %(user)s AND trace_id IS NOT NULL
+    UNION SELECT trace_id FROM open_spans WHERE event ->> 'user_id' = %(user)s AND trace_id IS NOT NULL
+    UNION SELECT unnest(%(traces)s::uuid[])
+) AS theirs
 WHERE NOT EXISTS (
     SELECT FROM events AS others
     WHERE others.trace_id = theirs.trace_id AND others.user_id IS NOT NULL AND others.user_id <> %(user)s
-);
+) AND NOT EXISTS (
+    SELECT FROM open_spans AS others
+    WHERE others.trace_id = theirs.trace_id AND others.event ->> 'user_id' <> %(user)s
+)
+UNION SELECT trace_id FROM erased_traces
+WHERE EXISTS (SELECT FROM events WHERE events.trace_id = erased_traces.trace_id AND user_id IS NULL)
+ORDER BY trace_id;
 
 -- name: erasure_partitions
--- How many events of a user, or of some traces, each partition holds.
+-- How many events of a user, or of some traces and nobody else, each partition holds.
 -- Plan: events_user_idx and events_trace_idx of each partition.
-SELECT tableoid::regclass::text AS name, count(*) AS events FROM events
-WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) OR event_id = ANY(%(events)s)
+SELECT relname AS name, sum(found.events)::bigint AS events FROM (
+    SELECT tableoid, count(*) AS events FROM events
+    WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) AND user_id IS NULL OR event_id = ANY(%(events)s)
+    GROUP BY 1
+) AS found JOIN pg_class ON pg_class.oid = found.tableoid
 GROUP BY 1 ORDER BY 1;
 
+-- name: erasure_begin
+-- Note what is about to be erased: traces, and the tables that hold some of it or have dead rows.
+-- Plan: primary keys, and a look into the statistics.
+WITH noted AS (
+    INSERT INTO erased_traces (trace_id) SELECT unnest(%(traces)s::uuid[]) ON CONFLICT DO NOTHING
+)
+INSERT INTO erasure_rewrites (name)
+SELECT unnest(%(tables)s::text[])
+UNION SELECT relname FROM pg_stat_user_tables
+WHERE relid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = 'events'::regclass) AND n_dead_tup > 0
+ON CONFLICT DO NOTHING;
+
+-- name: erasure_condemned
+-- The traces that were erased, or are about to be.
+-- Plan: a scan of a small table.
+SELECT trace_id FROM erased_traces ORDER BY trace_id;
+
 -- name: erasure_remove
--- Remove some events of a user, and of some traces.
+-- Remove some events of a user, and of some traces those of nobody else.
 -- Plan: events_user_idx and events_trace_idx of each partition.
 DELETE FROM events WHERE (event_id, "timestamp") IN (
     SELECT event_id, "timestamp" FROM events
-    WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) OR event_id = ANY(%(events)s) LIMIT %(limit)s
-) AND (user_id = %(user)s OR trace_id = ANY(%(traces)s) OR event_id = ANY(%(events)s));
+    WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) AND user_id IS NULL OR event_id = ANY(%(events)s)
+    LIMIT %(limit)s
+) AND (user_id = %(user)s OR trace_id = ANY(%(traces)s) AND user_id IS NULL OR event_id = ANY(%(events)s));
 
 -- name: erasure_open_count
--- How many open spans a user has.
+-- How many open spans a user, and some traces, have.
 -- Plan: a scan of a small table.
-SELECT count(*) AS spans FROM open_spans WHERE event ->> 'user_id' = %(user)s OR trace_id = ANY(%(traces)s);
+SELECT count(*) AS spans FROM open_spans
+WHERE event ->> 'user_id' = %(user)s OR span_id = ANY(%(events)s)
+    OR trace_id = ANY(%(traces)s) AND event ->> 'user_id' IS NULL;
 
 -- name: erasure_open
--- Remove the open spans of a user.
+-- Remove the open spans of a user, and of some traces.
 -- Plan: a scan of a small table.
-DELETE FROM open_spans WHERE event ->> 'user_id' = %(user)s OR trace_id = ANY(%(traces)s);
+DELETE FROM open_spans
+WHERE event ->> 'user_id' = %(user)s OR span_id = ANY(%(events)s)
+    OR trace_id = ANY(%(traces)s) AND event ->> 'user_id' IS NULL;
 
 -- name: erasure_notes
 -- Remove what was noted of traces that are gone.
@@ -38,11 +73,38 @@ DELETE FROM open_spans WHERE event ->> 'user_id' = %(user)s OR trace_id = ANY(%(
 WITH unpinned AS (DELETE FROM pins WHERE trace_id = ANY(%(traces)s))
 DELETE FROM retention_kept WHERE trace_id = ANY(%(traces)s);
 
+-- name: erasure_rewrites
+-- The tables that are to be rewritten and still there.
+-- Plan: a scan of a small table.
+SELECT name FROM erasure_rewrites WHERE to_regclass(quote_ident(name)) IS NOT NULL ORDER BY name;
+
+-- name: erasure_rewritten
+-- Note that a table was rewritten.
+-- Plan: the primary key of a small table.
+DELETE FROM erasure_rewrites WHERE name = %(name)s OR to_regclass(quote_ident(name)) IS NULL;
+
+-- name: erasure_forget
+-- Forget traces that were erased so long ago that nothing comes of them any more.
+-- Plan: a scan of a small table.
+DELETE FROM erased_traces WHERE erased_at < %(before)s;
+
+-- name: erasure_copies
+-- Where the server's log of changes goes, and whether its files are used again as they are.
+-- Plan: no table; two views of a few rows.
+SELECT current_setting('archive_mode') <> 'off' AS is_archived,
+    EXISTS (SELECT FROM pg_replication_slots) OR EXISTS (SELECT FROM pg_stat_replication) AS is_replicated,
+    current_setting('wal_recycle')::boolean AS is_recycled;
+
 -- name: erasure_mentions
--- Events of others that name an id as a text of its own somewhere, the newest first.
+-- Events and open spans of others that name an id as a text of its own somewhere, the newest first.
 -- Plan: a scan of everything.
 SELECT event_id, "timestamp", message, service FROM events
 WHERE (position(%(quoted)s IN context::text) > 0 OR position(%(quoted)s IN coalesce(error::text, '')) > 0
-    OR session_id = %(user)s OR request_id = %(user)s
-    OR message = %(user)s) AND user_id IS DISTINCT FROM %(user)s AND coalesce(trace_id <> ALL(%(traces)s), true)
+    OR position(%(quoted)s IN metrics::text) > 0
+    OR %(user)s IN (message, session_id, request_id, service, environment, version, logger))
+    AND user_id IS DISTINCT FROM %(user)s AND coalesce(trace_id <> ALL(%(traces)s) OR user_id IS NOT NULL, true)
+UNION ALL
+SELECT span_id, "timestamp", event ->> 'message', event ->> 'service' FROM open_spans
+WHERE position(%(quoted)s IN event::text) > 0 AND event ->> 'user_id' IS DISTINCT FROM %(user)s
+    AND coalesce(trace_id <> ALL(%(traces)s) OR event ->> 'user_id' IS NOT NULL, true)
 ORDER BY "timestamp" DESC;
