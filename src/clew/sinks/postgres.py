@@ -76,7 +76,7 @@ ON CONFLICT (span_id) DO NOTHING
 _CLOSE_SPANS: LiteralString = "DELETE FROM open_spans WHERE span_id = ANY(%s)"
 
 _MISCONFIGURED = ("28", "3D", "42", "0A")  # SQLSTATE classes: authorisation, no such database, no such table or right
-_DATA = ("22", "23")  # SQLSTATE classes: the data itself is refused
+_DATA = ("22", "23", "54")  # SQLSTATE classes: the data itself is refused, 54 because it is too large for an index
 
 
 class _JsonbDumper(Dumper):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from random import Random
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -187,6 +188,19 @@ def test_what_is_no_event_is_named_and_the_rest_may_follow(sink: PostgresSink, p
     assert isinstance(outcome, Rejected)
     assert outcome.indexes == (1,)
     assert rows(postgres) == []
+
+
+@pytest.mark.parametrize("field", ["user_id", "request_id", "session_id"])
+def test_an_id_that_no_index_takes_is_refused_and_not_tried_for_ever(
+    sink: PostgresSink, postgres: str, field: str
+) -> None:
+    """Thirty kilobytes at random cannot be indexed: the event is for the dead letters, and those behind it are stored."""
+    endless = Random(7).randbytes(15_000).hex()
+
+    outcome = sink.deliver(batch(event(**{field: endless})))
+
+    assert isinstance(outcome, Rejected)
+    assert sink.deliver(batch(event())) == Delivered()
 
 
 def test_a_metric_that_is_no_number_stays_in_its_object(sink: PostgresSink, postgres: str) -> None:
