@@ -83,8 +83,9 @@ jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'
 log_line_prefix = '%m [%p] '
-# Statements hold what users asked: they stay out of the log, also when they fail.
+# Statements hold what users asked: they stay out of the log, also when they fail; so do details, which quote rows and JSON.
 log_min_error_statement = panic
+log_error_verbosity = terse
 """
 
 

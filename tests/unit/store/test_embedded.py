@@ -179,6 +179,23 @@ def test_settings_of_the_users_own_are_taken(directory: Path) -> None:
         assert connection.execute("SHOW work_mem").fetchone() == ("5MB",)
 
 
+def test_the_log_holds_nothing_of_what_was_stored_or_asked(directory: Path) -> None:
+    """An error is told by what it is; not by the statement, the row, or the piece of JSON that it came of."""
+    failing = [
+        """SELECT '{"question": "secret \\u0000"}'::jsonb""",
+        "INSERT INTO events SELECT 'secret'",
+    ]
+    with embedded.start(directory) as server, psycopg.connect(server.dsn, autocommit=True) as connection:
+        connection.execute("CREATE TABLE events (name text CHECK (name = ''))")
+        for statement in failing:
+            with pytest.raises(psycopg.Error):
+                connection.execute(statement)  # pyright: ignore[reportArgumentType, reportCallIssue]
+
+    log = (directory / "server.log").read_text()
+    assert log.count("ERROR:") == len(failing)
+    assert "secret" not in log
+
+
 def test_a_directory_of_something_else_is_left_alone(tmp_path: Path) -> None:
     """A directory with other files in it is refused, and they stay."""
     directory = tmp_path / "postgres"
