@@ -130,7 +130,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     retention_sample: Annotated[float, Meta(ge=0, le=1)] = 0.1
     retention_slow_ms: Annotated[float, Meta(ge=0)] | None = None
     retention_slow_share: Annotated[float, Meta(ge=0, le=1)] = 0.01
-    retention_min_score: float = 0.5
+    retention_min_score: Annotated[float, Meta(ge=-1_000_000, le=1_000_000)] = 0.5
     store_max_bytes: Annotated[int, Meta(gt=0)] | None = None
 
     def sink_names(self) -> tuple[str, ...]:

@@ -46,7 +46,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from clew.config import Settings
-    from clew.store.retention import Policy
 
 __all__ = ["Job", "Maintenance", "standing_jobs"]
 
@@ -176,7 +175,7 @@ def standing_jobs(settings: Settings | None = None) -> list[Job]:
     Args:
         settings: What is kept for how long; None to leave that to others.
     """
-    retention = [] if settings is None else [Job(JOB, 3600.0, _keep(policy_of(settings)))]
+    retention = [] if settings is None else [Job(JOB, 3600.0, _keep(settings))]
     return [
         *retention,
         Job("partitions ahead", 3600.0, _make_partitions),
@@ -185,8 +184,9 @@ def standing_jobs(settings: Settings | None = None) -> list[Job]:
     ]
 
 
-def _keep(policy: Policy) -> Callable[[Connection], Iterable[object]]:
-    return lambda connection: enforce(connection, policy, datetime.now(UTC))
+def _keep(settings: Settings) -> Callable[[Connection], Iterable[object]]:
+    # A policy that cannot be followed is told like any other trouble of the job: nothing is removed, and events arrive.
+    return lambda connection: enforce(connection, policy_of(settings), datetime.now(UTC))
 
 
 def _index_texts(connection: Connection) -> Iterator[object]:

@@ -36,6 +36,7 @@ _READ_ONLY_16: Final[LiteralString] = _READ_ONLY + "'SET'))"
 _READ_ONLY_15: Final[LiteralString] = _READ_ONLY + "'MEMBER'))"
 
 _MISSING = (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn, psycopg.errors.UndefinedFunction)
+_FORBIDDEN = psycopg.errors.InsufficientPrivilege
 _ADVICE = (
     ("password authentication failed", "check user and password in the DSN"),
     ("no password supplied", "put the password into the DSN, or into ~/.pgpass"),
@@ -173,7 +174,8 @@ def explain(error: psycopg.Error, dsn: str) -> ClewError:
     if isinstance(error, (psycopg.OperationalError, psycopg.InterfaceError)):
         advice = next((advice for sign, advice in _ADVICE if sign in reason.lower()), "is it running there?")
         return StoreUnreachable(f"cannot reach PostgreSQL at {where}: {reason}", hint=advice)
-    return StoreError(f"PostgreSQL at {where} refused: {reason}")
+    hint = "give its user the role clew_reader, or what it needs" if isinstance(error, _FORBIDDEN) else ""
+    return StoreError(f"PostgreSQL at {where} refused: {reason}", hint=hint)
 
 
 def _reason(error: psycopg.Error) -> str:

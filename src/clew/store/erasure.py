@@ -153,6 +153,7 @@ def erase_from_store(connection: _Connection, user_id: str, found: Found, *, wit
             pass
         connection.execute(query("erasure_open"), values)
         connection.execute(query("erasure_notes"), values)
+        connection.execute(query("flush_statistics"))
         left = [
             f"the table {name} may not be rewritten by this user of the server: its file holds deleted rows"
             for name in (row["name"] for row in read(connection, _rows("erasure_rewrites")))

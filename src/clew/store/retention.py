@@ -33,7 +33,7 @@ import psycopg
 from msgspec import Struct, field
 from psycopg import errors, sql
 
-from clew.errors import StoreError
+from clew.errors import ConfigError, StoreError
 from clew.store.connect import explained
 from clew.store.load import query
 from clew.store.reading import Reading, Statement, read
@@ -65,7 +65,7 @@ class Policy(Struct, frozen=True, kw_only=True):
 
     Attributes:
         hot_days: Whole days beside today that are kept whole.
-        warm_days: Days after which everything is gone; more than ``hot_days``.
+        warm_days: Days after which everything is gone; not fewer than ``hot_days``.
         sample: Share of ordinary traces that stays in warm days, 0 to 1.
         slow_ms: From which duration on a request is slow; None for the slowest ``slow_share`` of its day.
         slow_share: Share of a day's requests that is slow, 0 to 1.
@@ -81,10 +81,20 @@ class Policy(Struct, frozen=True, kw_only=True):
 
 
 def policy_of(settings: Settings) -> Policy:
-    """Return the policy that *settings* ask for."""
+    """Return the policy that *settings* ask for.
+
+    Raises:
+        ConfigError: Days are to be gone before they are thinned out.
+    """
+    if settings.retention_warm_days < settings.retention_hot_days:
+        raise ConfigError(
+            f"retention_warm_days is {settings.retention_warm_days}, and retention_hot_days {settings.retention_hot_days}:"
+            " what is to be kept whole would be gone",
+            hint="set CLEW_RETENTION_HOT_DAYS too; both alike thin nothing out",
+        )
     return Policy(
         hot_days=settings.retention_hot_days,
-        warm_days=max(settings.retention_warm_days, settings.retention_hot_days),
+        warm_days=settings.retention_warm_days,
         sample=settings.retention_sample,
         slow_ms=settings.retention_slow_ms,
         slow_share=settings.retention_slow_share,
@@ -201,6 +211,7 @@ def _thin_out(connection: _Connection, policy: Policy, day: date) -> Iterator[St
         _note(connection, day, state="space")
     if row["state"] != "done":
         with _lock_timeout(connection):
+            connection.execute(query("flush_statistics"))
             connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(_partition(day)))
         _note(connection, day, state="done")
         yield Step(day, "rewritten", 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, date, timedelta
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
@@ -12,6 +12,9 @@ from clew import clock
 from clew.store.events import format_timestamp
 from clew.store.load import query
 from clew.store.reading import Reading, Statement
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
 
 __all__ = ["SLOW_MS", "Partition", "ProducerProgress", "SlowStatement", "StoreStatus", "fetch_status"]
 
@@ -84,7 +87,7 @@ class StoreStatus(Struct, frozen=True):
     Attributes:
         server_version: PostgreSQL's.
         database_bytes: Size of the database on disk.
-        growth_bytes_a_day: Mean size of the last whole days, seven at most; None before there is one.
+        growth_bytes_a_day: Mean size of the last whole days, seven at most and none that were thinned out; None before there is one.
         dead_rows: Rows that were changed or removed, and whose room is not free yet.
         dead_bytes_estimate: About how much of the tables they take.
         events_estimate: About how many events it holds; exact when it is small.
@@ -118,13 +121,14 @@ def fetch_status() -> Reading[StoreStatus]:
         counted = {row["name"]: row["events"] for row in counts}
         rows = [{**row, "events_estimate": counted.get(row["name"], 0)} for row in rows]
     partitions = [Partition(**row) for row in rows]
+    thinned = {row["day"] for row in (yield Statement(query("retention_days"), {}))}
     [bloat] = yield Statement(query("status_bloat"), {})
     slow = yield from _fetch_slow()
     newest = database["newest_event"]
     return StoreStatus(
         server_version=database["server_version"],
         database_bytes=database["database_bytes"],
-        growth_bytes_a_day=_growth(partitions, clock.now().astimezone(UTC).date()),
+        growth_bytes_a_day=_growth(partitions, clock.now().astimezone(UTC).date(), thinned),
         dead_rows=bloat["dead_rows"],
         dead_bytes_estimate=bloat["dead_bytes_estimate"],
         events_estimate=sum(partition.events_estimate for partition in partitions),
@@ -144,9 +148,13 @@ def _fetch_slow() -> Reading[list[SlowStatement] | None]:
     return [SlowStatement(**row) for row in rows]
 
 
-def _growth(partitions: list[Partition], today: date) -> int | None:
-    """Average the sizes of the last whole days; a day between them of which nothing is left counts as empty."""
-    sizes = {day: part.bytes for part in partitions if (day := _day_of(part.name)) is not None and day < today}
+def _growth(partitions: list[Partition], today: date, thinned: Collection[date] = ()) -> int | None:
+    """Average the sizes of the last whole days; a day between them of which nothing is left counts as empty.
+
+    Days that were thinned out tell what stays, not what comes: they and those before them are left out.
+    """
+    since = max((day + timedelta(days=1) for day in thinned if day < today), default=date.min)
+    sizes = {day: part.bytes for part in partitions if (day := _day_of(part.name)) is not None and since <= day < today}
     if not sizes:
         return None
     first = max(min(sizes), today - timedelta(days=GROWTH_DAYS))

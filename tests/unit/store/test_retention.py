@@ -12,10 +12,11 @@ from uuid import UUID
 import psycopg
 import pytest
 
-from clew.errors import StoreError
+from clew import config
+from clew.errors import ConfigError, StoreError
 from clew.store import retention
 from clew.store.connect import connect
-from clew.store.retention import Policy, enforce, plan
+from clew.store.retention import Policy, enforce, plan, policy_of
 from support.stored import make_event, store_events
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -265,6 +266,14 @@ def test_strays_go_too(month: str) -> None:
     assert count(month, "SELECT count(*) FROM open_spans") == 0
     assert count(month, "SELECT count(*) FROM cursors WHERE service = 'gone'") == 0
     assert count(month, "SELECT count(*) FROM cursors WHERE service = 'quiet'") == 1
+
+
+def test_days_that_would_be_gone_before_they_are_thinned_out_are_refused() -> None:
+    """Nobody can mean both; as many days of each thin nothing out."""
+    with pytest.raises(ConfigError, match="retention_warm_days is 3, and retention_hot_days 7"):
+        policy_of(config.load(retention_warm_days=3))
+
+    assert policy_of(config.load(retention_warm_days=7)).warm_days == 7
 
 
 def test_what_tells_something_needs_no_trace(postgres: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import date
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
 import psycopg
@@ -13,12 +13,15 @@ from msgspec.structs import replace
 from clew import config
 from clew.store import embedded
 from clew.store.connect import connect
+from clew.store.erasure import begin_erasure, count_theirs, erase_from_store
 from clew.store.load import name_of, query
 from clew.store.migrate import migrate
 from clew.store.reading import read
+from clew.store.retention import Policy, enforce
 from clew.store.room import Room, measure_room
 from clew.store.slow import FILE, SlowRecord, read_slow
 from clew.store.status import Partition, SlowStatement, StoreStatus, _growth, fetch_status
+from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -50,6 +53,29 @@ def _part(name: str, size: int) -> Partition:
 def test_growth_is_the_mean_of_the_last_whole_days(parts: list[tuple[str, int]], growth: int | None) -> None:
     """Seven at most, counting days without events; neither today nor what comes counts."""
     assert _growth([_part(*part) for part in parts], TODAY) == growth
+
+
+def test_days_that_were_thinned_out_tell_nothing_of_growth() -> None:
+    """What stays of a day is not what came; and what came before may have been otherwise."""
+    parts = [_part(f"events_202611{day}", size) for day, size in ((19, 90), (20, 1), (21, 30), (22, 50))]
+
+    assert _growth(parts, TODAY, {date(2026, 11, 20)}) == 40
+    assert _growth(parts[:2], TODAY, {date(2026, 11, 20)}) is None
+
+
+def test_rows_of_a_table_that_was_rewritten_are_not_dead(postgres: str) -> None:
+    """Retention and erasure leave none behind, and none is told."""
+    at = datetime.now(UTC) - timedelta(days=9)
+    store_events(
+        postgres, *(make_event(at, user_id="u") for _ in range(50)), make_event(datetime.now(UTC), user_id="u")
+    )
+    with connect(postgres) as connection:
+        list(enforce(connection, Policy(sample=0), datetime.now(UTC)))
+        found = count_theirs(connection, "u", with_mentions=False)
+        begin_erasure(connection, found)
+        erase_from_store(connection, "u", found, with_mentions=False)
+
+    assert _status(postgres).dead_rows == 0
 
 
 def test_dead_rows_are_counted(postgres: str) -> None:

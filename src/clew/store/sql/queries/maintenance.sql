@@ -7,3 +7,8 @@ SELECT pg_try_advisory_lock(hashtext('clew.maintenance'), hashtext(%(job)s)) AS 
 -- Let others do a job.
 -- Plan: no table.
 SELECT pg_advisory_unlock(hashtext('clew.maintenance'), hashtext(%(job)s));
+
+-- name: flush_statistics
+-- Have PostgreSQL count now what this session has removed: counted after a table was rewritten, it would look dead for good.
+-- Plan: no table.
+SELECT pg_stat_force_next_flush();
