@@ -6,7 +6,7 @@ ALTER TABLE retention_days ADD COLUMN min_score float8, ADD COLUMN begun_at time
 
 -- Why an event keeps its trace, or itself where it has none; null if for no reason. A score that is no number tells nothing.
 CREATE FUNCTION retention_tells(level int2, status text, message text, metrics jsonb, min_score float8) RETURNS text
-LANGUAGE sql IMMUTABLE PARALLEL SAFE
+LANGUAGE sql STABLE PARALLEL SAFE
 RETURN CASE
     WHEN level >= 40 OR status IN ('error', 'aborted') THEN 'error'
     WHEN message IN ('issue_detected', 'feedback_received', 'deploy_marked', 'alert_fired') THEN 'flagged'
@@ -15,25 +15,37 @@ RETURN CASE
         THEN 'low_score'
     END;
 
--- Why a trace stays whatever is drawn, by its events since some moment; null if for no reason.
-DROP FUNCTION retention_reason(uuid, timestamptz, timestamptz, float8, float8);
-CREATE FUNCTION retention_reason(
-    trace uuid, slow_ms float8, min_score float8, since timestamptz DEFAULT '-infinity'
-) RETURNS text
-LANGUAGE sql STABLE PARALLEL SAFE
-RETURN CASE WHEN EXISTS (SELECT FROM pins WHERE pins.trace_id = trace) THEN 'pinned' ELSE (
-    SELECT CASE
-        WHEN bool_or(told = 'error') THEN 'error'
-        WHEN bool_or(told = 'flagged') THEN 'flagged'
-        WHEN bool_or(told = 'low_score') THEN 'low_score'
-        WHEN bool_or(is_request AND duration_ms >= retention_reason.slow_ms) THEN 'slow'
-        END
-    FROM (
-        SELECT retention_tells(level, status, message, metrics, min_score) AS told,
+-- Why traces stay whatever is drawn, by their events since some moment, with how many events of which days they have; null if for no
+-- reason. One goes on if it has events in a later day that was not thinned out yet.
+CREATE FUNCTION retention_judge(
+    traces uuid[], ends timestamptz, slow_ms float8, min_score float8, since timestamptz DEFAULT '-infinity'
+) RETURNS TABLE (trace_id uuid, day date, events bigint, goes_on boolean, reason text)
+LANGUAGE sql STABLE PARALLEL SAFE AS $$
+WITH days AS MATERIALIZED (
+    SELECT wanted.id, ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS events, max("timestamp") AS last,
+        bool_or(told = 'error') AS is_error, bool_or(told = 'flagged') AS is_flagged, bool_or(told = 'low_score') AS is_low,
+        bool_or(is_request AND duration_ms >= slow_ms) AS is_slow
+    FROM unnest(traces) AS wanted (id) CROSS JOIN LATERAL (
+        SELECT "timestamp", retention_tells(level, status, message, metrics, min_score) AS told,
             kind = 'span' AND parent_span_id IS NULL AS is_request, duration_ms
-        FROM events WHERE trace_id = trace AND "timestamp" >= since
-    ) AS judged
-) END;
+        FROM events WHERE events.trace_id = wanted.id AND "timestamp" >= since
+        OFFSET 0 -- each trace by its index
+    ) AS theirs
+    GROUP BY 1, 2
+), judged AS (
+    SELECT id, bool_or(last >= ends AND state IS DISTINCT FROM 'done') AS goes_on, CASE
+        WHEN EXISTS (SELECT FROM pins WHERE pins.trace_id = id) THEN 'pinned'
+        WHEN bool_or(is_error) THEN 'error'
+        WHEN bool_or(is_flagged) THEN 'flagged'
+        WHEN bool_or(is_low) THEN 'low_score'
+        WHEN bool_or(is_slow) THEN 'slow'
+        END AS reason
+    FROM days LEFT JOIN retention_days USING (day) GROUP BY id
+)
+SELECT id, days.day, days.events, judged.goes_on, judged.reason FROM days JOIN judged USING (id)
+$$;
+
+DROP FUNCTION retention_reason(uuid, timestamptz, timestamptz, float8, float8);
 
 -- How many events one event of a thinned day stands for: the inverse of the chance that it had to stay.
 DROP FUNCTION retention_weight(timestamptz, uuid, int2);

@@ -49,20 +49,13 @@ FROM retention_days ORDER BY day DESC;
 -- name: retention_batch
 -- The next traces of a day, whether they go on into a day yet to be thinned out, why they stay, and what was drawn for them.
 -- Plan: events_trace_idx of the partition from the last trace on; of each trace, events_trace_idx of all partitions.
-WITH batch AS (
+SELECT DISTINCT trace_id, retention_draw(trace_id) AS drawn, goes_on, reason
+FROM retention_judge(ARRAY(
     SELECT DISTINCT trace_id FROM events
     WHERE trace_id > %(after)s AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s
     ORDER BY trace_id LIMIT %(limit)s
-)
-SELECT trace_id, retention_draw(trace_id) AS drawn, EXISTS (
-        SELECT FROM events AS later
-        WHERE later.trace_id = batch.trace_id AND later."timestamp" >= %(ends)s AND NOT EXISTS (
-            SELECT FROM retention_days
-            WHERE day = (later."timestamp" AT TIME ZONE 'UTC')::date AND state = 'done'
-        )
-    ) AS goes_on,
-    retention_reason(trace_id, %(slow_ms)s, %(min_score)s) AS reason
-FROM batch ORDER BY trace_id;
+), %(ends)s, %(slow_ms)s, %(min_score)s)
+ORDER BY trace_id;
 
 -- name: retention_keep
 -- Note which traces stay, and why, for each of their days so far.
@@ -107,30 +100,17 @@ WHERE "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AND ctid = ANY(ARRAY(
 -- name: retention_preview
 -- What thinning a day out would do, when all before a moment is gone: traces and events by their fate and the events' day.
 -- Plan: one scan of a partition, and events_trace_idx of all partitions for each trace.
-WITH traces AS (
-    SELECT DISTINCT trace_id FROM events
-    WHERE trace_id IS NOT NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s
-), judged AS (
-    SELECT trace_id, CASE WHEN EXISTS (
-            SELECT FROM events AS later
-            WHERE later.trace_id = traces.trace_id AND later."timestamp" >= %(ends)s AND NOT EXISTS (
-                SELECT FROM retention_days
-                WHERE day = (later."timestamp" AT TIME ZONE 'UTC')::date AND state = 'done'
-            )
-        ) THEN 'goes on'
-        ELSE coalesce(retention_reason(trace_id, %(slow_ms)s, %(min_score)s, %(since)s),
-            CASE WHEN retention_draw(trace_id) < %(sample)s THEN 'sampled' ELSE 'removed' END)
-        END AS fate
-    FROM traces
-)
-SELECT fate, days.day, count(*) AS traces, sum(days.events)::bigint AS events
-FROM judged CROSS JOIN LATERAL (
-    SELECT ("timestamp" AT TIME ZONE 'UTC')::date AS day, count(*) AS events FROM events
-    WHERE events.trace_id = judged.trace_id AND "timestamp" >= %(since)s
-        AND (fate <> 'goes on' OR "timestamp" >= %(begins)s AND "timestamp" < %(ends)s)
-    GROUP BY 1
-) AS days
-GROUP BY fate, days.day
+SELECT fate, day, count(*) AS traces, sum(events)::bigint AS events
+FROM (
+    SELECT day, events, CASE WHEN goes_on THEN 'goes on' ELSE coalesce(reason,
+            CASE WHEN retention_draw(trace_id) < %(sample)s THEN 'sampled' ELSE 'removed' END) END AS fate
+    FROM retention_judge(ARRAY(
+        SELECT DISTINCT trace_id FROM events
+        WHERE trace_id IS NOT NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s
+    ), %(ends)s, %(slow_ms)s, %(min_score)s, %(since)s)
+) AS told
+WHERE fate <> 'goes on' OR day = %(day)s::date
+GROUP BY fate, day
 UNION ALL
 SELECT coalesce(retention_tells(level, status, message, metrics, %(min_score)s),
         CASE WHEN retention_draw(event_id) < %(sample)s THEN 'sampled' ELSE 'removed' END),
