@@ -78,7 +78,7 @@ class SpoolTraces(Struct):
     shared: set[str]
 
 
-class _Mark(Struct):
+class _Mark(Struct, gc=False):
     """As much of an event as tells whose it is."""
 
     user_id: Any = None
