@@ -45,8 +45,6 @@ WITH days AS MATERIALIZED (
 SELECT id, days.day, days.events, judged.goes_on, judged.reason FROM days JOIN judged USING (id)
 $$;
 
-DROP FUNCTION retention_reason(uuid, timestamptz, timestamptz, float8, float8);
-
 -- How many events one event of a thinned day stands for: the inverse of the chance that it had to stay.
 DROP FUNCTION retention_weight(timestamptz, uuid, int2);
 CREATE FUNCTION retention_weight(
