@@ -33,6 +33,7 @@ from clew.server.docs import docs_routes
 from clew.server.headers import SafeHeaders
 from clew.server.health import Counted, RequestCounts, health_routes
 from clew.server.inflow import Inflow
+from clew.server.leaving import Leaving
 from clew.server.store_metrics import StoreGauges
 from clew.server.ui.pages import page_routes
 
@@ -108,6 +109,7 @@ def create_app(
     ):
         app.include_router(router)
     app.add_middleware(Inflow)
+    app.add_middleware(Leaving)
     app.add_middleware(Gate, settings=settings)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, counts=counts)

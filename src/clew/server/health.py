@@ -37,6 +37,8 @@ __all__ = ["Counted", "RequestCounts", "health_routes"]
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "other"
+FAULT, NOBODY_LEFT = 500, 499
+"""What is counted when nothing was answered: something was raised, or the client had gone (as nginx counts it)."""
 _EXPOSED: Final[dict[int | str, dict[str, Any]]] = {
     200: {
         "description": "As Prometheus reads it, or OpenMetrics",
@@ -102,7 +104,7 @@ class Counted:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        status = 500
+        status: int | None = None
 
         async def send_and_note(message: Message) -> None:
             nonlocal status
@@ -110,12 +112,13 @@ class Counted:
                 status = message["status"]
             await send(message)
 
-        begin = time.perf_counter()
+        begin, unanswered = time.perf_counter(), FAULT
         try:
             await self._app(scope, receive, send_and_note)
+            unanswered = NOBODY_LEFT
         finally:
             route = getattr(scope.get("route"), "path_format", UNKNOWN_ROUTE)  # without ":path"
-            self._counts.add(route, status, time.perf_counter() - begin)
+            self._counts.add(route, unanswered if status is None else status, time.perf_counter() - begin)
 
 
 def health_routes(

@@ -30,6 +30,7 @@ CONNECT_TIMEOUT_S = 5
 _READ_ONLY: Final[LiteralString] = """
 SELECT set_config('default_transaction_read_only', 'on', false), set_config('statement_timeout', '10s', false),
     set_config('plan_cache_mode', 'force_custom_plan', false),
+    (SELECT set_config('client_connection_check_interval', '1s', false) WHERE version() LIKE '%linux%'),
     (SELECT set_config('role', rolname, false) FROM pg_roles
      WHERE rolname = 'clew_reader' AND pg_has_role(oid, """
 _READ_ONLY_16: Final[LiteralString] = _READ_ONLY + "'SET'))"
@@ -138,8 +139,8 @@ def read_json(text: str | bytes) -> Any:
 def reader_setup(server_version: int) -> LiteralString:
     """Return the statement that makes a connection one for reading.
 
-    It becomes read-only, takes on the role ``clew_reader`` where that exists and is ours to take
-    on, and gives up what runs longer than ten seconds.
+    It becomes read-only, takes on the role ``clew_reader`` where that exists and is ours to take on, and gives up
+    what runs longer than ten seconds, or on for a client that was killed. (Not every system can tell PostgreSQL of the latter.)
 
     Args:
         server_version: As in ``connection.info.server_version``.

@@ -17,7 +17,7 @@ from clew.store.search_sql import Parameters
 from clew.store.search_walk import with_conditions
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
     import psycopg
 
@@ -29,7 +29,7 @@ __all__ = ["export_events"]
 ROWS_AT_ONCE: Final = 2_000
 
 
-def export_events(connection: psycopg.Connection[tuple[Any, ...]], wanted: LogFilter) -> Iterator[PublicEvent]:
+def export_events(connection: psycopg.Connection[tuple[Any, ...]], wanted: LogFilter) -> Generator[PublicEvent]:
     """Read every event like that, the oldest day first.
 
     Args:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from contextlib import suppress
 from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
+import psycopg
 from fastapi import APIRouter, Path, Query, Response
 from fastapi.responses import StreamingResponse
 from msgspec import json
@@ -14,20 +16,23 @@ from msgspec import json
 from clew import clock
 from clew.errors import UsageError
 from clew.query import parse
+from clew.server.errors import error_response
 from clew.store.connect import connect
 from clew.store.diff import compare
 from clew.store.export import export_events
 from clew.store.lineage import Kind, fetch_lineage
 from clew.store.logs import LogFilter
 from clew.store.lookup import fetch_by_any_id, several_traces
+from clew.store.migrate import fetch_pending, refuse_unmigrated
 from clew.store.when import parse_moment
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Callable, Generator
 
     from starlette.types import Receive, Scope, Send
 
     from clew.server.connections import Connections
+    from clew.store.events import PublicEvent
     from clew.store.trace_tree import Trace
 
 __all__ = ["insight_routes"]
@@ -36,6 +41,8 @@ MAX_EXPORTS: Final = 2
 """Exports at a time; each has a thread and a connection of its own."""
 
 CHUNK_EVENTS: Final = 500
+CANCEL_EVERY_S: Final = 0.2
+RETRY_AFTER_S: Final = 30
 
 _MOMENT = "RFC 3339, or how long ago: 15m, 1h, 7d"
 Ok = Annotated[str, Query(description="Any id of the good trace")]
@@ -82,14 +89,14 @@ def insight_routes(connections: Connections) -> APIRouter:
             until=None if until is None else parse_moment(until, "until", now=now),
         )
         dsn = await connections.dsn()
+        refuse_unmigrated(
+            await connections.ask(fetch_pending), dsn
+        )  # once the answer has begun it is too late to say so
         if not exports.acquire(blocking=False):
-            return Response(
-                json.encode({"error": {"message": f"{MAX_EXPORTS} exports run already", "hint": "come back later"}}),
-                status_code=429,
-                headers={"retry-after": "30"},
-                media_type="application/json",
-            )
-        return _Export(_stream(dsn, wanted), exports)
+            refusal = error_response(429, f"{MAX_EXPORTS} exports run already", "come back later")
+            refusal.headers["retry-after"] = str(RETRY_AFTER_S)
+            return refusal
+        return _Export(_Source(dsn, wanted, done=exports.release))
 
     return router
 
@@ -101,29 +108,67 @@ async def _trace(connections: Connections, any_id: str) -> Trace:
     return found
 
 
-class _Export(StreamingResponse):
-    """A stream that gives its place back however it ends, also when its client has left before it began."""
+class _Source:
+    """Events in pieces, read by whatever thread asks for the next one.
 
-    def __init__(self, pieces: AsyncIterator[bytes], exports: threading.BoundedSemaphore) -> None:
-        super().__init__(pieces, media_type="application/x-ndjson")
-        self._exports = exports
+    Args:
+        dsn: The store.
+        wanted: Which events.
+        done: Called when nothing is read any more.
+    """
+
+    def __init__(self, dsn: str, wanted: LogFilter, *, done: Callable[[], None]) -> None:
+        self._dsn = dsn
+        self._wanted = wanted
+        self._done = done
+        self._reading = threading.Lock()
+        self._is_closed = threading.Event()
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
+        self._events: Generator[PublicEvent] | None = None
+
+    def take(self) -> bytes:
+        """Return the next piece; nothing when there is none, or the source has been closed."""
+        with self._reading:
+            if self._events is None and not self._is_closed.is_set():
+                self._connection = connect(self._dsn, is_reader=True, application_name="clew-export")
+                self._connection.execute("SET statement_timeout = 0")
+                self._events = export_events(self._connection, self._wanted)
+            if self._events is None or self._is_closed.is_set():
+                return b""
+            return b"".join(json.encode(event) + b"\n" for event in islice(self._events, CHUNK_EVENTS))
+
+    def close(self) -> None:
+        """Cancel what is being read, and let go of the connection."""
+        self._is_closed.set()
+        while not self._reading.acquire(timeout=CANCEL_EVERY_S):  # it may just be about to begin a statement
+            if self._connection is not None:
+                with suppress(psycopg.Error):
+                    self._connection.cancel_safe()
+        try:
+            if self._events is not None:
+                self._events.close()
+            if self._connection is not None:
+                self._connection.close()
+        finally:
+            self._done()
+
+
+class _Export(StreamingResponse):
+    """A stream that closes its source however it ends, also when its client has left before it began."""
+
+    def __init__(self, source: _Source) -> None:
+        super().__init__(_pieces(source), media_type="application/x-ndjson")
+        self._source = source
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Send it."""
         try:
             await super().__call__(scope, receive, send)
         finally:
-            self._exports.release()
+            # In a thread of its own, for it may wait: whoever is cancelled may not.
+            threading.Thread(target=self._source.close, name="clew-export-end").start()
 
 
-async def _stream(dsn: str, wanted: LogFilter) -> AsyncIterator[bytes]:
-    """Read in a thread, hand over in pieces, and stop reading when nobody listens any more."""
-    with await asyncio.to_thread(connect, dsn, is_reader=True, application_name="clew-export") as connection:
-        connection.execute("SET statement_timeout = 0")
-        events = export_events(connection, wanted)
-
-        def take() -> bytes:
-            return b"".join(json.encode(event) + b"\n" for event in islice(events, CHUNK_EVENTS))
-
-        while piece := await asyncio.to_thread(take):
-            yield piece
+async def _pieces(source: _Source) -> AsyncIterator[bytes]:
+    while piece := await asyncio.to_thread(source.take):
+        yield piece
