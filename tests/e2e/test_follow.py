@@ -6,6 +6,7 @@ import json
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from datetime import UTC, datetime, timedelta
 from queue import Queue
 from threading import Thread
@@ -13,15 +14,18 @@ from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
+import psycopg
 import pytest
 
+from clew import config
+from clew.store import embedded
+from clew.store.migrate import migrate
+from support.fix_receiving import Receiving
 from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
-
-    from support.fix_receiving import Receiving
 
 
 @pytest.fixture
@@ -59,6 +63,41 @@ def test_what_comes_in_is_shown_once_until_ctrl_c(
     assert lines.empty()
     assert process.stderr is not None
     assert process.stderr.read() == ""
+
+
+@pytest.mark.slow
+def test_a_store_that_goes_away_is_waited_for(tmp_path: Path) -> None:
+    """PostgreSQL is started anew, and what is stored then is shown, by the command and over HTTP; one line says why it is quiet."""
+    directory = tmp_path / embedded.DIRECTORY
+    command = [sys.executable, "-m", "clew", "logs", "--follow", "--json", "--data", str(tmp_path)]
+    with ExitStack() as parts:
+        server = parts.enter_context(embedded.start(directory))
+        with psycopg.connect(server.dsn, autocommit=True) as connection:
+            migrate(connection)
+        store_events(server.dsn, make_event(datetime.now(UTC), message="before"))
+        receiving = Receiving(config.load(data_dir=tmp_path))
+        parts.callback(receiving.close)
+        process = parts.enter_context(
+            subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        )
+        parts.callback(process.kill)
+        stream = httpx.stream("GET", f"{receiving.url}/api/logs/follow", timeout=60, trust_env=False)
+        lines = filter(None, parts.enter_context(stream).iter_lines())
+        assert process.stdout is not None
+        assert process.stderr is not None
+
+        told = [[next(lines), process.stdout.readline()]]
+        server.stop()
+        notice = process.stderr.readline()
+        again = parts.enter_context(embedded.start(directory))
+        store_events(again.dsn, make_event(datetime.now(UTC), message="after"))
+        told.append([next(lines), process.stdout.readline()])
+        process.send_signal(signal.SIGINT)
+        code, rest = process.wait(20), process.stderr.read()
+
+    assert [[json.loads(line)["message"] for line in pair] for pair in told] == [["before"] * 2, ["after"] * 2]
+    assert "waiting until it is back" in notice
+    assert (code, rest) == (130, "")
 
 
 def test_the_same_over_http(receiving: Receiving) -> None:

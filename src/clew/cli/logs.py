@@ -12,7 +12,7 @@ from rich.text import Text
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import LEVEL_STYLES, clean, console, fields, paged, print_json
-from clew.errors import NotFoundError, UsageError
+from clew.errors import NotFoundError, StoreUnreachable, UsageError
 from clew.query import QueryError, parse
 from clew.store.connect import connect, explained, find_dsn
 from clew.store.events import parse_id
@@ -132,17 +132,27 @@ def parse_query(query: str, now: datetime) -> Query:
 
 
 def _follow(settings: Settings, wanted: LogFilter, limit: int, *, as_json: bool) -> NoReturn:
-    """Show the newest events, then each that comes in, until interrupted."""
+    """Show the newest events, then each that comes in, until interrupted; a store that goes away is waited for."""
     out = console()
-    dsn = find_dsn(settings)
     follower = Follower(wanted)
-    with connect(dsn, is_reader=True) as connection, explained(dsn):
-        events = read(connection, follower.begin(limit))
-        while True:
-            _show(events, out, as_json=as_json)
-            if not follower.is_behind:
-                time.sleep(LOOK_EVERY_S)
-            events = read(connection, follower.look())
+    is_begun = is_away = False
+    while True:
+        try:
+            dsn = find_dsn(settings)
+            with connect(dsn, is_reader=True) as connection, explained(dsn):
+                while True:
+                    events = read(connection, follower.look() if is_begun else follower.begin(limit))
+                    is_begun, is_away = True, False
+                    _show(events, out, as_json=as_json)
+                    if not follower.is_behind:
+                        time.sleep(LOOK_EVERY_S)
+        except StoreUnreachable as error:
+            if not is_begun:
+                raise
+            if not is_away:
+                print(f"clew: {clean(error.message)}; waiting until it is back", file=sys.stderr, flush=True)
+            is_away = True
+            time.sleep(LOOK_EVERY_S)
 
 
 def _show(events: Iterable[PublicEvent], out: Console, *, as_json: bool) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Annotated, Final
 
 from fastapi import APIRouter, Query, Response
@@ -10,6 +11,7 @@ from fastapi.responses import StreamingResponse
 from msgspec import json
 
 from clew import clock
+from clew.errors import StoreUnreachable
 from clew.query import parse
 from clew.server.errors import error_response
 from clew.store.events import parse_id
@@ -21,6 +23,8 @@ from clew.store.when import parse_moment
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from starlette.types import Receive, Scope, Send
+
     from clew.server.connections import Connections
     from clew.store.events import PublicEvent
 
@@ -28,6 +32,7 @@ __all__ = ["log_routes"]
 
 MAX_STREAMS: Final = 8
 HEARTBEAT_S: Final = 5.0
+RETRY_AFTER_S: Final = 30
 
 _MOMENT = "RFC 3339, or how long ago: 15m, 1h, 7d"
 Q = Annotated[
@@ -87,7 +92,8 @@ def log_routes(connections: Connections) -> APIRouter:
     ) -> Response:
         """Stream `application/x-ndjson`: the newest `limit` events, then each that comes in, within a second.
 
-        An empty line every few seconds says that the stream is alive. Eight streams at a time are served.
+        An empty line every few seconds says that the stream is alive. Eight streams at a time are served. When the store goes
+        away, the stream waits for it and goes on where it was.
         """
         wanted = LogFilter(
             query=parse(q, now=clock.now()) if q else None,
@@ -96,25 +102,46 @@ def log_routes(connections: Connections) -> APIRouter:
             level=parse_level(level) if level else None,
         )
         if streams.locked():
-            return error_response(429, f"{MAX_STREAMS} streams are followed already", "come back later")
-        follower = Follower(wanted)
-        first = await connections.ask(lambda: follower.begin(limit))
-        return StreamingResponse(_follow(connections, follower, first, streams), media_type="application/x-ndjson")
+            refusal = error_response(429, f"{MAX_STREAMS} streams are followed already", "come back later")
+            refusal.headers["retry-after"] = str(RETRY_AFTER_S)
+            return refusal
+        await streams.acquire()
+        try:
+            follower = Follower(wanted)
+            first = await connections.ask(lambda: follower.begin(limit))
+        except BaseException:
+            streams.release()
+            raise
+        return _Stream(_follow(connections, follower, first), streams)
 
     return router
 
 
-async def _follow(
-    connections: Connections, follower: Follower, events: list[PublicEvent], streams: asyncio.Semaphore
-) -> AsyncIterator[bytes]:
-    """Look again and again; the framework ends this when nobody listens any more."""
-    async with streams:
-        quiet_s = 0.0
-        while True:
-            if events or quiet_s >= HEARTBEAT_S:
-                yield b"".join(json.encode(event) + b"\n" for event in events) or b"\n"
-                quiet_s = 0.0
-            if not follower.is_behind:
-                await asyncio.sleep(LOOK_EVERY_S)
-                quiet_s += LOOK_EVERY_S
+class _Stream(StreamingResponse):
+    """A stream that gives its place back however it ends, also when its client has left before it began."""
+
+    def __init__(self, pieces: AsyncIterator[bytes], streams: asyncio.Semaphore) -> None:
+        super().__init__(pieces, media_type="application/x-ndjson")
+        self._streams = streams
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Send it."""
+        try:
+            await super().__call__(scope, receive, send)
+        finally:
+            self._streams.release()
+
+
+async def _follow(connections: Connections, follower: Follower, events: list[PublicEvent]) -> AsyncIterator[bytes]:
+    """Look again and again, also for a store that is away; the framework ends this when nobody listens any more."""
+    told = time.monotonic()
+    while True:
+        if events or time.monotonic() - told >= HEARTBEAT_S:
+            yield b"".join(json.encode(event) + b"\n" for event in events) or b"\n"
+            told = time.monotonic()
+        if not follower.is_behind:
+            await asyncio.sleep(LOOK_EVERY_S)
+        try:
             events = await connections.ask(follower.look)
+        except StoreUnreachable:
+            events = []
