@@ -66,7 +66,11 @@ def _describe(fault: Fault) -> Text:
         text.append(f"  in {clean(fault.where)}\n")
     who = f", {fault.users} users" if fault.users > 1 else ""
     where = clean(", ".join([*fault.services, *fault.versions]))
-    text.append(f"  {fault.count} times in {fault.traces} traces{who}; {where}\n")
+    text.append(f"  {_number(fault.count, 'time')} in {_number(fault.traces, 'trace')}{who}; {where}\n")
     text.append(f"  {fault.first_seen} to {fault.last_seen}\n", "dim")
     text.append(f"  {fault.fingerprint}" + (f"  clew trace {fault.trace_id}" if fault.trace_id else ""), "dim")
     return text
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

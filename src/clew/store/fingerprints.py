@@ -3,21 +3,22 @@
 Two errors are the same fault when they are of one type and went through the same functions of the same files. What
 differs from one time, machine or release to the next does not count: line numbers, where the code is installed, how
 often a function called itself, and the message. An error without a stack is told by its message instead, with numbers,
-ids and quoted values left out.
+ids, paths and quoted values left out.
 
-Stacks are read as Python, JavaScript and Java write them.
+An exception on its way up is told more than once: by each span that it ends, and by whoever logs it. Each time the stack is
+longer by what it has passed since. So what one trace tells with the same type and message is one fault, that of the shortest
+stack, if the stacks end alike; and it has happened as often as the same teller told it with the same stack (ADR 36).
 
-One exception is told by every span that it leaves, and by whoever logs it on its way. That is one error: what counts is the
-event that told it first, the innermost. Another event of its trace that tells the same type and message is its *echo*
-when it is of the span around.
+Stacks are read as Python, JavaScript, Java, .NET, Go and Ruby write them.
 """
 
 from __future__ import annotations
 
 import re
-from collections import defaultdict
+from collections import Counter, defaultdict
+from functools import lru_cache
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import Struct
 
@@ -38,9 +39,30 @@ __all__ = ["Fault", "FaultList", "fetch_faults", "fingerprint"]
 MAX_EVENTS: Final = 20_000
 """Most events with an error that a list is made of: the newest."""
 
-_PYTHON: Final = re.compile(r'^\s*File "(?P<file>[^"]+)", line \d+, in (?P<name>.+)$')
-_OTHERS: Final = re.compile(r"^\s*at (?:async )?(?P<name>[^\s(]+) ?\((?P<file>[^()]+?)(?::\d+)*\)$")
-_VARYING: Final = re.compile(r"""'[^']*'|"[^"]*"|\b(?=\w*\d)[\w.:-]+\b|\s+""")
+MAX_FRAME_CHARS: Final = 1_000
+
+_FRAMES: Final = tuple(
+    re.compile(frame)
+    for frame in (
+        r'^[\s|+-]*File "(?P<file>[^"]+)", line \d+, in (?P<name>.+)$',  # Python, also in exception groups
+        r"^\s*at (?P<name>\S[^(]*\([^)]*\)) in (?P<file>.+):line \d+$",  # .NET
+        r"^\s*at (?:async |new )*(?P<name>[^\s(]+)(?: \[as [^\]]+\])? ?\((?P<file>[^()]+?)(?::\d+)*\)$",  # JavaScript, Java
+        r"^\s*at (?P<name>)(?P<file>(?:file://)?[/\\\w][^()\s]*?):\d+:\d+$",  # JavaScript, in no function
+        r"^\s*(?:from )?(?P<file>[^\s:]+\.rb):\d+:in [`'](?P<name>[^']+)'$",  # Ruby
+    )
+)
+_GO_PLACE: Final = re.compile(r"^\t(?P<file>\S+\.go):\d+(?: \+0x[0-9a-f]+)?$")
+_CAUSE: Final = re.compile(r"^(?:caused|Caused by: .*|The above exception was the direct .*|During handling of .*)$")
+_GENERATED: Final = re.compile(
+    r"/0x[0-9a-f]+|(?<=\$)\d+|(?<=__)\d+|(?<=^python)[\d.]+|(?<=Proxy)\d+|(?<=ipython-input-)[\w-]+"
+)
+_VARYING: Final = re.compile(
+    r"""'[^']*'|"[^"]*"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"""
+    r"""|(?:[/\\][\w.@%+-]+){2,}|\b(?=\w*\d)[\w.:-]+\b|\s+"""
+)
+
+
+_Sections = tuple[tuple[str, ...], ...]
 
 
 class Fault(Struct, frozen=True):
@@ -51,7 +73,8 @@ class Fault(Struct, frozen=True):
         type: The type that was raised.
         message: What the newest one said.
         where: The innermost function it came from, with its file; empty when there is no stack.
-        count: How many times it happened: events that told it, without their echoes.
+        count: How many times it happened.
+        events: How many events tell of it: an exception may be told by several.
         traces: In how many traces.
         users: How many users it met.
         services: Which services told it.
@@ -66,6 +89,7 @@ class Fault(Struct, frozen=True):
     message: str
     where: str
     count: int
+    events: int
     traces: int
     users: int
     services: list[str]
@@ -104,11 +128,12 @@ def fetch_faults(wanted: Query, *, since: datetime, until: datetime, limit: int 
     condition = compile_query(All((Has("error", ()), wanted)), parameters)
     asked = {**parameters.values, "since": since, "until": until, "limit": MAX_EVENTS + 1}
     rows = yield Statement(with_conditions("errors_told", condition), asked)
-    alike: defaultdict[str, list[Row]] = defaultdict(list)
-    for row in _without_echoes(rows[:MAX_EVENTS]):
-        alike[fingerprint(row["error"])].append(row)
-    faults = sorted((_sum_up(key, some) for key, some in alike.items()), key=lambda one: one.last_seen, reverse=True)
-    faults.sort(key=lambda one: one.count, reverse=True)
+    told = rows[:MAX_EVENTS]
+    alike: defaultdict[str, list[_Exception]] = defaultdict(list)
+    for raised in _exceptions_in(told):
+        alike[fingerprint(told[raised.first]["error"])].append(raised)
+    faults = sorted((_sum_up(key, some, told) for key, some in alike.items()), key=_last_seen, reverse=True)
+    faults.sort(key=_count, reverse=True)
     return FaultList(faults[:limit], is_truncated=len(rows) > MAX_EVENTS)
 
 
@@ -131,50 +156,127 @@ def fingerprint(error: Mapping[str, Any]) -> str:
     """
     frames = _frames_of(str(error.get("stack") or ""))
     told = frames or [_VARYING.sub(" ", str(error.get("message") or "")).strip()]
-    # Some tell a type with its module, some without.
-    parts = [str(error.get("type") or "").rpartition(".")[2], *told]
-    return blake2b("\n".join(parts).encode("utf-8", "replace"), digest_size=8).hexdigest()
+    return blake2b("\n".join([_type_of(error), *told]).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
-def _without_echoes(rows: list[Row]) -> Iterator[Row]:
-    """Leave out what tells again what a span inside, or a log of the same span, has told."""
-    told = [(row["trace_id"], str(row["error"].get("type")), str(row["error"].get("message"))) for row in rows]
-    # Where an error came out: of a span into the one around it, or of a log into its span.
-    out_of_spans = {(*one, row["parent_span_id"]) for one, row in zip(told, rows, strict=True) if row["kind"] == "span"}
-    out_of_logs = {(*one, row["span_id"]) for one, row in zip(told, rows, strict=True) if row["kind"] == "log"}
-    for one, row in zip(told, rows, strict=True):
-        place = (*one, row["span_id"])
-        is_echo = place in out_of_spans or (row["kind"] == "span" and place in out_of_logs)
-        if not is_echo or row["span_id"] is None:
-            yield row
+def _type_of(error: Mapping[str, Any]) -> str:
+    """Return the type without its module, which some tell and some do not."""
+    return str(error.get("type") or "").rpartition(".")[2]
+
+
+class _Exception(NamedTuple):
+    """What was raised in one trace, as often as it was.
+
+    Attributes:
+        first: Which row told it with the shortest stack.
+        rows: Which rows tell of it.
+        times: How many times it was raised.
+    """
+
+    first: int
+    rows: list[int]
+    times: int
+
+
+def _exceptions_in(rows: list[Row]) -> Iterator[_Exception]:
+    """Tell the exceptions behind some events, each once however many events tell of it."""
+    alike: defaultdict[Any, list[int]] = defaultdict(list)
+    for place, row in enumerate(rows):
+        error = row["error"]
+        trace = row["trace_id"] or place  # outside of a trace nothing tells whether two are one
+        alike[trace, _type_of(error), str(error.get("message"))].append(place)
+    for places in alike.values():
+        if len(places) == 1:
+            yield _Exception(places[0], places, 1)
+            continue
+        by_stack: defaultdict[_Sections, list[int]] = defaultdict(list)
+        for place in places:
+            by_stack[_sections_of(str(rows[place]["error"].get("stack") or ""))].append(place)
+        inner: dict[_Sections, list[int]] = {}
+        counts: Counter[_Sections] = Counter()
+        for stack in sorted(by_stack, key=_length):
+            shortest = next((one for one in inner if _ends_alike(stack, one)), stack)
+            inner.setdefault(shortest, []).extend(by_stack[stack])
+            tellers = Counter((rows[place]["kind"], rows[place]["message"]) for place in by_stack[stack])
+            counts[shortest] = max(counts[shortest], *tellers.values())
+        for shortest, told in inner.items():
+            yield _Exception(by_stack[shortest][0], told, counts[shortest])
+
+
+def _sections_of(stack: str) -> _Sections:
+    """List the frames of a stack, lines and all, innermost last, those of each exception in the chain for themselves."""
+    sections: list[list[str]] = [[]]
+    for line in stack.splitlines():
+        if _CAUSE.match(line):
+            sections.append([])
+        elif _frame_of(line) or _GO_PLACE.match(line):
+            sections[-1].append(line.strip())
+    step = 1 if _is_innermost_last(stack) else -1
+    return tuple(tuple(section[::step]) for section in sections)
+
+
+def _length(stack: _Sections) -> int:
+    return sum(map(len, stack))
+
+
+def _ends_alike(outer: _Sections, inner: _Sections) -> bool:
+    """Whether *outer* is *inner* a few frames further up; what caused it stays as it is."""
+    if not inner[-1]:
+        return outer == inner
+    return outer[:-1] == inner[:-1] and outer[-1][-len(inner[-1]) :] == inner[-1]
+
+
+def _is_innermost_last(stack: str) -> bool:
+    """Whether a stack is written as Python does; all others begin with where it was raised."""
+    return 'File "' in stack
 
 
 def _frames_of(stack: str) -> list[str]:
-    """List the functions of a stack as ``directory/file:function``, the innermost last, recursion once."""
+    """List the functions of a stack as ``directory/file:function``, recursion once."""
     frames: list[str] = []
-    is_innermost_first = False
+    call = ""
+    is_go = ".go:" in stack
     for line in stack.splitlines():
-        match = _PYTHON.match(line)
-        is_innermost_first |= match is None and (match := _OTHERS.match(line)) is not None
-        if match:
-            file = "/".join(re.split(r"[/\\]", match["file"])[-2:])
-            told = f"{file}:{match['name']}"
-            if told not in frames[-2:]:
-                frames.append(told)
-    return frames[::-1] if is_innermost_first else frames
+        told = _frame_of(line)
+        if is_go and not told:  # the function stands in a line of its own, before its place
+            if place := _GO_PLACE.match(line):
+                told = _short(place["file"], call)
+            call = line.removeprefix("created by ").partition(" in goroutine ")[0]
+            call = call.rpartition("(")[0] if call.endswith(")") else call
+        if told and told not in frames[-2:]:
+            frames.append(told)
+    return frames
 
 
-def _sum_up(key: str, rows: list[Row]) -> Fault:
-    """Sum up the events of a fault, the newest first."""
+@lru_cache(maxsize=10_000)
+def _frame_of(line: str) -> str:
+    """Read a line of a stack as ``directory/file:function``; nothing if it is no frame. Most have been seen before."""
+    if len(line) > MAX_FRAME_CHARS:
+        return ""
+    match = next((found for frame in _FRAMES if (found := frame.match(line))), None)
+    return _short(match["file"], match["name"]) if match else ""
+
+
+def _short(file: str, name: str) -> str:
+    """Leave out what differs between machines, releases and runs."""
+    file = "/".join(re.split(r"[/\\]", file)[-2:])
+    return f"{_GENERATED.sub('', file)}:{_GENERATED.sub('', name)}"
+
+
+def _sum_up(key: str, raised: list[_Exception], told: list[Row]) -> Fault:
+    """Sum up the events of a fault."""
+    rows = [told[place] for place in sorted(place for one in raised for place in one.rows)]  # the newest first
     newest = rows[0]["error"]
-    frames = _frames_of(str(newest.get("stack") or ""))
+    stack = str(newest.get("stack") or "")
+    frames = _frames_of(stack) or [""]
     traces = dict.fromkeys(str(row["trace_id"]) for row in rows if row["trace_id"])
     return Fault(
         fingerprint=key,
         type=str(newest.get("type") or ""),
         message=str(newest.get("message") or ""),
-        where=frames[-1] if frames else "",
-        count=len(rows),
+        where=frames[-1 if _is_innermost_last(stack) else 0],
+        count=sum(one.times for one in raised),
+        events=len(rows),
         traces=len(traces),
         users=len({row["user_id"] for row in rows} - {None}),
         services=sorted({row["service"] for row in rows}),
@@ -183,3 +285,11 @@ def _sum_up(key: str, rows: list[Row]) -> Fault:
         last_seen=format_timestamp(rows[0]["timestamp"]),
         trace_id=next(iter(traces), None),
     )
+
+
+def _count(fault: Fault) -> int:
+    return fault.count
+
+
+def _last_seen(fault: Fault) -> str:
+    return fault.last_seen

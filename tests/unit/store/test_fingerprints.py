@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import pytest
 
+from clew import get_logger, span, traceable
 from clew.cli.main import run
 from clew.query import parse
 from clew.record import encode_error
@@ -16,6 +18,7 @@ from clew.store import fingerprints
 from clew.store.connect import connect
 from clew.store.fingerprints import FaultList, fetch_faults, fingerprint
 from clew.store.reading import read
+from clew.testing import CapturedEvents
 from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
@@ -218,3 +221,145 @@ def test_nothing_found_and_bad_usage_end_as_everywhere(stored: str, capsys: pyte
 
     assert codes == [1, 2, 2]
     assert capsys.readouterr().out == ""
+
+
+def told_by(captured: CapturedEvents, dsn: str) -> list[tuple[str, int, int, int]]:
+    """Store what was captured; tell of each fault its type and its counts."""
+    told = [{**event, "timestamp": datetime.fromisoformat(event["timestamp"])} for event in captured.events]
+    ended = [event for event in told if event["kind"] != "span_start"]
+    store_events(dsn, *({**event, "event_id": uuid4()} for event in ended))
+    with connect(dsn, is_reader=True) as connection:
+        now = datetime.now(UTC) + timedelta(minutes=1)
+        found = read(connection, fetch_faults(parse(""), since=now - timedelta(hours=1), until=now))
+    return sorted((fault.type, fault.count, fault.events, fault.traces) for fault in found.errors)
+
+
+def test_an_exception_counts_once_however_many_tell_of_it(postgres: str) -> None:
+    """Each span that it ends tells of it, and whoever logs it; it was a fault for each of them."""
+
+    @traceable(name="call")
+    def call() -> None:
+        reason = "no answer"
+        raise TimeoutError(reason)
+
+    @traceable(name="generate")
+    def generate() -> None:
+        try:
+            call()
+        except TimeoutError:
+            get_logger().exception("generation_failed")
+            raise
+
+    with CapturedEvents() as captured:
+        for _ in range(2):
+            with suppress(TimeoutError), span("ask"):
+                generate()
+
+    assert told_by(captured, postgres) == [("TimeoutError", 2, 8, 2)]
+
+
+def test_exceptions_of_one_trace_that_are_alike_count_each(postgres: str) -> None:
+    """Three attempts are three, and the spans around the last one add nothing; so are attempts that are only logged."""
+
+    @traceable(name="attempt")
+    def attempt() -> None:
+        reason = "no answer"
+        raise TimeoutError(reason)
+
+    def answer() -> None:
+        for number in range(3):
+            try:
+                attempt()
+            except TimeoutError:
+                if number == 2:
+                    raise
+
+    def parse_all() -> None:
+        for _ in range(4):
+            try:
+                int("x")
+            except ValueError:
+                get_logger().exception("not_parsed")
+
+    with CapturedEvents() as captured, suppress(TimeoutError), span("ask"):
+        parse_all()
+        with span("answer"):
+            answer()
+
+    assert told_by(captured, postgres) == [("TimeoutError", 3, 5, 1), ("ValueError", 4, 4, 1)]
+
+
+def test_what_caused_an_exception_is_no_fault_of_its_own_unless_it_is_told(postgres: str) -> None:
+    """A chain is one fault for all spans that it passes; the cause, told further in, is another."""
+
+    @traceable(name="read")
+    def read_key() -> str:
+        return {}["key"]
+
+    @traceable(name="load")
+    def load() -> None:
+        try:
+            read_key()
+        except KeyError as error:
+            reason = "no index"
+            raise RuntimeError(reason) from error
+
+    with CapturedEvents() as captured, suppress(RuntimeError), span("ask"):
+        load()
+
+    assert told_by(captured, postgres) == [("KeyError", 1, 1, 1), ("RuntimeError", 1, 2, 1)]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "where"),
+    [
+        (
+            "TypeError: x\n    at new Llm (file:///srv/a/llm.mjs:1:2)\n    at /srv/a/serve.js:3:1",
+            "TypeError: y\n    at new Llm (file:///opt/a/llm.mjs:7:2)\n    at /opt/a/serve.js:9:4",
+            "a/llm.mjs:Llm",
+        ),
+        (
+            "panic: x\n\ngoroutine 1 [running]:\nmain.(*Llm).call(0xc000, {0x1})\n\t/srv/llm/main.go:12 +0x1d",
+            "panic: y\n\ngoroutine 7 [running]:\nmain.(*Llm).call(0xd000, {0x2})\n\t/opt/llm/main.go:15 +0x2d",
+            "llm/main.go:main.(*Llm).call",
+        ),
+        (
+            "System.Exception: x\n   at App.Llm.Call(String a) in /src/app/Llm.cs:line 12",
+            "System.Exception: y\n   at App.Llm.Call(String a) in C:\\src\\app\\Llm.cs:line 13",
+            "app/Llm.cs:App.Llm.Call(String a)",
+        ),
+        (
+            "java.lang.X: x\n\tat app.Serve$$Lambda$14/0x0000000800066840.run(Serve.java:3)",
+            "java.lang.X: x\n\tat app.Serve$$Lambda$91/0x0000000800077840.run(Serve.java:3)",
+            "Serve.java:app.Serve$$Lambda$.run",
+        ),
+        (
+            '  + Exception Group Traceback (most recent call last):\n  |   File "/srv/a/x.py", line 3, in main',
+            '  + Exception Group Traceback (most recent call last):\n  |   File "/opt/a/x.py", line 5, in main',
+            "a/x.py:main",
+        ),
+        (
+            '  File "/usr/lib/python3.12/threading.py", line 3, in run',
+            '  File "/usr/lib/python3.13/threading.py", line 5, in run',
+            "python/threading.py:run",
+        ),
+        ("/app/lib/llm.rb:12:in `call'\n/app/lib/x.rb:3:in 'ask'", "/opt/lib/llm.rb:13:in `call'\n/opt/lib/x.rb:9:in 'ask'", "lib/llm.rb:call"),
+    ],
+)  # fmt: skip
+def test_places_and_addresses_do_not_count_in_any_language(postgres: str, first: str, second: str, where: str) -> None:
+    """The same fault on another machine, in another release; and the innermost function is named."""
+    store_events(
+        postgres,
+        make_event(NOON, error=error("E", "one", first), trace_id=str(uuid4())),
+        make_event(NOON, error=error("E", "two", second), trace_id=str(uuid4())),
+    )
+
+    assert [(fault.count, fault.where) for fault in faults(postgres).errors] == [(2, where)]
+
+
+def test_ids_and_paths_in_a_message_without_a_stack_do_not_count() -> None:
+    """Neither an id of letters alone, nor an address, nor a file."""
+    first = error(message="no abcdefab-cafe-4abc-8abc-abcdefabcdef in <Index at 0x7f01> of /srv/a/b.pdf", stack="")
+    second = error(message="no deadbeef-feed-4abc-8abc-abcdefabcdea in <Index at 0x7f99> of /opt/x/c.pdf", stack="")
+
+    assert fingerprint(first) == fingerprint(second)

@@ -36,6 +36,7 @@ def error_routes(connections: Connections) -> APIRouter:
     async def list_errors(q: Q = None, since: Since = None, until: Until = None, limit: Limit = 50) -> Response:
         """List `{"errors": [...], "is_truncated"}`: errors of one type and one stack, each with counts and a trace.
 
+        An exception counts once, however many of a trace's events tell of it.
         When `is_truncated`, the counts are of the newest 20,000 events with an error.
         """
         now = clock.now()
