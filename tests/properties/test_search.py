@@ -80,12 +80,15 @@ def compare(field: str, told: st.SearchStrategy[Any], *, path: tuple[str, ...] =
     )
 
 
-def prefix(field: str, path: tuple[str, ...] = ()) -> st.SearchStrategy[Compare]:
-    """Draw comparisons with the beginning of a text."""
+def part(field: str, path: tuple[str, ...] = ()) -> st.SearchStrategy[Compare]:
+    """Draw comparisons with the beginning of a text, or a piece of it."""
     return st.builds(
-        lambda operator, some: Compare(field, path, operator, (some,), is_prefix=True),
+        lambda operator, some, match: Compare(field, path, operator, tuple(some), match),
         EQUAL,
-        st.sampled_from(["r", "Rate", "1.4", "an", "42"]),
+        st.lists(
+            st.sampled_from(["r", "Rate", "1.4", "an", "42", "imi", "e_l", "%", "\\", ".", "ä"]), min_size=1, max_size=2
+        ),
+        st.sampled_from(["prefix", "piece"]),
     )
 
 
@@ -95,15 +98,15 @@ as_written = st.one_of(texts, st.sampled_from(["5", "5.0", "05", "true", "0.7", 
 compares = st.one_of(
     compare("level", st.sampled_from(["INFO", "ERROR"]), operators=ANY),
     compare("stage", st.sampled_from(["retrieval", "generation"])),
-    compare("message", texts), prefix("message"), compare("kind", st.just("span")),
-    compare("user", st.sampled_from(["ann", "rate", "zoe"])), prefix("user"), compare("status", st.just("ok")),
-    compare("version", st.sampled_from(["1.4.2"])), prefix("version"),
+    compare("message", texts), part("message"), compare("kind", st.just("span")),
+    compare("user", st.sampled_from(["ann", "rate", "zoe"])), part("user"), compare("status", st.just("ok")),
+    compare("version", st.sampled_from(["1.4.2"])), part("version"),
     compare("trace", st.sampled_from(IDS)), compare("span", st.sampled_from(IDS)),
     compare("duration", numbers.map(float), operators=ANY), compare("cost", numbers.map(float), operators=ANY),
-    compare("error", st.sampled_from(["RateLimitError", "rate", "limit", "429"])), prefix("error"),
-    compare("model", as_written), prefix("model"),
+    compare("error", st.sampled_from(["RateLimitError", "rate", "limit", "429"])), part("error"),
+    compare("model", as_written), part("model"),
     paths.flatmap(lambda path: compare("context", as_written, path=path)),
-    paths.flatmap(lambda path: prefix("context", path)),
+    paths.flatmap(lambda path: part("context", path)),
     paths.flatmap(lambda path: compare("context", numbers.map(float), path=path, operators=st.sampled_from(sorted(ORDERED)))),
     compare("metrics", as_written, path=("rate",)), compare("error", as_written, path=("type",)),
     st.sampled_from([("rate",), ("a",), ("5",)]).flatmap(lambda path: compare("score", numbers.map(float), path=path, operators=ANY)),

@@ -66,17 +66,22 @@ def _compares_error(query: Compare, event: dict[str, Any]) -> bool:
     if not error:
         return False
     is_like = any(
-        (error["type"].startswith(value) if query.is_prefix else error["type"] == value)
-        or str(value).lower() in error["message"].lower()
+        _matches(query, error["type"], value) or str(value).lower() in error["message"].lower()
         for value in query.values
     )
     return is_like == (query.operator == "=")
 
 
 def _equals(query: Compare, item: Any) -> bool:
-    if query.is_prefix:
-        return isinstance(item, str) and any(item.startswith(str(value)) for value in query.values)
+    if query.match != "whole":
+        return isinstance(item, str) and any(_matches(query, item, value) for value in query.values)
     return any(item == value or _as_text(item) == value or _is_same_number(item, value) for value in query.values)
+
+
+def _matches(query: Compare, item: str, value: Any) -> bool:
+    if query.match == "prefix":
+        return item.startswith(str(value))
+    return str(value) in item if query.match == "piece" else item == value
 
 
 def _is_same_number(item: Any, value: Any) -> bool:

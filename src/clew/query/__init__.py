@@ -5,7 +5,7 @@ A query is terms, all of which must hold. What a term may be:
 ======================= ==========================================================================
 ``level>=error``        a field, an operator, a value: ``:`` or ``=`` equal, ``!=`` ``>`` ``>=`` ``<`` ``<=``
 ``service:api,worker``  one of several values
-``message:chunk*``      a value that begins so
+``message:chunk*``      a value that begins so; ``message:*chunk*`` one with this piece in it
 ``context.top_k:5``     anything in the event's context, by its path; ``metrics.`` and ``error.`` likewise
 ``score.faithfulness<0.7`` a quality score
 ``duration>2s``         with a unit: ms s m h d; ``cost>0.01`` is in US dollars

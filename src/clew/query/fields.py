@@ -60,6 +60,7 @@ FIELDS: Final = {field.name: field for field in _FIELDS}
 PATHS: Final = ("context", "metrics", "score", "error")
 """What a dotted name may begin with."""
 
+_EXAMPLES: Final = {"context": "top_k", "metrics": "tokens_in", "score": "faithfulness", "error": "type"}
 _BY_ANY_NAME: Final = {name: field for field in _FIELDS for name in (field.name, *field.aliases)}
 
 
@@ -87,8 +88,13 @@ def find_field(name: str) -> tuple[Field, tuple[str, ...]] | None:
 
 def suggest(name: str) -> str:
     """Say what was probably meant by a name that is no field."""
-    known = [*_BY_ANY_NAME, *(f"{path}." for path in PATHS)]
-    close = get_close_matches(name.lower(), known, n=1, cutoff=0.6)
+    root, _, rest = name.lower().partition(".")
+    if root in PATHS:
+        return f"name what is in it, such as {root}.{_EXAMPLES[root]}"
+    close = get_close_matches(root, [*PATHS, *_BY_ANY_NAME] if rest else [*_BY_ANY_NAME, *PATHS], n=1, cutoff=0.6)
     if close:
-        return f"did you mean {close[0]}?"
-    return f"use one of {', '.join(FIELDS)}, or context.{name} for a field of the context"
+        return f"did you mean {close[0]}{f'.{rest}' if rest and close[0] in PATHS else ''}?"
+    return (
+        f"use one of {', '.join(FIELDS)}; context.{name} for a field of the context;"
+        ' or put it in "quotes" to look for it as a text'
+    )

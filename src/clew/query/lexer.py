@@ -18,9 +18,10 @@ __all__ = ["MAX_CHARS", "QueryError", "Token", "tokens"]
 
 MAX_CHARS: Final = 10_000
 
-_TERM = re.compile(r"([A-Za-z_][\w.\-]*)(>=|<=|!=|[:=<>])")
+_TERM = re.compile(r"([A-Za-z_][\w.\-]*)(>=|<=|!=|==|[:=<>])")
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _BARE = re.compile(r'[^\s()"]+')
+_LONE_OPERATOR: Final = frozenset({"=", "==", "!=", ">", ">=", "<", "<="})
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -102,6 +103,9 @@ def _token(query: str, at: int) -> tuple[Token, int]:
         return _value(query, term)
     word = _BARE.match(query, at)
     assert word is not None, "what is no space, bracket or quote is a word"
+    if word[0] in _LONE_OPERATOR:
+        hint = 'write level>=error, without spaces, or put it in "quotes" to look for it as a text'
+        raise QueryError(f"{word[0]} stands alone", at=at, hint=hint)
     kind = cast("TokenKind", word[0] if word[0] in {"AND", "OR", "NOT"} else "text")
     return Token(kind, at, word[0]), word.end()
 

@@ -10,12 +10,14 @@
 
 from __future__ import annotations
 
+import re
+from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from clew.query.fields import PATHS, Field, find_field, suggest
 from clew.query.lexer import QueryError, Token, tokens
-from clew.query.tree import All, Compare, Has, Not, OneOf, Operator, Query, Text, Value
+from clew.query.tree import All, Compare, Has, Match, Not, OneOf, Operator, Query, Text, Value
 from clew.query.values import (
     ValueProblem,
     read_duration_ms,
@@ -36,6 +38,8 @@ MAX_TERMS: Final = 200
 
 _ORDERED: Final = frozenset({"level", "duration", "number", "any"})
 _MOMENTS: Final = frozenset({"since", "until"})
+_OPERATOR: Final = re.compile(r">=|<=|!=|[=<>]")
+_CLOCK: Final = re.compile(r"\d\d:?\d\d\b")
 
 
 def parse(text: str, *, now: datetime | None = None) -> Query:
@@ -128,19 +132,34 @@ class _Parser:
         if found is None:
             raise QueryError(f"there is no field {token.name!r}", at=token.at, hint=suggest(token.name))
         field, path = found
-        operator = cast("Operator", "=" if token.operator == ":" else token.operator)
+        operator = cast("Operator", "=" if token.operator in {":", "=="} else token.operator)
+        if not token.is_quoted and (twice := _OPERATOR.match(token.text)):
+            hint = (
+                f'write {token.name}{twice[0]}{token.text[twice.end() :]}, or "quotes" around what belongs to the value'
+            )
+            raise QueryError(f"{token.operator}{twice[0]} are two operators", at=token.at, hint=hint)
         if field.kind in _MOMENTS:
             return self._moment(token, field, operator)
         if operator not in {"=", "!="} and field.kind not in _ORDERED:
             raise QueryError(f"{token.name} is not ordered", at=token.at, hint=f"write {token.name}:{token.text}")
-        is_prefix = field.kind in {"text", "any"} and not token.is_quoted and token.text.endswith("*")
-        texts = [token.text] if token.is_quoted or operator not in {"=", "!="} else token.text.split(",")
-        if is_prefix:
-            texts = [text.removesuffix("*") for text in texts]
-        values = tuple(self._value(token, field, text) for text in texts)
-        return Compare(field.name, path, operator, values, is_prefix, token.at)
+        if token.is_quoted or operator not in {"=", "!="}:
+            return Compare(field.name, path, operator, (self._value(token, field, token.text),), at=token.at)
+        values: defaultdict[Match, list[Value]] = defaultdict(list)
+        for text in token.text.split(","):
+            match, inner = _stars(token, text) if field.kind in {"text", "any"} else ("whole", text)
+            values[match].append(self._value(token, field, inner))
+        parts = [Compare(field.name, path, operator, tuple(some), match, token.at) for match, some in values.items()]
+        if len(parts) == 1:
+            return parts[0]
+        return OneOf(tuple(parts)) if operator == "=" else All(tuple(parts))
 
     def _moment(self, token: Token, field: Field, operator: Operator) -> Query:
+        behind = self._peek()
+        if behind is not None and behind.kind == "text" and _CLOCK.match(behind.text):
+            hint = f"put a T between day and time, or all of it in quotes: {field.name}:{token.text}T{behind.text}"
+            if "T" in token.text:
+                hint = f"in an address a plus is written %2B: {field.name}:{token.text}%2B{behind.text}"
+            raise QueryError("this belongs to the time before it", at=behind.at, hint=hint)
         if operator != "=":
             raise QueryError(f"{field.name} goes with a colon", at=token.at, hint=f"write {field.name}:{token.text}")
         try:
@@ -186,6 +205,23 @@ def _has(token: Token) -> Query:
     return Has(found[0].name, found[1], token.at)
 
 
+def _stars(token: Token, text: str) -> tuple[Match, str]:
+    """Read the stars of a value: behind it for how the field begins, before it for a piece."""
+    if not text:
+        raise QueryError(
+            "a value is missing between commas", at=token.at, hint='put the value in "quotes" if it has commas'
+        )
+    inner = text.strip("*")
+    if "*" in inner:
+        raise _star_inside(token)
+    return "piece" if inner and text.startswith("*") else "prefix" if text.endswith("*") else "whole", inner
+
+
+def _star_inside(token: Token) -> QueryError:
+    hint = 'put it in "quotes" to look for the star itself'
+    return QueryError("a star stands at the beginning or at the end", at=token.at, hint=hint)
+
+
 def _text(token: Token) -> Text:
     """Understand a text: a phrase in quotes, a piece between stars, a beginning before one, else a word."""
     if token.is_quoted:
@@ -195,6 +231,8 @@ def _text(token: Token) -> Text:
     inner = token.text.strip("*")
     if not inner:
         raise QueryError("a star alone looks for nothing", at=token.at, hint="leave it out to ask for everything")
+    if "*" in inner:
+        raise _star_inside(token)
     if token.text.startswith("*"):
         return Text(inner, "substring", token.at)
     return Text(inner, "prefix" if token.text.endswith("*") else "word", token.at)

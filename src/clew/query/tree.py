@@ -11,10 +11,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["All", "Compare", "Has", "Not", "OneOf", "Operator", "Query", "Text", "Value"]
+__all__ = ["All", "Compare", "Has", "Match", "Not", "OneOf", "Operator", "Query", "Text", "Value"]
 
 Operator = Literal["=", "!=", ">", ">=", "<", "<="]
 Value = str | float | datetime
+Match = Literal["whole", "prefix", "piece"]
 TextKind = Literal["word", "phrase", "prefix", "substring"]
 
 
@@ -41,7 +42,7 @@ class Compare(Struct, frozen=True, tag=True):
         path: What to follow inside it; empty for a field of its own.
         operator: How to compare.
         values: What with: any one of them will do (none of them for ``!=``). Several only with ``=`` and ``!=``.
-        is_prefix: The value, a text, is how the field begins.
+        match: How much of the field a value, a text, has to be: all of it, its beginning, or any piece.
         at: Where it stands in the query.
     """
 
@@ -49,7 +50,7 @@ class Compare(Struct, frozen=True, tag=True):
     path: tuple[str, ...]
     operator: Operator
     values: tuple[Value, ...]
-    is_prefix: bool = False
+    match: Match = "whole"
     at: int = 0
 
 

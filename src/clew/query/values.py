@@ -104,7 +104,7 @@ def read_moment(text: str, now: datetime) -> datetime:
                 return now - age
         else:
             told = datetime.fromisoformat(text)
-            return told if told.tzinfo else told.replace(tzinfo=UTC)
+            return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise ValueProblem("a time looks like 15m, 2h, 7d, today or 2026-11-23T10:00")

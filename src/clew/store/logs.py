@@ -40,7 +40,7 @@ class LogFilter(Struct, frozen=True, kw_only=True):
 
     Example:
         >>> LogFilter(user_id="ann").as_query()
-        All(parts=(Compare(field='user', path=(), operator='=', values=('ann',), is_prefix=False, at=0),))
+        All(parts=(Compare(field='user', path=(), operator='=', values=('ann',), match='whole', at=0),))
     """
 
     query: Query | None = None

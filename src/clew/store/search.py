@@ -133,7 +133,7 @@ def _equals(query: Query, *fields: str) -> bool:
         and query.field in fields
         and query.operator == "="
         and len(query.values) == 1
-        and not query.is_prefix
+        and query.match == "whole"
     )
 
 
@@ -166,9 +166,13 @@ def _compare(leaf: Compare, parameters: Parameters) -> LiteralString:
 
 
 def _compare_text(column: LiteralString, leaf: Compare, parameters: Parameters) -> LiteralString:
-    if leaf.is_prefix:
-        begins: LiteralString = f"{column} ^@ ANY({parameters.add(list(leaf.values))}::text[])"
-        return f"NOT ({begins})" if leaf.operator == "!=" else begins
+    if leaf.match != "whole":
+        found: LiteralString
+        if leaf.match == "prefix":
+            found = f"{column} ^@ ANY({parameters.add(list(leaf.values))}::text[])"
+        else:
+            found = f"{column} LIKE ANY({parameters.add([contains(str(value)) for value in leaf.values])}::text[])"
+        return f"NOT ({found})" if leaf.operator == "!=" else found
     if len(leaf.values) == 1:
         return f"{column} {_OPERATORS[leaf.operator]} {parameters.add(leaf.values[0])}"
     return any_of(column, leaf.operator, f"{parameters.add(list(leaf.values))}::text[]")
@@ -179,8 +183,8 @@ def _compare_error(leaf: Compare, parameters: Parameters) -> LiteralString:
     texts = [str(value) for value in leaf.values]
     parts: list[LiteralString] = []
     for text in texts:
-        operator: LiteralString = "^@" if leaf.is_prefix else "="
-        parts.append(f"error ->> 'type' {operator} {parameters.add(text)}")
+        operator: LiteralString = "LIKE" if leaf.match == "piece" else "^@" if leaf.match == "prefix" else "="
+        parts.append(f"error ->> 'type' {operator} {parameters.add(contains(text) if leaf.match == 'piece' else text)}")
         parts.append(f"error ->> 'message' ILIKE {parameters.add(contains(text))}")
     found = _join(" OR ", parts)
     if leaf.operator == "=":

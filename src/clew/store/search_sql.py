@@ -100,8 +100,11 @@ def path_compares(column: LiteralString, path: Sequence[str], leaf: Compare, par
         variables: dict[str, Any] = {}
         tests: list[str] = []
         for value in leaf.values:
-            for same in [value] if leaf.is_prefix else _same(value):
-                tests.append(f"@ {'starts with' if leaf.is_prefix else '=='} $v{len(variables)}")
+            if leaf.match == "piece":  # a pattern of jsonpath's cannot be a variable
+                tests.append(f'@ like_regex {quoted(str(value))} flag "q"')
+                continue
+            for same in [value] if leaf.match == "prefix" else _same(value):
+                tests.append(f"@ {'starts with' if leaf.match == 'prefix' else '=='} $v{len(variables)}")
                 variables[f"v{len(variables)}"] = same
         found = _path_exists(column, path, _of_one(" || ".join(tests)), variables, parameters)
         if leaf.operator == "=":

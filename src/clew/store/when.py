@@ -1,16 +1,18 @@
-"""Moments as people write them: RFC 3339, or how long ago."""
+"""Moments as people write them: RFC 3339, or how long ago; the same as behind ``since:`` in a query."""
 
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
 
 from clew.errors import UsageError
+from clew.query.values import ValueProblem, read_moment
+
+if TYPE_CHECKING:
+    from datetime import datetime
 
 __all__ = ["parse_moment"]
 
-_AGO = re.compile(r"(\d{1,9})\s*(s|m|h|d|w)", re.IGNORECASE)
-_UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days", "w": "weeks"}
 # In a URL a plus sign that nobody escaped arrives as a space.
 _LOST_PLUS = re.compile(r" (\d{2}:?\d{2})$")
 
@@ -20,7 +22,7 @@ def parse_moment(text: str, what: str, *, now: datetime) -> datetime:
 
     Args:
         text: RFC 3339 (``2026-11-23T10:15:00Z``; without an offset it is UTC), a date, or how long
-            ago: ``30s``, ``15m``, ``1h``, ``7d``, ``2w``.
+            ago: ``30s``, ``15m``, ``1h``, ``7d``, ``2w``; or ``now``, ``today``, ``yesterday``.
         what: The option or parameter it was given for, for the message.
         now: What "ago" counts from.
 
@@ -31,17 +33,14 @@ def parse_moment(text: str, what: str, *, now: datetime) -> datetime:
         UsageError: It is none of these.
 
     Example:
+        >>> from datetime import UTC, datetime
         >>> parse_moment("15m", "since", now=datetime(2026, 11, 23, 10, 15, tzinfo=UTC)).isoformat()
         '2026-11-23T10:00:00+00:00'
     """
-    told = text.strip()
+    told = _LOST_PLUS.sub(r"+\1", text.strip())
     try:
-        if match := _AGO.fullmatch(told):
-            return now - timedelta(**{_UNITS[match[2].lower()]: int(match[1])})
-        moment = datetime.fromisoformat(_LOST_PLUS.sub(r"+\1", told))
-        moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-        return moment.astimezone(UTC)
-    except (ValueError, OverflowError):
+        return read_moment(told, now)
+    except ValueProblem:
         shown = told if len(told) <= 40 else f"{told[:37]}…"
         raise UsageError(
             f"{what} is {shown!r}, which is no moment", hint="write 2026-11-23T10:15:00Z, or how long ago: 15m, 1h, 7d"

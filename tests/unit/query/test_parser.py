@@ -22,7 +22,19 @@ NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
         ("user_id=user-123", Compare("user", (), "=", ("user-123",))),
         ("service:rag-api,worker", Compare("service", (), "=", ("rag-api", "worker"))),
         ('service:"a,b"', Compare("service", (), "=", ("a,b",))),
-        ("message:chunk*", Compare("message", (), "=", ("chunk",), is_prefix=True)),
+        ("message:chunk*", Compare("message", (), "=", ("chunk",), "prefix")),
+        ("message:*chunk*", Compare("message", (), "=", ("chunk",), "piece")),
+        ("context.file!=*.pdf", Compare("context", ("file",), "!=", (".pdf",), "piece")),
+        ("user:*", Compare("user", (), "=", ("",), "prefix")),
+        ("service:api,work*,web", OneOf((Compare("service", (), "=", ("api", "web")),
+                                         Compare("service", (), "=", ("work",), "prefix")))),
+        ("service!=api,work*", All((Compare("service", (), "!=", ("api",)),
+                                    Compare("service", (), "!=", ("work",), "prefix")))),
+        ("user==ann", Compare("user", (), "=", ("ann",))),
+        ('user:">ann"', Compare("user", (), "=", (">ann",))),
+        ("=> a", All((Text("=>", "word"), Text("a", "word")))),
+        ('since:"2026-11-23 10:00"', Compare("timestamp", (), ">=", (datetime(2026, 11, 23, 10, tzinfo=UTC),))),
+        ("since:2026-11-23T10:00+02:00", Compare("timestamp", (), ">=", (datetime(2026, 11, 23, 8, tzinfo=UTC),))),
         ('message:"chunk*"', Compare("message", (), "=", ("chunk*",))),
         ("duration>2s", Compare("duration", (), ">", (2000.0,))),
         ("duration<=1.5m", Compare("duration", (), "<=", (90_000.0,))),
@@ -85,7 +97,17 @@ def test_a_query_means(text: str, meant: Query) -> None:
         ('""', 0, "nothing between"),
         ("has:nothing_known", 0, "no field"),
         ("a\0b", 1, "NUL"),
-        ("http://x", 0, "no field 'http'"),
+        ("http://x", 0, 'put it in "quotes"'),
+        ("level >= error", 6, "write level>=error"),
+        ("duration:>2s", 0, "write duration>2s"),
+        ("score<0.7", 0, "score.faithfulness"),
+        ("contxt.top_k:5", 0, "did you mean context.top_k?"),
+        ("a since:2026-11-23 10:00", 19, "since:2026-11-23T10:00"),
+        ("since:2026-11-23T10:00 02:00", 23, "2026-11-23T10:00%2B02:00"),
+        ("user:a,,b", 0, "between commas"),
+        ("message:chunks*created", 0, "beginning or at the end"),
+        ("chunks*created", 0, "beginning or at the end"),
+        ("since:0001-01-01T00:00+14:00", 0, "15m"),
     ],
 )
 def test_a_mistake_is_told_with_its_place(text: str, at: int, said: str) -> None:
@@ -115,7 +137,7 @@ def without_places(query: Query) -> Query:
     if isinstance(query, OneOf):
         return OneOf(tuple(map(without_places, query.parts)))
     if isinstance(query, Compare):
-        return Compare(query.field, query.path, query.operator, query.values, query.is_prefix)
+        return Compare(query.field, query.path, query.operator, query.values, query.match)
     if isinstance(query, Has):
         return Has(query.field, query.path)
     return Text(query.text, query.kind)

@@ -26,6 +26,9 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
         ("2026-11-23T12:00:00 01:00", timedelta(hours=1)),
         ("2026-11-23 11:59:59.5", timedelta(seconds=0.5)),
         ("2026-11-22", timedelta(days=1.5)),
+        ("now", timedelta()),
+        ("Today", timedelta(hours=12)),
+        ("yesterday", timedelta(hours=36)),
     ],
 )
 def test_a_moment_can_be_written_in_many_ways(text: str, ago: timedelta) -> None:
@@ -34,7 +37,7 @@ def test_a_moment_can_be_written_in_many_ways(text: str, ago: timedelta) -> None
 
 
 @pytest.mark.parametrize(
-    "text", ["", "yesterday", "1", "h", "-1h", "1y", "2026-13-01", "999999999w", "0001-01-01T00:00:00+14:00"]
+    "text", ["", "tomorrow", "1", "h", "-1h", "1y", "2026-13-01", "999999999w", "0001-01-01T00:00:00+14:00"]
 )
 def test_what_is_no_moment_is_refused_with_a_right_one(text: str) -> None:
     """The message names the parameter, shows the value and says how to write one."""
