@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from base64 import b64encode
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -11,11 +12,15 @@ import pytest
 from clew import config
 from clew.errors import ConfigError
 from clew.server.address import check_address
+from clew.server.app import create_app
 from clew.server.auth import needed_scope
 from clew.server.tokens import FILE, Scope, create_token, revoke_token
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
+
+    from fastapi import FastAPI
 
     from support.fix_server import AskServer
 
@@ -209,3 +214,62 @@ def test_a_token_that_asks_too_often_has_to_wait(ask_server: AskServer, postgres
     assert 0 < int(answers[1].headers["retry-after"]) <= 1000
     assert "'ci'" in answers[1].json()["error"]["message"]
     assert other.status_code == 200
+
+
+OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", "/static/clew.css"}
+READING = {
+    *("/api/traces", "/api/traces/{trace_id:path}", "/api/lookup", "/api/spans/{span_id}", "/api/logs", "/api/logs/follow"),
+    *("/api/errors", "/api/costs", "/api/diff", "/api/lineage/{kind}/{id_:path}", "/api/export", "/api/metrics/{name}"),
+    *("/metrics", "/t", "/t/{any_id:path}", "/traces/{any_id:path}"),
+}  # fmt: skip
+TAKING = {
+    *("/v1/traces", "/v1/logs", "/langsmith/{rest:path}"),
+    *(
+        f"/langsmith{spelling}{rest}"
+        for spelling in ("", "/v1", "/api", "/api/v1")
+        for rest in ("/info", "/sessions", "/feedback", "/runs", "/runs/batch", "/runs/multipart", "/runs/{run_id}")
+    ),
+}
+SCOPES: dict[str, Scope | None] = {
+    **dict.fromkeys(OPEN), **dict.fromkeys(READING, "read"), **dict.fromkeys(TAKING, "ingest")
+}  # fmt: skip
+"""What each route needs, said again: a route that is not here fails the test until somebody has thought about it."""
+
+
+def routes_of(app: FastAPI) -> Iterator[tuple[str, str]]:
+    """List every route, in the description or not, by method and template."""
+    for route in app.routes:
+        parts = route.effective_route_contexts() if hasattr(route, "effective_route_contexts") else [route]
+        for part in parts:
+            for method in part.methods:
+                yield method, part.path
+
+
+def test_every_route_of_the_app_asks_for_its_scope(ask_server: AskServer, postgres: str, tmp_path: Path) -> None:
+    """Each token at each route: none, a wrong, an expired and a revoked one, and one of each scope."""
+    past = datetime(2020, 1, 1, tzinfo=UTC)
+    held = {scope: _bearer(_make(tmp_path, scope, name=scope)) for scope in ("read", "ingest", "admin")}
+    useless = [
+        {},
+        _bearer("clew_wrong"),
+        _bearer(create_token(tmp_path, name="old", scopes=["admin"], now=past, expires_at=past)[0]),
+        _bearer(_make(tmp_path, "admin", name="ended")),
+    ]
+    revoke_token(tmp_path, "ended", now=NOW)
+    routes = list(routes_of(create_app(config.load(dsn=postgres, data_dir=tmp_path))))
+
+    def ask(method: str, template: str, headers: dict[str, str]) -> int:
+        path = re.sub(r"\{\w+(:path)?\}", "x", template.replace("{kind}", "chunk"))
+        query = "?q=(" if template.endswith("/follow") else ""  # would go on for ever
+        return ask_server(postgres, path + query, method=method, headers=headers, rate_limit=0).status_code
+
+    assert {template for _, template in routes} == set(SCOPES)
+    for method, template in routes:
+        needed = SCOPES[template]
+        for headers in useless:
+            answer = ask(method, template, headers)
+            assert answer not in {401, 403} if needed is None else answer == 401, (method, template, headers)
+        for scope, headers in held.items():
+            answer = ask(method, template, headers)
+            may = needed is None or scope in {needed, "admin"}
+            assert answer not in {401, 403} if may else answer == 403, (method, template, scope, answer)
