@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, LiteralString
+from uuid import UUID
 
 import psycopg
 import pytest
@@ -15,6 +16,8 @@ from clew.store.reading import Reading, Statement
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from support.fix_server import AskServer
 
 COUNT: LiteralString = "SELECT count(*) AS number FROM pg_stat_activity WHERE application_name = 'clew-server'"
 
@@ -97,3 +100,22 @@ def test_a_question_that_was_given_up_leaves_no_broken_connection(postgres: str,
         return answer
 
     assert asyncio.run(go()) == 2
+
+
+READ_ROUTES = (
+    *("/api/traces", "/api/traces?q=x", f"/api/traces/{UUID(int=1)}", "/api/lookup?id=x", f"/api/spans/{UUID(int=1)}"),
+    *("/api/logs", "/api/logs?q=x", "/api/logs/follow", "/api/errors", "/api/costs", "/api/diff?ok=a&bad=b"),
+    *("/api/lineage/chunk/c-1", "/api/export", "/api/metrics/requests", f"/traces/{UUID(int=1)}", "/readyz"),
+)
+
+
+@pytest.mark.parametrize("path", READ_ROUTES)
+def test_every_route_reads_as_the_role_that_can_only_read(ask_server: AskServer, postgres: str, path: str) -> None:
+    """What the role may not see nobody sees, although the DSN is that of an administrator."""
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("REVOKE SELECT ON ALL TABLES IN SCHEMA public FROM clew_reader")
+
+    answer = ask_server(postgres, path)
+
+    assert answer.status_code == 503
+    assert "permission denied" in answer.text
