@@ -29,10 +29,13 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Mention", "begin_erasure", "condemned", "count_theirs", "erase_from_store"]
 
-EVENTS_AT_ONCE: Final = 5_000
-
 _SMALL: Final = ("cursors", "events_default", "open_spans", "pins", "retention_kept")
 """Tables that are rewritten in any case: rows come and go in them."""
+
+_REMOVE: Final = sql.SQL(
+    "DELETE FROM {} WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) AND user_id IS NULL OR event_id = ANY(%(events)s)"
+)
+"""A partition at a time: one look at it, and what a kill undoes is no more than that."""
 
 _Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -146,11 +149,13 @@ def erase_from_store(connection: _Connection, user_id: str, found: Found, *, wit
         StoreError: A table could not be rewritten.
         StoreUnreachable: The server is gone. Doing it again goes on.
     """
-    values = {"user": user_id, "traces": found.traces, "limit": EVENTS_AT_ONCE}
+    values: dict[str, Any] = {"user": user_id, "traces": found.traces}
     values |= {"events": [mention.event_id for mention in found.mentions] if with_mentions else []}
     with explained(connection.info.dsn):
-        while connection.execute(query("erasure_remove"), values).rowcount:
-            pass
+        while tables := [row["name"] for row in read(connection, _rows("erasure_partitions", **values))]:
+            connection.execute(query("erasure_begin"), {"traces": [], "tables": tables})  # more may have come meanwhile
+            for table in tables:
+                connection.execute(_REMOVE.format(sql.Identifier(table)), values)
         connection.execute(query("erasure_open"), values)
         connection.execute(query("erasure_notes"), values)
         connection.execute(query("flush_statistics"))

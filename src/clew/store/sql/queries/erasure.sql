@@ -44,15 +44,6 @@ ON CONFLICT DO NOTHING;
 -- Plan: a scan of a small table.
 SELECT trace_id FROM erased_traces ORDER BY trace_id;
 
--- name: erasure_remove
--- Remove some events of a user, and of some traces those of nobody else.
--- Plan: events_user_idx and events_trace_idx of each partition.
-DELETE FROM events WHERE (event_id, "timestamp") IN (
-    SELECT event_id, "timestamp" FROM events
-    WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) AND user_id IS NULL OR event_id = ANY(%(events)s)
-    LIMIT %(limit)s
-) AND (user_id = %(user)s OR trace_id = ANY(%(traces)s) AND user_id IS NULL OR event_id = ANY(%(events)s));
-
 -- name: erasure_open_count
 -- How many open spans a user, and some traces, have.
 -- Plan: a scan of a small table.
