@@ -47,7 +47,7 @@ def _compares(query: Compare, event: dict[str, Any]) -> bool:
 
 
 def _compares_items(query: Compare, items: list[Any]) -> bool:
-    items = [item for item in items if item is not None]
+    items = [item for item in items if item is not None and not isinstance(item, list)]  # of a list its elements
     if query.operator == "!=":
         return bool(items) and not any(_equals(query, item) for item in items)
     if query.operator == "=":
