@@ -10,7 +10,7 @@ from rich.text import Text
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import clean, fields, paged, print_json
+from clew.cli.render import clean, fields, paged, print_json, print_table
 from clew.store.lineage import Lineage, Link, fetch_lineage
 from clew.store.when import parse_moment
 
@@ -59,7 +59,7 @@ def _show(found: Lineage, out: Console) -> None:
     ):
         if links:
             out.print(Text.assemble("\n", (title, "bold"), (f"  {len(links):,}", "dim")))
-            out.print(_table(links))
+            print_table(out, _table(links))
     if found.is_truncated:
         out.print(Text("there is more than was read; --since narrows it", "yellow"))
 

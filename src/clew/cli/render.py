@@ -10,6 +10,7 @@ import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -17,14 +18,18 @@ from typing import IO, TYPE_CHECKING, Any, Final, cast
 
 from msgspec import json
 from rich.console import Console
+from rich.measure import Measurement
 
 from clew.amounts import duration, money
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping
 
+    from rich.table import Table
+
 __all__ = [
     "LEVEL_STYLES",
+    "PIPED_TABLE_WIDTH",
     "STATUS_STYLES",
     "clean",
     "console",
@@ -33,12 +38,14 @@ __all__ = [
     "money",
     "paged",
     "print_json",
+    "print_table",
     "size",
 ]
 
 LEVEL_STYLES: Final = {"DEBUG": "dim", "INFO": "", "WARNING": "yellow", "ERROR": "red", "CRITICAL": "bold red"}
 STATUS_STYLES: Final = {"ok": "green", "running": "cyan", "error": "red", "aborted": "magenta", "cancelled": "yellow"}
 PIPED_WIDTH = 160
+PIPED_TABLE_WIDTH = 10_000
 
 # C0 and C1 controls, and the characters that turn the direction of writing around.
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff]")
@@ -62,10 +69,11 @@ def clean(value: object, *, is_multiline: bool = False) -> str:
 
 
 def console() -> Console:
-    """Return a console on stdout: coloured on a terminal, plain and wide elsewhere."""
+    """Return a console on stdout: coloured on a terminal unless ``NO_COLOR`` is set, plain and wide elsewhere."""
     is_terminal = sys.stdout.isatty()
     return Console(
         file=None if is_terminal else cast("IO[str]", _Trimmed()),
+        color_system=None if os.environ.get("NO_COLOR") else "auto",  # rich would leave bold and dim in
         highlight=False,
         markup=False,
         emoji=False,
@@ -101,11 +109,32 @@ def paged() -> Generator[Console]:
     with out.capture() as captured:
         yield out
     text = captured.get()
-    command = shlex.split(os.environ.get("PAGER", "less -FRX"))
+    command = _pager()
     if text.count("\n") < out.height or not command or shutil.which(command[0]) is None:
         sys.stdout.write(text)
         return
-    subprocess.run(command, input=text, text=True, check=False)  # noqa: S603 - the user's own pager
+    with subprocess.Popen(command, stdin=subprocess.PIPE, text=True) as pager:  # noqa: S603 - the user's own
+        # Ctrl-C is the pager's: were it killed, the terminal would stay as the pager has set it.
+        before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+        try:
+            pager.communicate(text)
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+
+def _pager() -> list[str]:
+    try:
+        return shlex.split(os.environ.get("PAGER", "less -FRX"))
+    except ValueError:  # a quote that is not closed
+        return []
+
+
+def print_table(out: Console, table: Table) -> None:
+    """Print a table; what is piped is not cut to a width."""
+    if not out.is_terminal:
+        wide = out.options.update(max_width=PIPED_TABLE_WIDTH)
+        out.width = max(out.width, Measurement.get(out, wide, table).maximum)
+    out.print(table)
 
 
 def print_json(value: Any, *, indent: int = 0) -> None:

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from clew import config
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.render import clean, console, print_json
+from clew.cli.render import clean, console, print_json, print_table
 from clew.store.connect import find_dsn
 from clew.store.free_sql import MAX_ROWS, ask_sql
 
@@ -60,7 +60,7 @@ def _print(found: Answer) -> None:
         table.add_column(Text(clean(column)), overflow="fold")
     for row in found.rows:
         table.add_row(*(Text(_shown(value)) for value in row))
-    out.print(table)
+    print_table(out, table)
 
 
 def _shown(value: Any) -> str:
