@@ -39,16 +39,15 @@ values = st.recursive(
 )  # fmt: skip
 objects = st.dictionaries(st.sampled_from(NAMES), values, max_size=3)
 metrics = st.dictionaries(st.sampled_from(["duration_ms", "cost_usd", "score", "rate", "a"]), numbers, max_size=3)
-errors = st.fixed_dictionaries(
-    {"type": st.sampled_from(["RateLimitError", "rate", ""]), "message": texts, "stack": texts}
-)
+whole_errors = {"type": st.sampled_from(["RateLimitError", "rate", ""]), "message": texts, "stack": texts}
+errors = st.one_of(st.fixed_dictionaries(whole_errors), st.fixed_dictionaries({}, optional=whole_errors))
 events = st.fixed_dictionaries(
     {
         "level": st.sampled_from(["DEBUG", "INFO", "WARNING", "ERROR", "CRITICAL"]),
         "stage": st.sampled_from(["retrieval", "generation"]),
         "kind": st.sampled_from(["log", "span"]),
         "message": texts,
-        "context": objects,
+        "context": st.one_of(objects, objects.map(lambda told: told | {"metric_name": "rate"})),
         "metrics": metrics,
     },
     optional={

@@ -66,7 +66,8 @@ def _compares_error(query: Compare, event: dict[str, Any]) -> bool:
     if not error:
         return False
     is_like = any(
-        _matches(query, error["type"], value) or str(value).lower() in error["message"].lower()
+        ("type" in error and _matches(query, error["type"], value))
+        or ("message" in error and str(value).lower() in error["message"].lower())
         for value in query.values
     )
     return is_like == (query.operator == "=")
