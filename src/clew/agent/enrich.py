@@ -114,7 +114,7 @@ class Enricher:
             if cost is not None:
                 whole["metrics"] = Raw(_encode({**told.metrics, "cost_usd": cost.usd}))
             enriched = _encode(whole)
-        except (DecodeError, ValidationError, OverflowError, RecursionError):
+        except (DecodeError, ValidationError, UnicodeDecodeError, OverflowError, RecursionError):
             return payload  # no event, or none of ours: the sinks judge it
         if cost is None and is_counting:
             self._count(model)

@@ -99,7 +99,7 @@ def survey_spool(spool: Path, user_id: str) -> SpoolTraces:
     for payload in _payloads(spool):
         try:
             mark = _decode_mark(payload)
-        except (DecodeError, RecursionError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             continue
         trace = parse_uuid(mark.trace_id) if isinstance(mark.trace_id, str) else None
         if mark.user_id is not None and trace is not None:
@@ -177,7 +177,7 @@ class _Theirs:
             return True
         try:
             mark = _decode_mark(payload)
-        except (DecodeError, RecursionError):
+        except (DecodeError, UnicodeDecodeError, RecursionError):
             return False
         return self._is_theirs(mark.user_id, mark.trace_id)
 

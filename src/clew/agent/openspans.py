@@ -118,7 +118,7 @@ class OpenSpans:
             return
         try:
             mark = _decode_mark(payload)
-        except (DecodeError, ValidationError):
+        except (DecodeError, ValidationError, UnicodeDecodeError):
             return  # the sinks meet the same payload, and quarantine it
         if mark.span_id is None:
             return

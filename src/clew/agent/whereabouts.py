@@ -277,7 +277,7 @@ def _look_at(directory: Path) -> _Log:
 def _read(payload: bytes) -> _Told | None:
     try:
         return _decode_event(payload)
-    except (DecodeError, ValidationError):
+    except (DecodeError, ValidationError, UnicodeDecodeError):
         return None
 
 

@@ -164,7 +164,7 @@ def _read_json(request: Any, body: bytes) -> None:
                     if name in record:
                         record[name] = _as_base64(record[name])
         ParseDict(message, request, ignore_unknown_fields=True)
-    except (JsonError, ParseError, RecursionError) as error:
+    except (JsonError, UnicodeDecodeError, ParseError, RecursionError) as error:
         raise WireError(f"the body is not OTLP's JSON: {str(error)[:200] or 'it is nested too deeply'}") from None
 
 

@@ -328,7 +328,7 @@ def _decode(batch: Batch, committed: int, found: Join) -> list[tuple[int, _Event
         try:
             event = json.decode(payload, type=_Event)
             shape = convert(event, _Shape)
-        except (DecodeError, ValidationError):
+        except (DecodeError, ValidationError, UnicodeDecodeError):
             found.malformed.append(index)
             continue
         if shape.kind != "log" and shape.span_id is None:

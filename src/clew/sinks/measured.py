@@ -318,7 +318,7 @@ def read(payload: bytes) -> Told | None:
             return None
         ids = (event.trace_id, event.span_id, event.parent_span_id)
         return Told(event, decode_fields(event.context), decode_fields(event.metrics), ids, event.error)
-    except (RecursionError, OverflowError) as error:
+    except (UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise DecodeError(str(error)) from error
 
 

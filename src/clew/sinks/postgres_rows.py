@@ -118,7 +118,7 @@ class Sorter:
                 level = LEVELS[row.level]
                 if memoryview(row.context)[0] != _OPENING_BRACE:
                     raise ValidationError("context is not an object")  # noqa: TRY301 - judged with the other faults of an event
-            except (DecodeError, ValidationError, KeyError, RecursionError) as error:
+            except (DecodeError, ValidationError, UnicodeDecodeError, KeyError, RecursionError) as error:
                 self.refused.append(index)
                 self.reason = f"{type(error).__name__}: {error}"
                 continue

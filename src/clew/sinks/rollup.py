@@ -168,7 +168,7 @@ class Tally:
                 error = None if row.error is UNSET else _decode_error(row.error)
                 told = Told(row, None, row.numbers, (None, span_id, parent_span_id), error)
                 follow(take, told, producer, feeds=_FEEDS)
-            except (DecodeError, RecursionError, OverflowError):
+            except (DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
                 continue
 
     def rows(self) -> list[tuple[Any, ...]]:

@@ -179,7 +179,15 @@ def test_events_of_any_time_are_taken(sink: PostgresSink, postgres: str) -> None
 
 
 @pytest.mark.parametrize(
-    "poison", [b"no json", b'{"kind":"log"}', event(trace_id="abc"), event(level="LOUD"), event(context=[1])]
+    "poison",
+    [
+        b"no json",
+        b'{"kind":"log"}',
+        event(trace_id="abc"),
+        event(level="LOUD"),
+        event(context=[1]),
+        event(message="no UTF-8: ?").replace(b"?", b"\xff"),
+    ],
 )
 def test_what_is_no_event_is_named_and_the_rest_may_follow(sink: PostgresSink, postgres: str, poison: bytes) -> None:
     """A malformed payload is rejected by its index; without it the batch is taken."""
