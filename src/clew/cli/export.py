@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
+from contextlib import closing
 from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from clew import clock, config
 from clew.cli.asking import Data, Dsn  # noqa: TC001 - typer reads annotations at run time
 from clew.cli.logs import parse_query
 from clew.cli.parquet import write_parquet
+from clew.cli.render import print_json
 from clew.errors import ClewError, UsageError
 from clew.store.connect import connect, find_dsn
 from clew.store.export import export_events
@@ -59,18 +60,27 @@ def export(  # noqa: PLR0913, PLR0917 - the options of the command
     if output is None and as_json:
         raise UsageError("--json is about the file", hint="name one with -o")
     where = find_dsn(config.load(data_dir=data, dsn=dsn))
-    with connect(where, is_reader=True, application_name="clew-export") as connection:
+    with (
+        connect(where, is_reader=True, application_name="clew-export") as connection,
+        closing(export_events(connection, wanted)) as events,
+    ):
         connection.execute("SET statement_timeout = 0")
-        events = export_events(connection, wanted)
         if output is None:
-            with contextlib.suppress(BrokenPipeError):
-                _write_lines(events, sys.stdout.buffer)
+            _write_to_stdout(events)
             return
         count = _write_file(events, output, form)
     if as_json:
         typer.echo(json.encode({"file": str(output), "events": count, "bytes": output.stat().st_size}).decode())
     else:
         typer.echo(f"{count:,} events in {output}")
+
+
+def _write_to_stdout(events: Iterable[PublicEvent]) -> None:
+    if not sys.stdout.isatty():
+        _write_lines(events, sys.stdout.buffer)
+        return
+    for event in events:
+        print_json(event)  # escapes what a terminal would obey
 
 
 def _write_file(events: Iterator[PublicEvent], output: Path, form: str) -> int:

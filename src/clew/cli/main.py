@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 failed or nothing found, 2 bad usage, 130 interrupted.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 import traceback
@@ -35,20 +36,38 @@ def run(arguments: list[str]) -> int:
     try:
         root().main(args=arguments, prog_name="clew")
     except SystemExit as end:
-        return end.code if isinstance(end.code, int) else int(end.code is not None)
+        return _code_of(end)
     except ClewError as error:
         return _fail(str(error), error.exit_code)
     except KeyboardInterrupt:
         return 130
-    except BrokenPipeError:
-        # The reader (`head`) has seen enough. The interpreter flushes stdout once more at its end.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        return _refused(error)
     except Exception as error:  # noqa: BLE001 - the edge: people get a line, not a traceback
-        if os.environ.get("CLEW_DEBUG"):
-            traceback.print_exc()
-        return _fail(f"a fault in clew: {type(error).__name__}: {error}; CLEW_DEBUG=1 shows where", 1)
+        return _fault(error)
     return 0
+
+
+def _code_of(end: SystemExit) -> int:
+    if isinstance(end.__context__, BrokenPipeError):  # which click and rich turn into an end of their own
+        return _refused(end.__context__)
+    return end.code if isinstance(end.code, int) else int(end.code is not None)
+
+
+def _fault(error: Exception) -> int:
+    if os.environ.get("CLEW_DEBUG"):
+        traceback.print_exception(error)
+    return _fail(f"a fault in clew: {type(error).__name__}: {error}; CLEW_DEBUG=1 shows where", 1)
+
+
+def _refused(error: OSError) -> int:
+    """End what the system refused; the reader of our output (`head`) may have seen enough, which is no failure."""
+    is_enough = isinstance(error, BrokenPipeError)
+    if not is_enough and error.errno != errno.ENOSPC:
+        return _fault(error)
+    # The interpreter flushes stdout once more at its end.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 0 if is_enough else _fail(f"cannot write all of it: {error.strerror}", 1)
 
 
 def _fail(message: str, code: int) -> int:

@@ -15,6 +15,7 @@ import termios
 import time
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -202,3 +203,45 @@ def test_ctrl_c_ends_a_question(stored: str) -> None:
 
     assert code == 130
     assert "Traceback" not in shown
+
+
+COMMANDS = [["logs"], ["logs", "--json"], ["traces"], ["export"], ["sql", "SELECT * FROM logs"]]
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_disk_that_is_full_is_told_in_a_line(stored: str, command: list[str]) -> None:
+    """It was called a fault of ours."""
+    with Path("/dev/full").open("wb") as full:
+        ran = subprocess.run(
+            [sys.executable, "-m", "clew", *command, "--dsn", stored], stdout=full, stderr=subprocess.PIPE, check=False
+        )
+
+    assert ran.returncode == 1
+    assert ran.stderr.decode() == "clew: cannot write all of it: No space left on device\n"
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_a_reader_that_has_seen_enough_is_no_failure(stored: str, command: list[str]) -> None:
+    """What stands before `head` in a pipe ends quietly, and in good order."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ran = subprocess.run(
+            [sys.executable, "-m", "clew", *command, "--dsn", stored],
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+def test_an_export_onto_a_terminal_cannot_steer_it(stored: str) -> None:
+    """JSON leaves some controls as they are; there they are escaped."""
+    with on_terminal("export", "level:error", "--dsn", stored) as terminal:
+        shown = terminal.read_until(None)
+
+    assert "\\u009b31m" in shown
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202e]", shown)
