@@ -104,6 +104,7 @@ def test_spans_left_out_are_told(post: Callable[..., httpx.Response]) -> None:
         (b"[]", JSON, 400),
         (b'{"resourceSpans": 7}', JSON, 400),
         (b"[" * 100_000, JSON, 400),
+        (b'{"resourceSpans": "\xff"}', JSON, 400),
         (b"a=b", {"content-type": "application/x-www-form-urlencoded"}, 415),
         (b"", {}, 415),
         (b"x", PROTOBUF | {"content-encoding": "br"}, 415),
