@@ -14,7 +14,7 @@ Before: ``logger`` or ``tracing``, with message and fields. After: ``process``, 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 from msgspec.structs import asdict
@@ -395,17 +395,24 @@ def encode_error(error: BaseException) -> dict[str, Any]:
 
     Returns:
         ``{"type": name, "message": text, "stack": one frame a line, innermost last}``; causes
-        stand before what they caused, as Python prints them.
+        stand before what they caused, as Python prints them, and so do the exceptions of a group.
     """
     parts: list[str] = []
     messages: list[str] = []
     seen: set[int] = set()
-    link: BaseException | None = error
-    while link is not None and id(link) not in seen and len(seen) < MAX_CAUSES:
+    links = [error]
+    while links and len(seen) < MAX_CAUSES:
+        link = links.pop()
+        if id(link) in seen:
+            continue
         seen.add(id(link))
         messages.append(message_of(link))
         parts.append("\n".join([*_frames(link.__traceback__), f"{_qualified_name(type(link))}: {messages[-1]}"]))
-        link = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
+        if cause is not None:
+            links.append(cause)
+        if isinstance(link, BaseExceptionGroup):
+            links += cast("tuple[BaseException, ...]", link.exceptions)
     return {"type": type(error).__name__, "message": messages[0], "stack": "\n\ncaused\n\n".join(reversed(parts))}
 
 

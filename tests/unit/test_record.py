@@ -216,6 +216,17 @@ def test_an_error_is_described_with_its_frames_and_causes() -> None:
     assert second.splitlines()[0].endswith("in test_an_error_is_described_with_its_frames_and_causes")
 
 
+def test_what_a_group_holds_stands_before_it() -> None:
+    """A task group says how many failed; which and why is in what it holds."""
+    told = encode_error(ExceptionGroup("two tasks", [ValueError("no chunk"), KeyError("model")]))
+
+    assert (told["type"], told["message"]) == ("ExceptionGroup", "two tasks (2 sub-exceptions)")
+    first, second, last = told["stack"].split("\n\ncaused\n\n")
+    assert first == "ValueError: no chunk"
+    assert second == "KeyError: 'model'"
+    assert last.endswith("ExceptionGroup: two tasks (2 sub-exceptions)")
+
+
 def test_a_cause_that_was_disowned_is_left_out() -> None:
     """``raise … from None`` says that the context does not matter."""
     try:
