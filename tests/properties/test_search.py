@@ -142,7 +142,7 @@ queries: st.SearchStrategy[Query] = st.recursive(
 )
 
 
-@SETTINGS
+@settings(SETTINGS, max_examples=40)  # of up to 24 queries each
 @given(st.lists(events, min_size=1, max_size=8), st.lists(queries, min_size=8, max_size=24))
 def test_the_store_finds_what_the_definition_says(postgres: str, some: list[Any], asked: list[Query]) -> None:
     """For any events and any tree the ids that come back are those of the events that hold it."""

