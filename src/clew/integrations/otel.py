@@ -39,9 +39,8 @@ from clew import clock, process
 from clew.context import Context, activate, current, restore
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.record import Head
-from clew.semconv import names
 from clew.semconv.inside import MAX_EVENTS, SpanEvent, read_inside
-from clew.semconv.reading import Read, read_span
+from clew.semconv.reading import Read, error_told, read_span
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -158,7 +157,10 @@ class ClewSpanProcessor:
         context = _within(place.context, read)
         has_failed = span.status.status_code.name == "ERROR"
         events = (SpanEvent(event.name, event.timestamp, dict(event.attributes or {})) for event in span.events)
-        inside_span = read_inside(islice(events, MAX_EVENTS), has_failed=has_failed, is_own=read.is_own)
+        began_ns = span.start_time or 0
+        inside_span = read_inside(
+            islice(events, MAX_EVENTS), has_failed=has_failed, is_own=read.is_own, began_ns=began_ns
+        )
         scope = span.instrumentation_scope
         logger = scope.name if scope is not None else UNSET
         for log in inside_span.logs:
@@ -171,8 +173,7 @@ class ClewSpanProcessor:
             _put(fields, part, told)
         error = inside_span.error
         if has_failed and error is None:
-            kind = str(attributes.get(names.ERROR_TYPE) or names.EXCEPTION)
-            error = {"type": kind, "message": span.status.description or "", "stack": ""}
+            error = error_told(attributes, span.status.description or "")
         status, level = ("error", "ERROR") if has_failed else ("ok", "INFO")
         head = Head(place.started_at, "span", level, span.name, logger, read.run_type or "chain", status)
         process.emit(head, fields, error, context)

@@ -33,7 +33,7 @@ from clew.receivers.intake import Received
 from clew.receivers.otlp_wire import plain, plain_attributes
 from clew.semconv import names
 from clew.semconv.inside import MAX_EVENTS, Log, SpanEvent, read_inside
-from clew.semconv.reading import Read, Resource, error_of, read_log, read_resource, read_span
+from clew.semconv.reading import Read, Resource, error_of, error_told, read_log, read_resource, read_span
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -118,7 +118,9 @@ def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Recei
     has_failed = span.status.code == ERROR
     event.status = read.status if read.is_own else ("error" if has_failed else "ok")
     events = (SpanEvent(one.name, one.time_unix_nano, plain_attributes(one.attributes)) for one in span.events)
-    inside = read_inside(islice(events, MAX_EVENTS), has_failed=has_failed, is_own=read.is_own)
+    inside = read_inside(
+        islice(events, MAX_EVENTS), has_failed=has_failed, is_own=read.is_own, began_ns=span.start_time_unix_nano
+    )
     if not read.is_own:
         _put(fields, "metrics", {"duration_ms": _ms_between(span.start_time_unix_nano, span.end_time_unix_nano)})
         _put(fields, "context", _links(span))
@@ -127,8 +129,7 @@ def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Recei
             _put(fields, part, told)
     event.error = inside.error if read.error is None else read.error
     if has_failed and event.error is None and not read.is_own:
-        kind = str(attributes.get(names.ERROR_TYPE) or names.EXCEPTION)
-        event.error = {"type": kind, "message": span.status.message, "stack": ""}
+        event.error = error_told(attributes, span.status.message)
     event.level = read.level or ("ERROR" if has_failed else "INFO")
     return [*(_log(told, event) for told in inside.logs), event]
 
@@ -136,12 +137,13 @@ def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Recei
 def log_event(record: LogRecord, origin: Origin) -> Received:
     """Make the event of a log record."""
     attributes = plain_attributes(record.attributes)
-    read = read_log(attributes)
-    event = _event(read, origin)
     body = plain(record.body)
+    read = read_log(attributes, record.event_name, body)
+    event = _event(read, origin)
     is_text = isinstance(body, str)
-    event.message = body if is_text and (read.is_own or not record.event_name) else record.event_name or "log"
-    if body is not None and event.message != body:
+    named = read.message or record.event_name or "log"
+    event.message = body if is_text and (read.is_own or not record.event_name) else named
+    if body is not None and event.message != body and not read.has_body:
         _put(read.fields, "context", {"body": body})
     event.timestamp = _moment(record.time_unix_nano or record.observed_time_unix_nano)
     event.level = read.level or _level(record)

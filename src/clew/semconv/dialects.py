@@ -17,7 +17,7 @@ from typing import Final
 from clew.catalog import FIELDS, METRIC_FIELDS
 from clew.semconv import names
 
-__all__ = ["FIELD_PLACES", "IDENTITIES", "METRIC_PLACES", "OPERATIONS", "RUN_TYPES", "TOKENS"]
+__all__ = ["FIELD_PLACES", "IDENTITIES", "IN_METADATA", "METRIC_PLACES", "OPERATIONS", "RUN_TYPES", "TOKENS"]
 
 _OURS: Final = {field.name: (field.attribute,) for field in FIELDS.values() if field.attribute.startswith("rag.")}
 
@@ -65,12 +65,13 @@ FIELD_PLACES: Final[dict[str, tuple[str, ...]]] = {
     "temperature": ("gen_ai.request.temperature", "llm.temperature"),
     "max_output_tokens": ("gen_ai.request.max_tokens", "llm.request.max_tokens"),
     "is_streaming": ("gen_ai.request.stream", "llm.is_streaming", "gen_ai.is_streaming"),
-    "finish_reason": ("gen_ai.response.finish_reasons", "gen_ai.response.finish_reason"),
+    "finish_reason": ("gen_ai.response.finish_reasons", "gen_ai.response.finish_reason", "llm.finish_reason"),
     "query": ("gen_ai.retrieval.query.text", names.RERANKER_QUERY),
     "top_k": ("gen_ai.retrieval.top_k", names.RERANKER_TOP_K, "db.vector.query.top_k", "db.chroma.query.n_results"),
     "index_name": ("gen_ai.data_source.id", "db.collection.name"),
     "prompt_name": ("gen_ai.prompt.name",),
     "prompt_version": ("gen_ai.prompt.version", "llm.prompt_template.version"),
+    "tool_name": (names.GEN_AI_TOOL_NAME, names.TOOL_NAME),
     "metric_name": ("gen_ai.evaluation.name",),
     "reason": ("gen_ai.evaluation.explanation",),
     "error_type": (names.ERROR_TYPE,),
@@ -91,6 +92,13 @@ IDENTITIES: Final[dict[str, tuple[str, ...]]] = {
     "request_id": (names.CLEW_REQUEST_ID, f"{_PROPERTIES}request_id"),
 }
 """Who and what an event is about."""
+
+IN_METADATA: Final[dict[str, tuple[str, ...]]] = {
+    "user_id": ("user_id",),
+    "session_id": ("session_id", "conversation_id", "thread_id"),
+    "request_id": ("request_id",),
+}
+"""The same in the metadata of a call, where LangChain's users tell it: what no attribute tells."""
 
 RUN_TYPES: Final = {
     "llm": "llm",

@@ -6,6 +6,7 @@ Span events come the same way over the network (``receivers.otlp_events``) and i
 ===========================  ===========================================================================
 ``exception``                of a span that failed, the last one is its error; all others are logs
 one that conventions know    a score, a log; messages and found documents belong to the span itself
+a piece of a streamed answer the first one tells how long the first token took; no logs
 any other                    a log of its name
 ===========================  ===========================================================================
 
@@ -28,6 +29,11 @@ if TYPE_CHECKING:
 __all__ = ["MAX_EVENTS", "Inside", "Log", "SpanEvent", "read_inside"]
 
 MAX_EVENTS: Final = 1000
+_NS_PER_MS: Final = 1_000_000
+_PIECES: Final = frozenset(
+    {"First Token Stream Event", "gen_ai.content.completion.chunk", "llm.content.completion.chunk"}
+)
+"""Pieces of a streamed answer, without their text: OpenInference tells the first one, Traceloop each."""
 _Value = dict[str, Any]
 
 
@@ -77,13 +83,14 @@ class Inside(Struct):
     fields: dict[str, dict[str, Any]] = {}
 
 
-def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool) -> Inside:
+def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool, began_ns: int = 0) -> Inside:
     """Read the events of a span.
 
     Args:
         events: As they were told; what is beyond the first ``MAX_EVENTS`` is the caller's to leave out.
         has_failed: Whether the span says that it failed.
         is_own: Whether clew wrote the span.
+        began_ns: When the span began, in nanoseconds since the epoch; 0 for not told.
 
     Example:
         >>> raised = SpanEvent("exception", 1, {"exception.type": "KeyError", "exception.message": "'a'"})
@@ -97,6 +104,10 @@ def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool) 
             error = error_of(attributes, is_own=is_own)
             level = "ERROR" if has_failed else "WARNING"
             raised.append(Log(time_ns, error["type"] or names.EXCEPTION, level, {}, error))
+        elif name in _PIECES:
+            if 0 < began_ns <= time_ns:
+                waited_ms = (time_ns - began_ns) / _NS_PER_MS
+                _join(inside.fields.setdefault("metrics", {}), {"time_to_first_token_ms": waited_ms})
         elif not is_own:
             _tell(inside, SpanEvent(name, time_ns, attributes))
     if raised and (has_failed or is_own):

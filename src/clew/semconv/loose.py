@@ -39,14 +39,18 @@ def number(value: Any) -> float | None:
     return value if isinstance(value, int) or math.isfinite(value) else None
 
 
-def parsed(value: Any) -> Any:
+def parsed(value: Any, *, is_json: bool = False) -> Any:
     """Return what a text in JSON tells; *value* itself if it is no such text.
 
+    Args:
+        value: Anything.
+        is_json: Whether all texts are meant as JSON there, also ``"so"`` and ``7``.
+
     Example:
-        >>> parsed('{"a": 1}'), parsed("why?"), parsed(3)
-        ({'a': 1}, 'why?', 3)
+        >>> parsed('{"a": 1}'), parsed("why?"), parsed("7"), parsed("7", is_json=True)
+        ({'a': 1}, 'why?', '7', 7)
     """
-    if not isinstance(value, str) or value[:1] not in {"{", "["}:
+    if not isinstance(value, str) or (not is_json and value[:1] not in {"{", "["}):
         return value
     try:
         return json.decode(value)

@@ -24,7 +24,15 @@ from msgspec import Struct, field
 
 from clew.catalog import STAGE_OF_RUN_TYPE, STAGES
 from clew.semconv import names
-from clew.semconv.dialects import FIELD_PLACES, IDENTITIES, METRIC_PLACES, OPERATIONS, RUN_TYPES, TOKENS
+from clew.semconv.dialects import (
+    FIELD_PLACES,
+    IDENTITIES,
+    IN_METADATA,
+    METRIC_PLACES,
+    OPERATIONS,
+    RUN_TYPES,
+    TOKENS,
+)
 from clew.semconv.loose import mapping, number, parsed, sequence, text
 from clew.semconv.own import unpack
 from clew.semconv.reading_content import Content, documents_of_event, message_of_event, read_content
@@ -32,7 +40,7 @@ from clew.semconv.reading_content import Content, documents_of_event, message_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Read", "Resource", "Told", "error_of", "read_event", "read_log", "read_resource", "read_span"]
+__all__ = ["Read", "Resource", "Told", "error_of", "error_told", "read_event", "read_log", "read_resource", "read_span"]
 
 UNKNOWN_SERVICE: Final = "unknown_service"
 SCORE: Final = "score_computed"
@@ -71,6 +79,8 @@ class Read(Struct, kw_only=True):
         error: Of an event that clew wrote; of others it is an event of its own (``error_of``).
         sanitized: What had been changed to make it safe, of an event that clew wrote.
         is_own: Whether clew wrote it.
+        message: Of a log record that conventions know, its name in the catalogue.
+        has_body: Whether the fields tell all that a log record's body does.
     """
 
     run_type: str | None = None
@@ -87,6 +97,8 @@ class Read(Struct, kw_only=True):
     error: dict[str, Any] | None = None
     sanitized: list[str] = field(default_factory=list[str])
     is_own: bool = False
+    message: str | None = None
+    has_body: bool = False
 
 
 class Resource(NamedTuple):
@@ -145,12 +157,25 @@ def read_span(name: str, attributes: Mapping[str, Any]) -> Read:
     return read
 
 
-def read_log(attributes: Mapping[str, Any]) -> Read:
-    """Read the attributes of a log record, or of an event of a span that has no meaning of its own."""
-    own = _read_own(attributes)
+def read_log(attributes: Mapping[str, Any], event_name: str = "", body: Any = None) -> Read:
+    """Read the attributes of a log record, or of an event of a span that has no meaning of its own.
+
+    Args:
+        attributes: Plain values by their names.
+        event_name: What kind of event a log record is; empty for none.
+        body: The body of a log record; where older conventions tell messages.
+    """
+    if (own := _read_own(attributes)) is not None:
+        return own
     rest = {name: value for name, value in attributes.items() if name not in _EXCEPTION}
     rest.pop(names.LOG_RECORD_UID, None)
-    return own or _read(rest, Content(), tells_tokens=True)
+    if event_name == names.GEN_AI_EVALUATION_RESULT:
+        return _read_score(rest)
+    inside = dict(mapping(body))
+    said = message_of_event(event_name, inside or rest)
+    read = _read(rest, Content(said or {}), tells_tokens=True)
+    read.has_body = bool(body) and not inside and said is not None
+    return read
 
 
 def read_event(name: str, attributes: Mapping[str, Any]) -> Told | None:
@@ -164,13 +189,8 @@ def read_event(name: str, attributes: Mapping[str, Any]) -> Told | None:
         None for one that they do not know, or that tells nothing.
     """
     if name == names.GEN_AI_EVALUATION_RESULT:
-        rest = dict(attributes)
-        label = rest.pop("gen_ai.evaluation.score.label", None)
-        read = _read(rest, Content(), tells_tokens=False)
-        if label is not None:
-            read.fields["context"]["value"] = label
-        return Told(SCORE, read.fields)
-    content = message_of_event(name, attributes) or documents_of_event(name, attributes)
+        return Told(SCORE, _read_score(dict(attributes)).fields)
+    content = message_of_event(name, dict(attributes)) or documents_of_event(name, attributes)
     return None if content is None else Told(None, {"context": content})
 
 
@@ -199,12 +219,27 @@ def error_of(attributes: Mapping[str, Any], *, is_own: bool = False) -> dict[str
     }
 
 
+def error_told(attributes: Mapping[str, Any], message: str) -> dict[str, Any]:
+    """Read the error of a failed span in which nothing was raised: the type as an exception's, where it has one."""
+    kind = text(attributes.get(names.ERROR_TYPE)) or names.EXCEPTION
+    return error_of({names.EXCEPTION_TYPE: kind, names.EXCEPTION_MESSAGE: message})
+
+
 def _read_own(attributes: Mapping[str, Any]) -> Read | None:
     own = unpack(attributes)
     if own is None:
         return None
     fields = {"context": own.context, "metrics": own.metrics}
-    return Read(**own.keys, fields=fields, error=own.error, sanitized=own.sanitized, is_own=True)
+    return Read(**own.keys, fields=fields, error=own.error, sanitized=own.sanitized, is_own=True, has_body=True)
+
+
+def _read_score(rest: dict[str, Any]) -> Read:
+    label = rest.pop("gen_ai.evaluation.score.label", None)
+    read = _read(rest, Content(), tells_tokens=False)
+    read.message = SCORE
+    if label is not None:
+        read.fields["context"]["value"] = label
+    return read
 
 
 def _read(rest: dict[str, Any], content: Content, *, tells_tokens: bool) -> Read:
@@ -222,6 +257,7 @@ def _read(rest: dict[str, Any], content: Content, *, tells_tokens: bool) -> Read
     if isinstance(metadata := parsed(rest.get(names.METADATA)), dict):
         rest.pop(names.METADATA)
         context["metadata"] = cast("dict[str, Any]", metadata)
+        _identify(read, context["metadata"])
     if isinstance(rest.get(names.TAGS), list):
         context["tags"] = rest.pop(names.TAGS)
     context |= {name: value for name, value in _parameters(rest).items() if name not in context}
@@ -233,6 +269,13 @@ def _read(rest: dict[str, Any], content: Content, *, tells_tokens: bool) -> Read
     return read
 
 
+def _identify(read: Read, metadata: Mapping[str, Any]) -> None:
+    """Say who and what it is about, where only the metadata does."""
+    for name, keys in IN_METADATA.items():
+        if getattr(read, name) is None:
+            setattr(read, name, next((found for key in keys if (found := text(metadata.get(key)))), None))
+
+
 def _metrics(rest: dict[str, Any], *, tells_tokens: bool) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, places in METRIC_PLACES.items():
@@ -240,7 +283,7 @@ def _metrics(rest: dict[str, Any], *, tells_tokens: bool) -> dict[str, float]:
             continue
         for place in places:
             value = None if isinstance(rest.get(place), str) else number(rest.get(place))
-            if value is not None:
+            if value is not None and (value >= 0 or name not in TOKENS):
                 rest.pop(place)
                 metrics.setdefault(name, value)
     parts = [number(rest.get(f"llm.cost.{part}")) for part in ("prompt", "completion")]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, field
 
 from clew.semconv import names
+from clew.semconv.documents import in_outputs
 from clew.semconv.hits import hits_of
 from clew.semconv.loose import mapping, number, parsed, sequence, text
 from clew.semconv.unflatten import unflatten
@@ -21,6 +22,7 @@ _INPUTS: Final = (names.INPUT_VALUE, "traceloop.entity.input", "gen_ai.tool.call
 _OUTPUTS: Final = (names.OUTPUT_VALUE, "traceloop.entity.output", "gen_ai.tool.call.result", "gen_ai.completion")
 _INPUT_LISTS: Final = (names.LLM_INPUT_MESSAGES, "gen_ai.prompt", "llm.prompts")
 _OUTPUT_LISTS: Final = (names.LLM_OUTPUT_MESSAGES, "gen_ai.completion", "llm.completions")
+_ALWAYS_JSON: Final = frozenset({"traceloop.entity.input", "traceloop.entity.output"})
 _SYSTEM: Final = "gen_ai.system_instructions"
 _EMBEDDINGS: Final = "embedding.embeddings"
 _ROLE_EVENTS: Final = {
@@ -58,13 +60,13 @@ def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: boo
     """
     content = Content()
     found = _take_documents(rest, names.RETRIEVAL_DOCUMENTS, names.GEN_AI_RETRIEVAL_DOCUMENTS)
-    if found and not is_reranker:
-        _tell_hits(content, found)
     before = _take_documents(rest, names.RERANKER_INPUT)
     after = _take_documents(rest, names.RERANKER_OUTPUT) or (found if is_reranker else [])
     content.context |= {"hits_before": hits_of(before)} if before else {}
     content.context |= {"hits_after": hits_of(after)} if after else {}
     _tell_said(content, rest, is_model_call=run_type == "llm")
+    if found and not is_reranker:
+        _tell_hits(content, _with_ids(found, content.context.get("outputs")))
     texts = [text(mapping(one.get("embedding")).get("text")) for one in _take_list(rest, _EMBEDDINGS)]
     if any(texts):
         content.context.setdefault("inputs", {"texts": [told for told in texts if told]})
@@ -73,18 +75,28 @@ def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: boo
     return content
 
 
-def message_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read an event that tells what a model was told or has answered; None for any other."""
+def message_of_event(name: str, rest: dict[str, Any]) -> dict[str, Any] | None:
+    """Read an event that tells what a model was told or has answered, and take that out of *rest*.
+
+    Args:
+        name: Its name.
+        rest: Its attributes; of a log record of older conventions, its body.
+
+    Returns:
+        ``inputs`` or ``outputs``; None for any other event, and for one that tells no content.
+    """
     if name in _CONTENT_EVENTS:
         content = Content()
-        _tell_said(content, dict(attributes), is_model_call=True)
+        _tell_said(content, rest, is_model_call=True)
         return content.context or None
-    if name == _CHOICE:
-        told = mapping(parsed(attributes.get("message"))) or {"content": attributes.get("content")}
-        return {"outputs": {"messages": [_message({"role": "assistant", **told})]}}
+    if name != _CHOICE and name not in _ROLE_EVENTS:
+        return None
+    told = {key: rest.pop(key) for key in [key for key in rest if "." not in key]}
     if name in _ROLE_EVENTS:
-        return {"inputs": {"messages": [_message({"role": _ROLE_EVENTS[name], **attributes})]}}
-    return None
+        return {"inputs": {"messages": [_message({"role": _ROLE_EVENTS[name], **told})]}} if told else None
+    reason = {"finish_reason": told["finish_reason"]} if told.get("finish_reason") else {}
+    message = mapping(parsed(told.get("message"))) or {"content": told.get("content")}
+    return {"outputs": {"messages": [_message({"role": "assistant", **message})]}, **reason} if told else None
 
 
 def documents_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -100,6 +112,19 @@ def documents_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, An
     }
     [hit] = hits_of([document])
     return {"hits": [hit if distance is None else {**hit, "distance": distance}]}
+
+
+def _with_ids(found: list[dict[str, Any]], outputs: Any) -> list[dict[str, Any]]:
+    """Take the ids that only the outputs tell: OpenInference leaves those of LangChain's documents out."""
+    whole = in_outputs(outputs)
+    if len(whole) != len(found):
+        return found
+    return [
+        {**document, "id": told.get("id")}
+        if document["id"] is None and document["page_content"] == told.get("page_content", told.get("content"))
+        else document
+        for document, told in zip(found, whole, strict=True)
+    ]
 
 
 def _tell_hits(content: Content, found: list[dict[str, Any]]) -> None:
@@ -119,13 +144,14 @@ def _tell_said(content: Content, rest: dict[str, Any], *, is_model_call: bool) -
         said = _take_messages(rest, lists, messages)
         if name == "inputs" and (system := parsed(rest.pop(_SYSTEM, None))):
             said = [_message({"role": "system", "parts": system}), *said]
-        values = [value for place in places if (value := rest.pop(place, None)) is not None and value != ""]
+        told = [(place, value) for place in places if (value := rest.pop(place, None)) is not None and value != ""]
         for mime_type in (names.INPUT_MIME_TYPE, names.OUTPUT_MIME_TYPE):
             rest.pop(mime_type, None) if mime_type.startswith(name[:-1]) else None
-        if said and (is_model_call or not values):
+        if said and (is_model_call or not told):
             content.context[name] = {"messages": said}
-        elif values:
-            content.context[name] = parsed(values[0])
+        elif told:
+            place, value = told[0]
+            content.context[name] = parsed(value, is_json=place in _ALWAYS_JSON)
 
 
 def _take_messages(rest: dict[str, Any], lists: tuple[str, ...], name: str) -> list[dict[str, Any]]:

@@ -129,6 +129,23 @@ def test_a_failed_span_without_an_exception_has_an_error(receive: Callable[..., 
     assert told["error"] == {"type": "429", "message": "slow down", "stack": ""}
 
 
+def test_an_error_is_called_alike_with_and_without_an_exception(
+    receive: Callable[..., OtlpReceiver], tmp_path: Path
+) -> None:
+    """One that conventions tell by ``error.type`` alone is no other fault than the exception of that name."""
+    kind = "openai.BadRequestError"
+    raised = {"name": "exception", "attributes": attributes(exception__type=kind)}
+
+    receive().receive_spans(
+        spans(
+            span(events=[raised], status={"code": 2}),
+            span("00f067aa0ba902b8", status={"code": 2}, attributes=attributes(error__type=kind)),
+        )
+    )
+
+    assert [event["error"]["type"] for event in spooled_events(tmp_path / "spool")] == ["BadRequestError"] * 2
+
+
 def test_other_events_of_a_span_are_logs(receive: Callable[..., OtlpReceiver], tmp_path: Path) -> None:
     """An event stands in the span, before its end, with what it tells."""
     event = {"name": "cache checked", "timeUnixNano": BEGAN_NS + 1_000_000, "attributes": attributes(hit=True)}
@@ -208,6 +225,49 @@ def test_a_log_record_with_an_event_name(receive: Callable[..., OtlpReceiver], t
 
     [told] = spooled_events(tmp_path / "spool")
     assert (told["message"], told["context"]["body"]) == ("cache.checked", {"answer": "so"})
+
+
+def test_messages_in_log_records_are_inputs_and_outputs(receive: Callable[..., OtlpReceiver], tmp_path: Path) -> None:
+    """In the body, as the conventions had it, and in attributes, as they have it now: what `capture` is about."""
+    body = {"kvlistValue": {"values": attributes(content="how out?")}}
+    said = {"kvlistValue": {"values": attributes(content="By the thread.")}}
+    choice = [*attributes(index=0, finish_reason="stop"), {"key": "message", "value": said}]
+    messages = '[{"role": "user", "parts": [{"type": "text", "content": "how out?"}]}]'
+    told = attributes(gen_ai__operation__name="chat", gen_ai__input__messages=messages)
+
+    receive().receive_logs(
+        logs(
+            {"eventName": "gen_ai.user.message", "body": body},
+            {"eventName": "gen_ai.choice", "body": {"kvlistValue": {"values": choice}}},
+            {"eventName": "gen_ai.client.inference.operation.details", "attributes": told},
+        )
+    )
+
+    asked, answered, details = spooled_events(tmp_path / "spool")
+    question = {"messages": [{"role": "user", "content": "how out?"}]}
+    assert (asked["message"], asked["context"]["inputs"], "body" in asked["context"]) == (
+        "gen_ai.user.message",
+        question,
+        False,
+    )
+    assert answered["context"]["outputs"] == {"messages": [{"role": "assistant", "content": "By the thread."}]}
+    assert answered["context"]["finish_reason"] == "stop"
+    assert details["context"]["inputs"] == question
+    assert details["context"]["attributes"] == {"gen_ai.operation.name": "chat"}
+
+
+def test_a_score_in_a_log_record_is_a_score(receive: Callable[..., OtlpReceiver], tmp_path: Path) -> None:
+    """The conventions tell evaluation results as events, which are log records."""
+    told = attributes(gen_ai__evaluation__name="faithfulness", gen_ai__evaluation__score__value=0.75)
+
+    receive().receive_logs(logs({"eventName": "gen_ai.evaluation.result", "attributes": told, "traceId": TRACE}))
+
+    [score] = spooled_events(tmp_path / "spool")
+    assert (score["message"], score["metrics"], score["context"]["metric_name"]) == (
+        "score_computed",
+        {"score": 0.75},
+        "faithfulness",
+    )
 
 
 def test_a_record_with_an_id_is_taken_once(receive: Callable[..., OtlpReceiver], tmp_path: Path) -> None:

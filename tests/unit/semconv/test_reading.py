@@ -224,6 +224,7 @@ def test_inputs_and_outputs_of_traceloop_are_decoded() -> None:
 
     assert (read.user_id, read.session_id) == ("u1", "t1")
     assert read.fields["context"] == {"inputs": {"question": "how out?"}, "outputs": "plain"}
+    assert context({"traceloop.entity.output": '"By the thread."'})["outputs"] == "By the thread."
 
 
 def test_tools_have_a_name_and_arguments() -> None:
@@ -242,6 +243,70 @@ def test_tools_have_a_name_and_arguments() -> None:
         "sunny",
         "execute_tool weather",
     )
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        {"traceloop.span.kind": "tool", "gen_ai.tool.name": "weather"},
+        {"openinference.span.kind": "TOOL", "tool.name": "weather"},
+    ],
+)
+def test_tools_that_tell_their_name_are_called_so(attributes: dict[str, Any]) -> None:
+    """The span is called otherwise: ``weather.tool``, ``execute_tool weather``."""
+    assert context(attributes, "weather.tool") == {"tool_name": "weather"}
+
+
+def test_documents_whose_ids_only_the_outputs_tell_have_them() -> None:
+    """OpenInference tells text and metadata of LangChain's documents, and their ids in the whole answer alone."""
+    told = {
+        "openinference.span.kind": "RETRIEVER",
+        "retrieval.documents.0.document.content": "So.",
+        "retrieval.documents.0.document.metadata": '{"source": "maze.md"}',
+        "retrieval.documents.1.document.content": "Cut",
+        "output.value": json.encode(
+            {"documents": [{"id": "c1", "page_content": "So."}, {"id": "c2", "page_content": "Cut short."}]}
+        ).decode(),
+        "output.mime_type": "application/json",
+    }
+
+    assert context(told)["hits"] == [
+        {"chunk_id": "c1", "document_id": "maze.md", "rank": 1, "content": "So."},
+        {"rank": 2, "content": "Cut"},
+    ]
+
+
+def test_who_it_is_for_is_read_in_the_metadata_too() -> None:
+    """LangChain's users tell it there; an attribute goes before it."""
+    told = {"metadata": '{"user_id": "u1", "thread_id": "t1", "k": 1}'}
+
+    read, surer = read_span("span", told), read_span("span", told | {"user.id": "u2"})
+
+    assert (read.user_id, read.session_id) == ("u1", "t1")
+    assert (surer.user_id, surer.session_id) == ("u2", "t1")
+
+
+def test_why_an_answer_ended_is_read_in_openinference() -> None:
+    """It has one word for it."""
+    assert context({"llm.finish_reason": "length"}) == {"finish_reason": "length"}
+
+
+def test_tokens_and_costs_below_zero_are_not_believed() -> None:
+    """They would be taken off what others have used; they stay attributes."""
+    told = {"gen_ai.operation.name": "chat", "gen_ai.usage.input_tokens": -5, "llm.cost.total": -1.0}
+
+    assert metrics(told) == {}
+    assert context(told)["attributes"] == {"gen_ai.usage.input_tokens": -5, "llm.cost.total": -1.0}
+
+
+def test_pieces_of_a_stream_tell_how_long_the_first_took() -> None:
+    """They are no logs: a long answer has hundreds, and none says anything."""
+    pieces = [SpanEvent("gen_ai.content.completion.chunk", 1_000_000_000 + n * 250_000_000, {}) for n in (1, 2, 3)]
+
+    inside = read_inside(pieces, has_failed=False, is_own=False, began_ns=1_000_000_000)
+
+    assert inside.fields == {"metrics": {"time_to_first_token_ms": 250.0}}
+    assert inside.logs == []
 
 
 def test_tags_metadata_and_everything_else_are_kept() -> None:
