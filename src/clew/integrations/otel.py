@@ -216,7 +216,7 @@ def ids() -> IdGenerator:
 def inside() -> Generator[Context]:
     """Put OpenTelemetry's current span in force: logs and spans that clew emits in the block belong to it.
 
-    Without a current span, what was in force stays so.
+    Without a current span, and with one that its sampler left out, what was in force stays so.
 
     Example:
         >>> with inside() as context:
@@ -268,6 +268,8 @@ def _of_otel(outer: Context) -> Context:
     span = trace.get_current_span().get_span_context()
     if not span.is_valid or (outer.span_id is not None and to_otel_span_id(outer.span_id) == f"{span.span_id:016x}"):
         return outer
+    if outer.trace_id is not None and not (trace.get_current_span().is_recording() or span.trace_flags.sampled):
+        return outer  # nobody tells of that span: below it, clew's own trace would be torn apart
     trace_id = _adopted.get(span.trace_id) or _uuid(span.trace_id)
     return Context(
         trace_id=trace_id,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from opentelemetry import propagate, trace
 from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.sampling import ALWAYS_OFF
 from opentelemetry.trace import Link, SpanContext, SpanKind, TraceFlags
 
 import clew
@@ -194,6 +195,23 @@ def test_the_global_provider_stays_as_it_is() -> None:
     ran = subprocess.run([sys.executable, "-c", code], env=os.environ, check=False, capture_output=True, text=True)
 
     assert ran.returncode == 0, ran.stderr
+
+
+def test_a_span_that_was_not_sampled_tears_no_trace_apart(emitted: Emitted) -> None:
+    """The sampler of OpenTelemetry decides about its spans; clew's logs and spans stay where they are."""
+    provider = TracerProvider(sampler=ALWAYS_OFF)
+    provider.add_span_processor(otel.ClewSpanProcessor())
+
+    with clew.span("ask") as ask, provider.get_tracer("maze").start_as_current_span("left_out"), otel.inside():
+        log.info("checked")
+        with clew.span("search"):
+            pass
+
+    search, checked = emitted.span("search"), emitted.log("checked")
+
+    assert (search["trace_id"], search["parent_span_id"]) == (ask.trace_id, ask.span_id)
+    assert (checked["trace_id"], checked["span_id"]) == (ask.trace_id, ask.span_id)
+    assert not emitted("span", "left_out")
 
 
 def test_without_a_current_span_nothing_changes(emitted: Emitted) -> None:
