@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, assert_type
 
+from opentelemetry.sdk.trace import TracerProvider
+
 import clew
+from clew.integrations import otel
 from clew.testing import CapturedEvents, FakeClock, SequentialIds
 
 if TYPE_CHECKING:
@@ -84,3 +87,13 @@ def use_testing() -> None:
         log.info("told")
     assert_type(captured.logs("told"), list[dict[str, Any]])
     assert_type(captured.spans(), list[dict[str, Any]])
+
+
+def use_opentelemetry() -> None:
+    """Bridge to the SDK: the processor and the ids are what its provider asks for."""
+    provider = TracerProvider(id_generator=otel.ids())
+    provider.add_span_processor(otel.ClewSpanProcessor())
+    with otel.inside() as context:
+        assert_type(context, clew.Context)
+    with otel.outside():
+        pass

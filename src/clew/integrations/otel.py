@@ -46,9 +46,11 @@ if TYPE_CHECKING:
     from collections.abc import Generator
 
     from opentelemetry.context import Context as OtelContext
-    from opentelemetry.sdk.trace import ReadableSpan, Span
+    from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor
     from opentelemetry.sdk.trace.id_generator import IdGenerator
     from opentelemetry.trace import SpanContext
+else:
+    SpanProcessor = object  # for a type checker it is one; to be one at run time would take the SDK to import this
 
 __all__ = ["ClewSpanProcessor", "ids", "inside", "outside"]
 
@@ -72,7 +74,7 @@ class _Place(NamedTuple):
     started_at: datetime
 
 
-class ClewSpanProcessor:
+class ClewSpanProcessor(SpanProcessor):
     """Emit every span that a tracer provider records, as a span of clew.
 
     It goes by the names of the SDK's ``SpanProcessor``, and needs no flushing: what it emits is on the spool at once.
