@@ -23,6 +23,7 @@ from clew.spool.directory import new_producer_id
 from clew.spool.format import Position, position_of
 from clew.store.compaction import compact
 from support.metrics import NOW, log, span, start
+from support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -361,6 +362,27 @@ def test_agents_and_compaction_at_once_lose_nothing(postgres: str) -> None:
     with psycopg.connect(postgres, autocommit=True) as connection:
         rows = connection.execute("SELECT count(*), bool_and(is_whole) FROM rollups").fetchone()
     assert rows == (len(stored(postgres)), True)
+
+
+def test_who_compacts_waits_for_who_is_at_it(postgres: str) -> None:
+    """One who has looked before another's sums were there would leave sums of its own beside them."""
+    logs = Logs(postgres, [[*(log("cache_checked", MINUTE, context={"cache_hit": True}) for _ in range(3))]])
+    logs.step(0, 2, "none")
+    with psycopg.connect(postgres) as first, psycopg.connect(postgres, autocommit=True) as watching:
+        for _ in compact(first, FOR_EVER):
+            pass
+        logs.step(0, 1, "none")
+        second = threading.Thread(target=compact_all, args=[postgres])
+        second.start()
+        waiting = "SELECT true FROM pg_stat_activity WHERE datname = current_database() AND wait_event_type = 'Lock'"
+        waited = until(lambda: watching.execute(waiting).fetchone() is not None)
+        first.commit()
+        second.join()
+        rows = watching.execute('SELECT "count", is_whole FROM rollups').fetchall()
+
+    logs.close()
+    assert waited
+    assert rows == [(3, True)]
 
 
 def test_a_late_event_adds_to_a_minute_that_is_whole(postgres: str) -> None:

@@ -4,9 +4,10 @@ What: each batch adds rows to ``rollups``; when a minute is over, one row for ea
 Why: an agent that ships 30 batches a second leaves thousands of rows a minute, and a day is to be read in
 milliseconds.
 
-One statement a minute, which is also one transaction: it deletes what it sees and inserts the sums of what it has
-deleted. A row that comes in meanwhile is not seen, stays, and is for the next time; a reader sees the rows of
-before or those of after. So nothing is lost or counted twice, whoever is killed, and however many do it at once.
+One transaction a minute: it deletes what it sees and inserts the sums of what it has deleted. A row that comes in
+meanwhile is not seen, stays, and is for the next time; a reader sees the rows of before or those of after. So nothing
+is lost or counted twice, whoever is killed, and however many do it at once. Those who do it at once wait for each
+other: one who has looked before another's sums were there would leave sums of its own beside them.
 """
 
 from __future__ import annotations
@@ -50,7 +51,8 @@ def compact(connection: psycopg.Connection[tuple[Any, ...]], now: datetime | Non
         with explained(connection.info.dsn):
             found = connection.execute(query("rollup_minutes"), {"before": before, "limit": MINUTES_A_RUN}).fetchall()
         for (minute,) in found:
-            with explained(connection.info.dsn):
+            with explained(connection.info.dsn), connection.transaction():
+                connection.execute(query("rollup_lock"))
                 connection.execute(query("rollup_compact"), {"minute": minute})
             yield minute
         if len(found) < MINUTES_A_RUN:

@@ -3,6 +3,11 @@
 -- Plan: scan of rollups_parts_idx.
 SELECT DISTINCT minute FROM rollups WHERE NOT is_whole AND minute < %(before)s ORDER BY minute LIMIT %(limit)s;
 
+-- name: rollup_lock
+-- Wait for whoever replaces rows by their sums; a statement of its own, so that the next one sees what they have done.
+-- Plan: no table.
+SELECT pg_advisory_xact_lock(hashtext('clew.rollups'));
+
 -- name: rollup_compact
 -- Replace the rows of a minute by their sums. Rows that come in meanwhile stay; they are for the next time.
 -- Plan: the minute's partial sums by rollups_parts_idx, then whole rows by rollups_metric_idx; hash aggregates.
