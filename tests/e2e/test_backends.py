@@ -12,7 +12,7 @@ import signal
 import subprocess
 import urllib.error
 import urllib.request
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -51,6 +51,22 @@ def up(tmp_path: Path) -> Iterator[Callable[..., dict[str, Any]]]:
 
     yield start
     for process in started:
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+
+
+@contextmanager
+def demo(told: dict[str, str]) -> Iterator[dict[str, Any]]:
+    """Have the demo answer two questions; give what it says once it has, and end it with the block."""
+    process = subprocess.Popen(
+        [*CLEW, "demo", "--json", "--questions", "2", "--port", "0"],
+        env=told,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+    )
+    try:
+        yield read_object(process)
+    finally:
         process.send_signal(signal.SIGINT)
         process.communicate(timeout=60)
 
@@ -114,16 +130,8 @@ def test_a_request_of_the_demo_is_the_same_tree_in_every_backend(
         CLEW_LANGSMITH_API_KEY="test",
         CLEW_OTLP_ENDPOINT=otlp["url"],
     )
-    demo = subprocess.Popen(
-        [*CLEW, "demo", "--json", "--questions", "2", "--port", "0"],
-        env=told,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
-    try:
-        home = read_object(demo)
+    with demo(told) as home:
         trace = home["question_trace_id"]
-
         at_home = json.decode(get(f"{home['url']}/api/traces/{trace}"))
         wanted = tree(at_home["spans"])
         at_smith = wait_for(smith["url"], trace, lambda shown: tree(shown["spans"]) == wanted)
@@ -137,9 +145,6 @@ def test_a_request_of_the_demo_is_the_same_tree_in_every_backend(
             check=False,
             text=True,
         )
-    finally:
-        demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=60)
 
     assert len(names(at_home["spans"])) > 3
     assert at_smith["summary"]["cost_usd"] == pytest.approx(at_home["summary"]["cost_usd"])

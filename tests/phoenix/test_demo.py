@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import signal
-import subprocess
 from typing import TYPE_CHECKING, Any
 
 import httpx
 from msgspec import json
 
-from e2e.test_backends import environment, get, tree, up, wait_for
-from support.commands import CLEW, read_object
+from e2e.test_backends import demo, environment, get, tree, up, wait_for
 from support.programs import until
 
 if TYPE_CHECKING:
@@ -33,15 +30,8 @@ def test_a_request_of_the_demo_is_the_same_tree_in_all_three(
         CLEW_LANGSMITH_ENDPOINT=f"{smith['url']}/langsmith",
         CLEW_LANGSMITH_API_KEY="test",
     )
-    demo = subprocess.Popen(
-        [*CLEW, "demo", "--json", "--questions", "2", "--port", "0"],
-        env=told,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-    )
     there: dict[str, str | None] = {}
-    try:
-        home = read_object(demo)
+    with demo(told) as home:
         trace = home["question_trace_id"]
         at_home = json.decode(get(f"{home['url']}/api/traces/{trace}"))
         wanted = tree(at_home["spans"])
@@ -53,9 +43,6 @@ def test_a_request_of_the_demo_is_the_same_tree_in_all_three(
             return len(there) >= len(ours)
 
         assert until(is_there, 60.0), (there, ours)
-    finally:
-        demo.send_signal(signal.SIGINT)
-        demo.communicate(timeout=60)
 
     assert len(ours) > 3
     assert there == ours
