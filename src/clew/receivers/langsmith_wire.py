@@ -141,7 +141,9 @@ def read_batch(body: bytes) -> list[Operation]:
     found: list[Operation] = []
     kinds: tuple[Kind, Kind] = ("post", "patch")
     for kind in kinds:
-        runs: Any = batch.get(kind) or []
+        runs: Any = batch.get(kind)
+        if runs is None:
+            continue
         if not isinstance(runs, list):
             raise WireError(f"{kind!r} is not a list", status=422)
         told = cast("list[Any]", runs)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
 
@@ -12,7 +12,17 @@ from clew.receivers.body import MAX_BODY_BYTES, WireError, inflate
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["read_body"]
+__all__ = ["body_of", "read_body"]
+
+
+def body_of(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
+    """Describe, for the OpenAPI document, a body that is read here and not by the framework.
+
+    Args:
+        schemas: By media type, the schema of what it holds; an empty one for bytes.
+    """
+    content = {kind: {"schema": schema} if schema else {} for kind, schema in schemas.items()}
+    return {"requestBody": {"required": True, "content": content}}
 
 
 async def read_body(request: Request, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:

@@ -160,6 +160,7 @@ def test_a_batch_is_taken(serve: Callable[..., Any], tmp_path: Path) -> None:
         ("/runs/multipart", {"content": b"x", "headers": {**MULTIPART, "content-encoding": "br"}}, 415),
         ("/runs/batch", {"json": {"post": [RUN, {"id": 1}]}}, 422),
         ("/runs/batch", {"json": {"post": RUN}}, 422),
+        ("/runs/batch", {"json": {"post": [], "patch": {}}}, 422),
         ("/runs/batch", {"json": []}, 422),
         ("/runs/batch", {"content": b"{"}, 400),
         ("/runs", {"content": b"[" * 100_000}, 400),
@@ -219,12 +220,32 @@ def test_an_end_whose_beginning_never_comes_is_taken(serve: Callable[..., Any], 
     assert kinds(tmp_path)[-1] == "span"
 
 
-@pytest.mark.parametrize(("method", "path"), [("POST", "/runs/query"), ("GET", f"/runs/{ROOT}"), ("GET", "/datasets")])
+@pytest.mark.parametrize(("method", "path"), [("GET", "/datasets"), ("PUT", "/prompts/a"), ("GET", "/runs/1/share")])
 def test_what_is_not_here_says_so(serve: Callable[..., Any], method: str, path: str) -> None:
-    """Reading in LangSmith's words is not implemented, which is not the same as not found."""
+    """LangSmith's other topics are not implemented, which is not the same as not found."""
     answer = serve()(method, path)
 
     assert answer.status_code == 501
+    assert "/api/traces" in answer.json()["error"]["hint"]
+
+
+@pytest.mark.parametrize("spelling", ["", "/api/v1"])
+@pytest.mark.parametrize(
+    ("method", "path", "allow"),
+    [
+        ("POST", "/runs/query", "PATCH"),
+        ("GET", f"/runs/{ROOT}", "PATCH"),
+        ("DELETE", "/sessions", "GET"),
+        ("PATCH", "/runs/batch", "POST"),
+    ],
+)
+def test_what_is_only_taken_is_not_read(
+    serve: Callable[..., Any], spelling: str, method: str, path: str, allow: str
+) -> None:
+    """The address is one of ours, the method is not: what would be allowed is told."""
+    answer = serve()(method, spelling + path)
+
+    assert (answer.status_code, answer.headers["allow"]) == (405, allow)
     assert "/api/traces" in answer.json()["error"]["hint"]
 
 

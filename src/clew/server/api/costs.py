@@ -21,7 +21,9 @@ __all__ = ["cost_routes"]
 DEFAULT_RANGE = timedelta(hours=24)
 
 _MOMENT = "RFC 3339, or how long ago: 15m, 1h, 7d"
-By = Annotated[str, Query(description=f"What the parts are told apart by: {', '.join(KEYS)}")]
+By = Annotated[
+    str, Query(description=f"What the parts are told apart by: {', '.join(KEYS)}", json_schema_extra={"enum": [*KEYS]})
+]
 Since = Annotated[str | None, Query(description=f"At or after this moment: {_MOMENT}; 24h if left out")]
 Until = Annotated[str | None, Query(description=f"Before this moment: {_MOMENT}; now if left out")]
 UserId = Annotated[str | None, Query(description="On this user's behalf")]

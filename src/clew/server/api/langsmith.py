@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 from uuid import NAMESPACE_URL, uuid5
 
 from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi.routing import APIRoute
 from msgspec import json
 
 from clew import clock
@@ -26,7 +27,7 @@ from clew.receivers.langsmith_wire import (
     read_multipart,
     read_run,
 )
-from clew.server.body import read_body
+from clew.server.body import body_of, read_body
 from clew.server.errors import TAKING, error_response
 from clew.store.events import fetch_span, format_timestamp
 
@@ -61,7 +62,17 @@ INFO: Final[dict[str, Any]] = {
 """What clients ask once: how to send. It is what the SDK takes its fast path for."""
 
 _NOT_HERE: Final = "clew takes LangSmith's traces, and does not answer for them in LangSmith's words"
-RunId = Annotated[str, Path(description="The run's UUID")]
+_READ: Final = "read traces at /api/traces"
+_METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
+_OBJECT: Final = {"type": "object"}
+_ID: Final = {"type": "string", "format": "uuid"}
+_WHOLE: Final = {**_OBJECT, "properties": {"id": _ID}, "required": ["id"]}
+_RUN: Final = body_of({"application/json": _WHOLE})
+_END: Final = body_of({"application/json": _OBJECT})
+_RUNS: Final = {"type": ["array", "null"], "items": _WHOLE}
+_BATCH: Final = body_of({"application/json": {**_OBJECT, "properties": {"post": _RUNS, "patch": _RUNS}}})
+_PARTS: Final = body_of({"multipart/form-data": _OBJECT})
+RunId = Annotated[str, Path(description="The run's UUID", json_schema_extra={"format": "uuid"})]
 Name = Annotated[str, Query(description="Name of the project")]
 
 
@@ -79,26 +90,34 @@ def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> A
     async def info() -> Response:
         return _json(INFO)
 
-    @router.post("/runs/multipart", status_code=202, summary="Take runs and feedback, a part each")
+    @router.post(
+        "/runs/multipart", status_code=202, summary="Take runs and feedback, a part each", openapi_extra=_PARTS
+    )
     async def multipart(request: Request) -> Response:
         """Take what the LangSmith SDK sends, gzip, zstd or plain."""
         kind = request.headers.get("content-type", "")
         return await taking.take(request, lambda body: read_multipart(kind, body))
 
-    @router.post("/runs/batch", status_code=202, summary="Take runs as one object")
+    @router.post("/runs/batch", status_code=202, summary="Take runs as one object", openapi_extra=_BATCH)
     async def batch(request: Request) -> Response:
         """Take `{"post": [run, …], "patch": [run, …]}`."""
         return await taking.take(request, read_batch)
 
-    @router.post("/runs", status_code=202, summary="Take a run that begins, or a whole one")
+    @router.post("/runs", status_code=202, summary="Take a run that begins, or a whole one", openapi_extra=_RUN)
     async def create(request: Request) -> Response:
         return await taking.take(request, lambda body: [read_run(body)])
 
-    @router.patch("/runs/{run_id}", status_code=202, summary="Take the end of a run")
+    @router.patch("/runs/batch", include_in_schema=False)
+    @router.patch("/runs/multipart", include_in_schema=False)
+    async def no_run(request: Request) -> Response:
+        """Say that these are no ids of runs."""
+        return _not_allowed(request, ["POST"])
+
+    @router.patch("/runs/{run_id}", status_code=202, summary="Take the end of a run", openapi_extra=_END)
     async def update(request: Request, run_id: RunId) -> Response:
         return await taking.take(request, lambda body: [read_run(body, run_id=run_id)])
 
-    @router.post("/feedback", summary="Take a score")
+    @router.post("/feedback", summary="Take a score", openapi_extra=_RUN)
     async def feedback(request: Request) -> Response:
         return await taking.take(request, lambda body: [read_feedback(body)], status=200)
 
@@ -119,11 +138,30 @@ def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> A
         everywhere.include_router(router, prefix=PREFIX + spelling, include_in_schema=False)
     everywhere.include_router(router, prefix=PREFIX)
 
-    @everywhere.api_route(PREFIX + "/{rest:path}", methods=["GET", "POST", "PATCH", "DELETE"], include_in_schema=False)
-    async def not_here(rest: str) -> Response:
-        return error_response(501, f"{_NOT_HERE}: there is no /{rest[:100]}", "read traces at /api/traces")
+    @everywhere.api_route(PREFIX + "/{rest:path}", methods=_METHODS, include_in_schema=False)
+    async def not_here(request: Request, rest: str) -> Response:
+        if allowed := _allowed(router, rest):
+            return _not_allowed(request, allowed)
+        return error_response(501, f"{_NOT_HERE}: there is no /{rest[:100]}", _READ)
 
     return everywhere
+
+
+def _allowed(router: APIRouter, rest: str) -> list[str]:
+    """Return the methods by which an address may be asked for, in whatever spelling; none if there is no such address."""
+    path = f"/{rest}"
+    for spelling in SPELLINGS:
+        path = path.removeprefix(spelling)
+    routes = [route for route in router.routes if isinstance(route, APIRoute) and route.include_in_schema]
+    asked = next((route.path for route in routes if route.path_regex.match(path)), None)
+    return sorted(method for route in routes if route.path == asked for method in route.methods or ())
+
+
+def _not_allowed(request: Request, allowed: list[str]) -> Response:
+    """Answer a method that an address does not have."""
+    told = error_response(405, f"{_NOT_HERE}: no {request.method} of {request.url.path[:100]}", _READ)
+    told.headers["allow"] = ", ".join(allowed)
+    return told
 
 
 class _Taking:

@@ -25,7 +25,7 @@ DEFAULT_RANGE = timedelta(hours=1)
 
 _MOMENT = "RFC 3339, or how long ago: 15m, 1h, 7d"
 _LABELS = sorted({rollup.label for rollup in ROLLUPS.values()} - {""})
-Name = Annotated[str, Path(description=f"One of {', '.join(ROLLUPS)}")]
+Name = Annotated[str, Path(description=f"One of {', '.join(ROLLUPS)}", json_schema_extra={"enum": [*ROLLUPS]})]
 Since = Annotated[str | None, Query(description=f"At or after this moment: {_MOMENT}; 1h before the end if left out")]
 Until = Annotated[str | None, Query(description=f"Before this moment: {_MOMENT}; now if left out")]
 Step = Annotated[str, Query(description=f"Length of a step, whole minutes: 60s, 5m, 1h; at most {MAX_STEPS} steps")]

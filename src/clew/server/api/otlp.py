@@ -36,7 +36,7 @@ from clew.receivers.otlp_wire import (
     type_of,
     write_status,
 )
-from clew.server.body import read_body
+from clew.server.body import body_of, read_body
 from clew.server.errors import RETRY_AFTER_S, responses, status_of
 
 if TYPE_CHECKING:
@@ -46,9 +46,8 @@ if TYPE_CHECKING:
 
 __all__ = ["otlp_routes"]
 
-_KINDS: Final[dict[str, dict[str, Any]]] = {PROTOBUF: {}, JSON: {}}
-_TOLD: Final[dict[str, Any]] = {"requestBody": {"required": True, "content": _KINDS}}
-_TAKEN: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "Taken", "content": _KINDS}}
+_TOLD: Final = body_of({PROTOBUF: {}, JSON: {"type": "object"}})
+_TAKEN: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "Taken", "content": {PROTOBUF: {}, JSON: {}}}}
 _STATUS: Final[dict[str, Any]] = {
     "type": "object",
     "properties": {"code": {"type": "integer"}, "message": {"type": "string"}},
