@@ -10,7 +10,10 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import subprocess
+import sys
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import quote, urlencode
 from uuid import uuid4
@@ -28,7 +31,8 @@ from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+
+    from support.fix_receiving import Receiving
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 TRACE, SPAN = "550e8400-e29b-41d4-a716-446655440000", "f4dfc083-7f4b-4b1e-9f3c-0d6c7a1b2c3d"
@@ -247,6 +251,26 @@ def test_every_request_is_answered_as_the_document_says(asking: Asking) -> None:
         assert HEADERS.keys() <= set(answer.headers)
 
     ask()
+
+
+@pytest.mark.slow
+def test_schemathesis_finds_nothing(receiving: Receiving, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A tool that knows the document alone meets no fault, and nothing that the document does not say.
+
+    It may not judge refusals of what fits a schema: what a question, a moment, a cursor or an id may be is no matter of
+    JSON Schema. That they are refused in the one shape is what the test before this one is for.
+    """
+    monkeypatch.setattr(langsmith, "BEGINNING_WAIT_S", 0.0)
+    paths = receiving.send("GET", "/openapi.json").json()["paths"]
+    program = str(Path(sys.executable).parent / "st")
+    judged = ["--checks=all", "--exclude-checks=positive_data_acceptance"]
+    told = ["--exclude-path=/api/logs/follow", "--max-examples=20", "--seed=1", "--continue-on-failure", "--no-color"]
+
+    command = [program, "run", f"{receiving.url}/openapi.json", *judged, *told]
+    ran = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+
+    assert ran.returncode == 0, ran.stdout + ran.stderr
+    assert f"Tested: {sum(map(len, paths.values())) - len(ENDLESS)}" in " ".join(ran.stdout.split())
 
 
 def test_the_document_names_a_shape_for_every_refusal(asking: Asking) -> None:
