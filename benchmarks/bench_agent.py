@@ -189,7 +189,7 @@ def _copy_again(connection: psycopg.Connection[Any], events: int) -> float:
 
 
 def _start_agent(data: Path, dsn: str) -> subprocess.Popen[bytes]:
-    keep = {"CLEW_RETENTION_WARM_DAYS": "36500", "CLEW_RETENTION_SAMPLE": "1"}
+    keep = {"CLEW_RETENTION_WARM_DAYS": "36500", "CLEW_RETENTION_HOT_DAYS": "36500"}
     environment = {**os.environ, "CLEW_DATA_DIR": str(data), "CLEW_DSN": dsn, **keep}
     command = [sys.executable, "-m", "clew.agent", "--until-idle"]
     data.mkdir(parents=True, exist_ok=True)

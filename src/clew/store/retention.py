@@ -210,11 +210,16 @@ def _thin_out(connection: _Connection, policy: Policy, day: date) -> Iterator[St
             yield Step(day, "thinned out", removed)
         _note(connection, day, state="space")
     if row["state"] != "done":
-        with _lock_timeout(connection):
-            connection.execute(query("flush_statistics"))
-            connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(_partition(day)))
+        noted = _noted(connection, policy, day)
+        assert noted is not None, "it was begun"
+        has_space = noted["events_removed"] > 0  # else nobody need wait for the rewriting
+        if has_space:
+            with _lock_timeout(connection):
+                connection.execute(query("flush_statistics"))
+                connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(_partition(day)))
         _note(connection, day, state="done")
-        yield Step(day, "rewritten", 0)
+        if has_space:
+            yield Step(day, "rewritten", 0)
 
 
 def _begin(connection: _Connection, policy: Policy, day: date) -> dict[str, Any]:

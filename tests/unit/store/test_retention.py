@@ -199,6 +199,19 @@ def test_doing_it_again_does_nothing(month: str) -> None:
     assert (run(month), kept(month)) == (0, left)
 
 
+def test_a_day_that_loses_nothing_is_not_rewritten(month: str) -> None:
+    """Who reads it would have to wait for nothing; a day that loses something gives its space back."""
+    everything = Policy(sample=1.0, slow_ms=5_000, warm_days=3_650)
+    later = NOW + timedelta(days=1)  # the day that is thinned out next does lose something
+    with connect(month) as connection:
+        kept_whole = {step.what for step in enforce(connection, everything, NOW)}
+        less = Policy(sample=0.25, slow_ms=5_000, warm_days=3_650)
+        rewritten = [step.day for step in enforce(connection, less, later) if step.what == "rewritten"]
+
+    assert kept_whole == {"thinned out"}
+    assert rewritten == [(later - timedelta(days=8)).date()]
+
+
 @pytest.mark.parametrize("step", [0, 5, 30])
 def test_a_killed_agent_is_gone_on_from(month: str, step: int) -> None:
     """Kill -9 after any transaction: the next run ends where an undisturbed one would."""

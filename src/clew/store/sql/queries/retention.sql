@@ -38,7 +38,7 @@ WHERE day = %(day)s;
 -- name: retention_day
 -- How far a day has come.
 -- Plan: a look into the primary key.
-SELECT state, sample, slow_ms, min_score, after_trace, begun_at FROM retention_days WHERE day = %(day)s;
+SELECT state, sample, slow_ms, min_score, after_trace, events_removed, begun_at FROM retention_days WHERE day = %(day)s;
 
 -- name: retention_days
 -- All days that are or were thinned out, the newest first.
