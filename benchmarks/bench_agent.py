@@ -8,7 +8,8 @@ Three figures, on an embedded PostgreSQL with the schema that is shipped, indexe
 * *bare COPY*: the same rows into the same table by one binary ``COPY``, no spool, no decoding, no cursor: what the
   server and psycopg can do at best. It runs after the agent, on the table that the agent has filled.
 
-The last two take turns, since either is now and then a third slower than the time before; medians are told.
+The last two take turns, while the table grows. The first ``COPY``, into a table of one round, may be half as fast again as
+all later ones and the agent's rate changes less, so the share is told of the first round as well as in the median.
 """
 
 from __future__ import annotations
@@ -50,7 +51,7 @@ def run(*, scale: float = 1.0) -> dict[str, Any]:
 
     Returns:
         ``machine``; ``latency_p50_ms``, ``latency_p95_ms``; ``agent_events_s``, ``copy_events_s``, ``ratio``;
-        ``agent_mb`` (resident, at its highest), ``events``: medians of the rounds, the ratio too.
+        ``agent_mb`` (resident, at its highest), ``events``: medians of the rounds, the ratio too; ``rounds``: each of them.
     """
     SCRATCH.mkdir(parents=True, exist_ok=True)
     place = Path(tempfile.mkdtemp(dir=SCRATCH))
@@ -61,7 +62,9 @@ def run(*, scale: float = 1.0) -> dict[str, Any]:
             _throughput(place / f"backlog-{number}", server.dsn, int(BACKLOG_EVENTS * scale))
             for number in range(ROUNDS)
         ]
-        return found | {name: statistics.median(round_[name] for round_ in rounds) for name in rounds[0]}
+        return (
+            found | {name: statistics.median(told[name] for told in rounds) for name in rounds[0]} | {"rounds": rounds}
+        )
 
 
 def agent_page(found: dict[str, Any]) -> str:
@@ -69,11 +72,20 @@ def agent_page(found: dict[str, Any]) -> str:
     rows = [
         ("emit → found by a query, one event: p50", "–", f"{found['latency_p50_ms']:.0f} ms"),
         ("the same: p95", "≤ 250 ms", f"{found['latency_p95_ms']:.0f} ms"),
-        ("the agent's throughput, all indexes", "≥ 25,000 events/s", f"{found['agent_events_s']:,.0f} events/s"),
-        ("bare binary COPY of the same rows into the same table", "–", f"{found['copy_events_s']:,.0f} events/s"),
-        ("the agent's share of that", "≥ 60 %", f"{found['ratio']:.0%}"),
-        (f"the agent's memory while it ships {found['events']:,} events", "–", f"{found['agent_mb']:.0f} MB"),
     ]
+    for told, table in ((found["rounds"][0], "an empty table"), (found, f"a growing one, median of {ROUNDS} rounds")):
+        rows += [
+            (
+                f"the agent's throughput, all indexes, {table}",
+                "≥ 25,000 events/s",
+                f"{told['agent_events_s']:,.0f} events/s",
+            ),
+            ("bare binary COPY of the same rows into the same table", "–", f"{told['copy_events_s']:,.0f} events/s"),
+            ("the agent's share of that", "≥ 60 %", f"{told['ratio']:.0%}"),
+        ]
+    rows.append(
+        (f"the agent's memory while it ships {found['events']:,.0f} events", "–", f"{found['agent_mb']:.0f} MB")
+    )
     lines = ["| operation | goal | measured |", "|---|---|---|", *(f"| {a} | {b} | {c} |" for a, b, c in rows)]
     return "\n".join(lines)
 
