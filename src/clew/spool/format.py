@@ -179,11 +179,12 @@ def is_sound_header(head: bytes) -> bool:
     return len(head) >= HEADER_BYTES and magic == _SEGMENT_MAGIC and crc32(head[: HEADER_BYTES - 4]) == crc
 
 
-def end_of_records(content: bytes) -> int:
+def end_of_records(content: bytes, size_bytes: int) -> int:
     """Tell where the last record of a segment ends, be it whole or torn: what follows is zeros.
 
     Args:
-        content: The whole segment.
+        content: The segment, as far as anything but zeros is in it, and a record's header further.
+        size_bytes: Size of the whole segment.
 
     Returns:
         An offset of at least ``HEADER_BYTES``, unless the segment itself is shorter.
@@ -193,7 +194,7 @@ def end_of_records(content: bytes) -> int:
     if HEADER_BYTES <= last <= len(content) - RECORD_HEADER_BYTES:
         # A payload may end in zeros of its own.
         end = max(end, last + RECORD_HEADER_BYTES + unpack_record(content, last)[1])
-    return min(end, len(content))
+    return min(end, size_bytes)
 
 
 def position_of(number: int, offset: int) -> Position:

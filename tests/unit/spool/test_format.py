@@ -97,7 +97,8 @@ def test_the_end_of_the_records_is_found_whatever_they_hold(payloads: list[bytes
     torn = (pack_record(MAGIC, 18, 1) + b"x" * 18)[:torn_bytes]
     written = HEADER.pack() + records + torn
 
-    end = end_of_records(written + b"\0" * zeros)
+    size_bytes = len(written) + zeros
+    end = end_of_records(written + b"\0" * zeros, size_bytes)
 
     assert HEADER_BYTES + len(records) <= end
     assert len(written.rstrip(b"\0")) <= end <= len(written) + zeros
