@@ -169,7 +169,7 @@ def trim(path: Path) -> None:
     """
     with path.open("rb") as file:
         size_bytes = os.fstat(file.fileno()).st_size
-        content = os.pread(file.fileno(), _zeros_from(file.fileno(), size_bytes) + TRIM_STEP_BYTES, 0)
+        content = file.read(_zeros_from(file.fileno(), size_bytes) + TRIM_STEP_BYTES)
     os.truncate(path, end_of_records(content, size_bytes))
 
 
