@@ -68,8 +68,7 @@ class Losses:
 
     def totals(self) -> dict[str, int]:
         """Return the losses by reason, without the reasons that never occurred."""
-        # A count tells its next value only through its pickle form.
-        totals = {reason: int(counter.__reduce__()[1][0]) - 1 for reason, counter in self._counters.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownMemberType]
+        totals = {reason: _peek(counter) - 1 for reason, counter in self._counters.items()}
         return {reason: total for reason, total in totals.items() if total}
 
     def note_reported(self, totals: dict[str, int]) -> None:
@@ -81,6 +80,14 @@ class Losses:
         """Store every count again, which heals a store that came out of order."""
         for reason, total in self.totals().items():
             _SLOT.pack_into(self._map, _LOST + 8 * REASONS.index(reason), total)
+
+
+def _peek(counter: count[int]) -> int:
+    """Tell the next value of *counter* without taking it.
+
+    Only its ``repr`` tells: the pickle form of ``itertools`` warns from Python 3.12 on and is gone in 3.14.
+    """
+    return int(repr(counter)[len("count(") : -1])
 
 
 def read_losses(directory: Path) -> dict[str, int]:
