@@ -127,10 +127,12 @@ def _throughput(data: Path, dsn: str, events: int) -> dict[str, float]:
     """Ship a backlog, then copy the same rows without an agent."""
     clew.configure(service=workload.SERVICE, environment="prod", version="1.4.2", data_dir=data, agent="external")
     log = clew.get_logger()
+    workload.choose("mixed")
     for number in range(events // 25):
         with clew.trace_context(user_id=f"user-{number % 500}"), clew.span("request"):
             for _ in range(24):
-                log.info(workload.MESSAGE, **workload.FIELDS)
+                message, fields = workload.take()
+                log.info(message, **fields)
     clew.shutdown()
     with psycopg.connect(dsn, autocommit=True) as connection:
         return ship(data, dsn, connection, events // 25 * 25, records_an_event=26 / 25)

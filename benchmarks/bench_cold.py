@@ -36,8 +36,10 @@ def run(*, scale: float = 1.0) -> dict[str, Any]:
     """
     SCRATCH.mkdir(parents=True, exist_ok=True)
     clew.configure(service=workload.SERVICE, data_dir=tempfile.mkdtemp(dir=SCRATCH), agent="external")
+    workload.choose("mixed")
     for _ in range(300):
-        clew.get_logger().info(workload.MESSAGE, **workload.FIELDS)
+        message, fields = workload.take()
+        clew.get_logger().info(message, **fields)
     stop = threading.Event()
     for _ in range(2):
         threading.Thread(target=_compute, args=(stop,), daemon=True).start()
@@ -76,11 +78,12 @@ def main() -> None:
 def _emit_timed(waits: dict[str, list[float]]) -> None:
     """Do what ``Logger.info`` does, with a look at the clock between the parts."""
     state, now = process._process, time.perf_counter_ns
+    message, fields = workload.take()
     begin = now()
     at = clock.now()
     read = now()
-    head = record.Head(at, "log", "INFO", workload.MESSAGE, record.UNSET)
-    payload = record.encode_event(head, dict(workload.FIELDS), None, context.current(), state.origin, state.limits)
+    head = record.Head(at, "log", "INFO", message, record.UNSET)
+    payload = record.encode_event(head, dict(fields), None, context.current(), state.origin, state.limits)
     encoded = now()
     assert state.append is not None
     state.append(payload, 2)

@@ -100,10 +100,17 @@ def _emit_budgets(results: Results) -> list[Budget]:
     added_ms = None if lag is None or idle is None else (lag - idle) / 1e3
     request = of("request", "cpu_us")
     return [
-        Budget("create JSON and enqueue, durable: p50", "< 110 µs", "≤ 4 µs", _us(of("paced", "p50_us"))),
+        *(
+            Budget(f"{what}: caller CPU", "–", "≤ structlog's", _beside(of(name, key), of(name, key, "structlog")))
+            for name, what, key in (
+                ("retrieval", "a retrieval event", "caller_cpu_us"),
+                ("link", "an event with a URL and a mail address", "caller_cpu_us"),
+            )
+        ),
+        Budget("create JSON and enqueue, durable: p50", "< 110 µs", "≤ 5 µs", _us(of("paced", "p50_us"))),
         Budget("the same: p99", "< 110 µs", "≤ 30 µs", _us(of("paced", "p99_us"))),
         Budget("beside two CPU-bound threads: p99", "–", "≤ 80 µs", _us(of("busy", "p99_us"))),
-        Budget("while the disk answers no flush and no agent runs: p50", "–", "≤ 4 µs", _us(of("stuck", "p50_us"))),
+        Budget("while the disk answers no flush and no agent runs: p50", "–", "≤ 5 µs", _us(of("stuck", "p50_us"))),
         Budget("the same: p99", "–", "≤ 30 µs", _us(of("stuck", "p99_us"))),
         Budget(
             "a request, 25 events and 8 spans: CPU",
@@ -127,6 +134,8 @@ def _scenario_table(name: str, by_peer: dict[str, list[dict[str, Any]]]) -> str:
     head = ["contestant"]
     if scenario.has_latency:
         head += [f"{subject} p50", "× clew", f"{subject} p99", "× clew", f"{subject} p99.9"]
+    if scenario.calls:
+        head += ["caller CPU", "× clew"]
     if scenario.has_cpu:
         head += ["CPU", "× clew"]
     head += ["bytes a record", "records lost"]
@@ -144,7 +153,8 @@ def _scenario_table(name: str, by_peer: dict[str, list[dict[str, Any]]]) -> str:
 def _figures(name: str, rounds: list[dict[str, Any]], base: list[dict[str, Any]]) -> list[str]:
     scenario = SCENARIOS[name]
     cells: list[str] = []
-    keys = (["p50_us", "p99_us", "p999_us"] if scenario.has_latency else []) + (["cpu_us"] if scenario.has_cpu else [])
+    keys = ["p50_us", "p99_us", "p999_us"] if scenario.has_latency else []
+    keys += (["caller_cpu_us"] if scenario.calls else []) + (["cpu_us"] if scenario.has_cpu else [])
     for key in keys:
         value = median_of(rounds, key)
         cells.append(_us(value))
@@ -155,6 +165,10 @@ def _figures(name: str, rounds: list[dict[str, Any]], base: list[dict[str, Any]]
     cells.append(f"{size:.0f}" if size else "–")
     cells.append(f"{wanted - kept:,} of {wanted:,}" if wanted else "–")
     return cells
+
+
+def _beside(mine: float | None, theirs: float | None) -> str:
+    return f"{_us(mine)} (structlog {_us(theirs)})"
 
 
 def _us(value: float | None) -> str:

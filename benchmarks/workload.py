@@ -1,32 +1,37 @@
-"""The work every contestant is given: one event, one failure, one span, one request."""
+"""The work every contestant is given: an event, a failure, a span, a request.
+
+Which events, ``choose`` decides (see ``ordinary``); every contestant takes the same ones in the same order.
+"""
 
 from __future__ import annotations
 
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any, Final
 
+from benchmarks.ordinary import make_stream
+
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
+    from benchmarks.ordinary import Event
+
 __all__ = [
-    "END_FIELDS",
     "ENVIRONMENT",
     "EVENTS_PER_REQUEST",
-    "FIELDS",
     "LOGGER",
-    "MESSAGE",
     "SERVICE",
     "SPANS_PER_REQUEST",
     "SPAN_ID",
-    "START_FIELDS",
-    "TEXT_FIELDS",
     "TRACE_ID",
     "USER_ID",
     "VERSION",
+    "choose",
     "no_span",
     "raised_error",
     "serve_request",
+    "take",
+    "take_span",
 ]
 
 SERVICE: Final = "rag-api"
@@ -37,30 +42,29 @@ TRACE_ID: Final = "01935d2f-7c1a-7b52-9d5e-3f6a80c4e1b7"
 SPAN_ID: Final = "01935d2f-7c1d-7e08-8f41-62b9d07a5c33"
 USER_ID: Final = "user-48213"
 
-MESSAGE: Final = "chunks_created"
-START_FIELDS: Final[dict[str, Any]] = {
-    "document_id": "doc-7f3a91",
-    "document_version": "v7",
-    "file_size_bytes": 48213,
-    "embedding_model": "small-en-v1.5",
-}
-END_FIELDS: Final[dict[str, Any]] = {
-    "chunk_count": 42,
-    "chunker": "recursive",
-    "duration_ms": 1250.4,
-    "cost_usd": 0.00213,
-}
-FIELDS: Final[dict[str, Any]] = {**START_FIELDS, **END_FIELDS}
-"""Eight fields: with the ids, service, level and time about 485 bytes of JSON."""
-
-TEXT_FIELDS: Final[dict[str, Any]] = {
-    "chunker_config_hash": "9f2c1b7a44d0e5c3",
-    "query": "What does the second equation say if a = b, and where is it derived?",
-}
-"""What other events of a RAG system carry: a digest and a question."""
+FIELDS_AT_START: Final = {
+    "document_id", "embedding_model", "index_name", "judge_model", "model", "query", "queue", "score_name", "title",
+}  # fmt: skip
+"""Fields that a span is given when it opens, where its event has them; it gets the others when it ends."""
 
 EVENTS_PER_REQUEST: Final = 25
 SPANS_PER_REQUEST: Final = 8
+
+take: Callable[[], Event] = make_stream("constant", pool=1)
+"""Return the next event: a message and its fields."""
+
+
+def choose(stream: str) -> None:
+    """Let ``take`` return the events of *stream*, from the first one on."""
+    global take
+    take = make_stream(stream)
+
+
+def take_span() -> tuple[str, dict[str, Any], dict[str, Any]]:
+    """Return the next event as a span: its name, the fields at its start, those at its end."""
+    message, fields = take()
+    at_start = {key: value for key, value in fields.items() if key in FIELDS_AT_START}
+    return message, at_start, {key: value for key, value in fields.items() if key not in at_start}
 
 
 def no_span(_name: str) -> AbstractContextManager[None]:

@@ -35,14 +35,17 @@ class ClewSpool:
         ids.__enter__()  # for the rest of the process
 
     def emit(self) -> None:
-        self._log.info(workload.MESSAGE, **workload.FIELDS)
+        message, fields = workload.take()
+        self._log.info(message, **fields)
 
     def emit_error(self, error: BaseException) -> None:
-        self._log.error(workload.MESSAGE, error=error, **workload.FIELDS)
+        message, fields = workload.take()
+        self._log.error(message, error=error, **fields)
 
     def span(self) -> None:
-        with clew.span(workload.MESSAGE, **workload.START_FIELDS) as span:
-            span.set(**workload.END_FIELDS)
+        name, at_start, at_end = workload.take_span()
+        with clew.span(name, **at_start) as span:
+            span.set(**at_end)
 
     def request(self) -> None:
         workload.serve_request(clew.span, self.emit)

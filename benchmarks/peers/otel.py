@@ -92,29 +92,30 @@ class OpenTelemetry:
         _user_id.set(workload.USER_ID)
 
     def emit(self) -> None:
+        message, fields = workload.take()
         self._log.emit(
             timestamp=time.time_ns(),
             severity_number=SeverityNumber.INFO,
             severity_text="INFO",
-            body=workload.MESSAGE,
-            attributes={**workload.FIELDS, "user.id": _user_id.get()},
+            body=message,
+            attributes={**fields, "user.id": _user_id.get()},
         )
 
     def emit_error(self, error: BaseException) -> None:
+        message, fields = workload.take()
         self._log.emit(
             timestamp=time.time_ns(),
             severity_number=SeverityNumber.ERROR,
             severity_text="ERROR",
-            body=workload.MESSAGE,
-            attributes={**workload.FIELDS, "user.id": _user_id.get()},
+            body=message,
+            attributes={**fields, "user.id": _user_id.get()},
             exception=error,
         )
 
     def span(self) -> None:
-        with self._tracer.start_as_current_span(
-            workload.MESSAGE, attributes={**workload.START_FIELDS, "user.id": _user_id.get()}
-        ) as span:
-            span.set_attributes(workload.END_FIELDS)
+        name, at_start, at_end = workload.take_span()
+        with self._tracer.start_as_current_span(name, attributes={**at_start, "user.id": _user_id.get()}) as span:
+            span.set_attributes(at_end)
 
     def request(self) -> None:
         workload.serve_request(self._tracer.start_as_current_span, self.emit)

@@ -64,10 +64,12 @@ class StdlibLogging:
         self._log.addHandler(handler)
 
     def emit(self) -> None:
-        self._log.info(workload.MESSAGE, extra=workload.FIELDS)
+        message, fields = workload.take()
+        self._log.info(message, extra=fields)
 
     def emit_error(self, error: BaseException) -> None:
-        self._log.error(workload.MESSAGE, exc_info=error, extra=workload.FIELDS)
+        message, fields = workload.take()
+        self._log.error(message, exc_info=error, extra=fields)
 
     def span(self) -> None:
         raise NotImplementedError

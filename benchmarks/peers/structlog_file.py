@@ -46,10 +46,12 @@ class StructlogFile:
         )
 
     def emit(self) -> None:
-        self._log.info(workload.MESSAGE, **workload.FIELDS)
+        message, fields = workload.take()
+        self._log.info(message, **fields)
 
     def emit_error(self, error: BaseException) -> None:
-        self._log.error(workload.MESSAGE, exc_info=error, **workload.FIELDS)
+        message, fields = workload.take()
+        self._log.error(message, exc_info=error, **fields)
 
     def span(self) -> None:
         raise NotImplementedError

@@ -24,6 +24,7 @@ def found_in_a_round(**figures: Any) -> dict[str, Any]:
         "p50_us": 2.0,
         "p99_us": 20.0,
         "p999_us": None,
+        "caller_cpu_us": 2.5,
         "cpu_us": 3.0,
         "wanted": 100,
         "kept": 100,
@@ -42,14 +43,17 @@ def test_a_table_compares_with_clew_and_tells_the_losses() -> None:
 
     page = emit_page(emitted(results))
 
-    assert "| OpenTelemetry SDK | 6.00 µs | 3.0 × | 20.0 µs | 1.0 × | – | 3.00 µs | 1.0 × | 500 | 10 of 100 |" in page
+    assert (
+        "| OpenTelemetry SDK | 6.00 µs | 3.0 × | 20.0 µs | 1.0 × | – | 2.50 µs | 1.0 × | 3.00 µs | 1.0 × | 500 | 10 of 100 |"
+        in page
+    )
 
 
 def test_a_budget_that_was_not_measured_is_left_open() -> None:
     """No figure is made up for a scenario that did not run."""
     page = emit_page(emitted({"paced": {"clew": [found_in_a_round(p50_us=1500.0)]}}))
 
-    assert "| create JSON and enqueue, durable: p50 | < 110 µs | ≤ 4 µs | 1.5 ms |" in page
+    assert "| create JSON and enqueue, durable: p50 | < 110 µs | ≤ 5 µs | 1.5 ms |" in page
     assert "| an event with a traceback: p50 | – | ≤ 15 µs | – |" in page
 
 
