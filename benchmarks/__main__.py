@@ -11,7 +11,16 @@ import json
 import subprocess
 from typing import TYPE_CHECKING, Any, cast
 
-from benchmarks import bench_agent, bench_cold, bench_emit, bench_install, bench_redact, bench_schema, bench_ship
+from benchmarks import (
+    bench_agent,
+    bench_big,
+    bench_cold,
+    bench_emit,
+    bench_install,
+    bench_redact,
+    bench_schema,
+    bench_ship,
+)
 from benchmarks.machine import ROOT
 from benchmarks.report import emit_page, install_page, put_between
 
@@ -19,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-PARTS = ("emit", "cold", "agent", "ship", "schema", "redact", "install")
+PARTS = ("emit", "big", "cold", "agent", "ship", "schema", "redact", "install")
 AGENT_QUICK_SCALE = 0.1
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -38,6 +47,8 @@ def main() -> None:
         scale = bench_emit.QUICK_SCALE if told.quick else 1.0
         rounds = told.rounds or (1 if told.quick else bench_emit.ROUNDS)
         _hand_over("emit", bench_emit.run(rounds=rounds, scale=scale), emit_page, write=told.write)
+    if told.only in {None, "big"}:
+        _hand_over("big", bench_big.run(), bench_big.big_page, write=told.write)
     scale = AGENT_QUICK_SCALE if told.quick else 1.0
     if told.only in {None, "cold"}:
         _hand_over("cold", bench_cold.run(scale=scale), bench_cold.cold_page, write=told.write)
