@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 pytest_plugins = [
+    "support.fix_disk",
     "support.fix_events",
     "support.fix_postgres",
     "support.fix_prometheus",

@@ -48,6 +48,14 @@ REPLACED_FUNCTIONS = {
 CONSTANT_STATEMENTS = {"clew/store/embedded.py": "the name of our own database, where no parameter may stand"}
 """Where a statement is put together from constants, and why."""
 
+RENAMES = {
+    "clew/spool/replace.py": "the one function that replaces a file",
+    "clew/spool/writer.py": "the lock of a new directory, which appears when it is held",
+    "clew/integrations/fastapi.py": "no file: a span gets the name of its route",
+    "clew/store/embedded.py": "a new cluster, a directory; PostgreSQL's own log, set aside",
+}
+"""Where a file is renamed, and why; everybody else replaces one by ``clew.spool.replace``."""
+
 LOOKS_LIKE_SQL = re.compile(
     r"\s*(SELECT\s|INSERT INTO\s|DELETE FROM\s|UPDATE \w+ SET\s|COPY \w|WITH \w+ AS\b|(CREATE|DROP|ALTER) [A-Z]+ )"
 )
@@ -176,6 +184,24 @@ def test_no_path_of_a_developers_machine_is_in_the_repository() -> None:
     assert named == []
 
 
+def test_files_are_replaced_by_one_function() -> None:
+    """Nobody else renames a file over another one, or writes over one that is there; a reason without its case goes."""
+    found = {place(path) for path in SOURCES for node in ast.walk(parsed(path)) if _replaces_a_file(node)}
+
+    assert found == set(RENAMES)
+
+
+def _replaces_a_file(node: ast.AST) -> bool:
+    """Whether *node* is ``os.replace(…)`` or one like it, ``path.replace(other)``, or writes over a file."""
+    if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Attribute):
+        return False
+    if ast.unparse(node.func) in {"os.replace", "os.rename", "os.renames", "os.link", "shutil.move"}:
+        return True
+    if node.func.attr in {"replace", "rename"}:  # of a text it has two arguments, of a time or a record named ones
+        return len(node.args) == 1 and not node.keywords
+    return node.func.attr in {"write_bytes", "write_text"}
+
+
 def test_sql_is_never_put_together_from_values() -> None:
     """SQL stands in `.sql` files or in constants: it is in no f-string, and nothing is formatted into it."""
     found = {place(path) for path in SOURCES for node in ast.walk(parsed(path)) if _builds_sql(node)}
@@ -227,3 +253,21 @@ def test_the_look_for_broad_excepts_sees_them(code: str, swallows: bool) -> None
     (handler,) = (node for node in ast.walk(ast.parse(f"try: f()\n{code}")) if isinstance(node, ast.ExceptHandler))
 
     assert _swallows_everything(handler) is swallows
+
+
+@pytest.mark.parametrize(
+    ("code", "replaces"),
+    [
+        ("os.replace(temporary, path)", True),
+        ("temporary.replace(path)", True),
+        ("self._path.with_suffix('.tmp').rename(self._path)", True),
+        ("path.write_bytes(raw)", True),
+        ("text.replace('a', 'b')", False),
+        ("now.replace(tzinfo=UTC)", False),
+        ("replace(token, name='a')", False),
+        ("replace_file(path, raw)", False),
+    ],
+)
+def test_the_look_for_replaced_files_sees_them(code: str, replaces: bool) -> None:
+    """The rule above finds each way of putting a file in the place of another."""
+    assert _replaces_a_file(ast.parse(code, mode="eval").body) is replaces

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 from typing import TYPE_CHECKING, Any
 from zlib import crc32
 
@@ -20,9 +18,10 @@ from clew.spool.format import HEADER_BYTES, MAGIC
 from clew.spool.writer import Writer
 from support.accounting import assert_accounted, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, filling_producer
+from support.fix_disk import fill
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from faults.conftest import Place
@@ -32,28 +31,9 @@ TMPFS_BYTES = 2 * 1024 * 1024
 
 
 @pytest.fixture
-def small_disk(place: Place) -> Iterator[Path]:
+def small_disk(place: Place, mount_disk: Callable[[Path, int], Path]) -> Path:
     """Mount a disk of two megabytes where the application keeps its data."""
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a small disk")
-    place.data.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", f"size={TMPFS_BYTES}", "tmpfs", str(place.data)]
-    mounted = subprocess.run(mount, check=False, capture_output=True, text=True)
-    if mounted.returncode != 0:
-        pytest.skip(f"this machine lets nobody mount a small disk: {mounted.stderr.strip()}")
-    yield place.data
-    subprocess.run(["umount", "--lazy", str(place.data)], check=True)
-
-
-def fill(path: Path) -> None:
-    """Take every byte that is left."""
-    fd, step = os.open(path, os.O_WRONLY | os.O_CREAT), 4096
-    while step:
-        try:
-            os.write(fd, bytes(step))
-        except OSError:
-            step //= 2
-    os.close(fd)
+    return mount_disk(place.data, TMPFS_BYTES)
 
 
 def drops_told(dsn: str) -> dict[str, int]:

@@ -21,6 +21,7 @@ from msgspec import DecodeError, Struct, ValidationError, json
 from clew.spool import disk
 from clew.spool.directory import make_private_directory
 from clew.spool.lock import FileLock
+from clew.spool.replace import replacing, temporary_path, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -89,9 +90,7 @@ class DeadLetters:
             fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
             try:
                 _end_torn_line(fd)
-                lines = b"".join(json.encode(letter) + b"\n" for letter in new)
-                while lines:
-                    lines = lines[os.write(fd, lines) :]
+                write_all(fd, b"".join(json.encode(letter) + b"\n" for letter in new))
                 disk.sync(fd)
             finally:
                 os.close(fd)
@@ -128,17 +127,13 @@ class DeadLetters:
             OSError: The disk refused; everything is as it was.
         """
         with self._locked():
-            temporary = self._path.with_suffix(".tmp")
-            temporary.unlink(missing_ok=True)  # what a kill has left of one
+            temporary_path(self._path).unlink(missing_ok=True)  # what a kill has left of one
             letters = self.read()
             kept = [letter for letter in letters if not is_unwanted(letter)]
             if len(kept) == len(letters):
                 return 0
-            with open(temporary, "wb", opener=_private) as file:
+            with replacing(self._path) as file:
                 file.writelines(json.encode(letter) + b"\n" for letter in kept)
-                file.flush()
-                disk.sync(file.fileno())
-            temporary.replace(self._path)
             return len(letters) - len(kept)
 
     def _knows(self, producer: str, position: int) -> bool:
@@ -193,12 +188,8 @@ def dead_sinks(spool: Path) -> list[str]:
     return sorted(path.stem for path in (spool / DEAD_DIRECTORY).glob("*.jsonl") if path.stat().st_size)
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
-
-
 def _end_torn_line(fd: int) -> None:
     """Write the newline that a crash kept from the end of the file."""
     size = os.fstat(fd).st_size
     if size and os.pread(fd, 1, size - 1) != b"\n":
-        os.write(fd, b"\n")
+        write_all(fd, b"\n")

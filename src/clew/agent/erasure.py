@@ -34,6 +34,7 @@ from clew.spool.format import (
 )
 from clew.spool.lock import FileLock
 from clew.spool.reader import Reader
+from clew.spool.replace import replace_file, temporary_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -253,25 +254,17 @@ def _overwrite(directory: Path, position: Position, payload: bytes) -> None:
 
 def _erase_memory(path: Path, theirs: _Theirs, *, is_dry_run: bool) -> int:
     """Take a person's events out of what is remembered of open spans; return how many."""
-    temporary = path.with_suffix(".tmp")
     if not is_dry_run:
-        temporary.unlink(missing_ok=True)  # what a kill has left of one
+        for left in (temporary_path(path), path.with_suffix(".tmp")):  # by a kill; the second by an earlier clew
+            left.unlink(missing_ok=True)
     try:
         state = json.decode(path.read_bytes())
     except (DecodeError, FileNotFoundError):
         return 0
     kept, count = _without(state, theirs)
     if count and not is_dry_run:
-        with open(temporary, "wb", opener=_private) as file:
-            file.write(json.encode(kept))
-            file.flush()
-            disk.sync(file.fileno())
-        temporary.replace(path)
+        replace_file(path, json.encode(kept))
     return count
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_CLOEXEC, 0o600)
 
 
 def _without(value: Any, theirs: _Theirs) -> tuple[Any, int]:

@@ -9,15 +9,14 @@ added: an agent that dies between adding a log and removing its directory does n
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.spool import disk
 from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
 from clew.spool.lock import FileLock
+from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -95,19 +94,7 @@ class Ledger:
                 sum_.quarantined += share.quarantined
                 sum_.dropped += share.dropped
             totals.producers = [*totals.producers, producer][-REMEMBERED_PRODUCERS:]
-            self._write(totals)
-
-    def _write(self, totals: Totals) -> None:
-        temporary = self._path.with_suffix(".tmp")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            raw = json.encode(totals)
-            while raw:
-                raw = raw[os.write(fd, raw) :]
-            disk.sync(fd)
-        finally:
-            os.close(fd)
-        temporary.replace(self._path)
+            replace_file(self._path, json.encode(totals))
 
     @contextmanager
     def _locked(self) -> Generator[None]:

@@ -13,15 +13,14 @@ independent of every sink's, which is what makes the accounts worth comparing.
 
 from __future__ import annotations
 
-import os
 import time
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.spool import disk
 from clew.spool.format import Position
 from clew.spool.reader import Reader
+from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -135,14 +134,7 @@ class OpenSpans:
             self.seen,
             {span: event.decode("utf-8", "replace") for span, event in self._open.items()},
         )
-        temporary = self._path.with_suffix(".tmp")
-        fd = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            os.write(fd, json.encode(state))
-            disk.sync(fd)
-        finally:
-            os.close(fd)
-        temporary.replace(self._path)
+        replace_file(self._path, json.encode(state))
         self._saved = state.position
 
 

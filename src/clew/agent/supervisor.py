@@ -39,6 +39,7 @@ from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
 from clew.spool.lock import FileLock
 from clew.spool.losses import read_losses
+from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -359,10 +360,8 @@ class Supervisor:
         self._status_due = now + STATUS_INTERVAL_S
         living = sum(not log.is_writer_dead for log in self.logs())
         status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths())
-        temporary = path.with_suffix(".tmp")
         with contextlib.suppress(OSError):  # a full disk keeps nobody from shipping
-            temporary.write_bytes(json.encode(status))
-            temporary.replace(path)
+            replace_file(path, json.encode(status), is_durable=False)
 
     def _end(self, *, keep_lock_file: bool, name: str) -> None:
         for worker in self._workers:

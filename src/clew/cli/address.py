@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import DecodeError, Struct, json
 
 from clew.spool.lock import is_locked
+from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -32,10 +33,8 @@ class _Up(Struct):
 
 def tell_address(data_dir: Path, url: str) -> None:
     """Write down where the server listens; links do without where that cannot be."""
-    temporary = data_dir / f"{UP_FILE}.tmp"
     with contextlib.suppress(OSError):
-        temporary.write_bytes(json.encode(_Up(url)))
-        temporary.replace(data_dir / UP_FILE)
+        replace_file(data_dir / UP_FILE, json.encode(_Up(url)), is_durable=False)
 
 
 def server_url(settings: Settings) -> str:

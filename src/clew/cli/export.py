@@ -16,6 +16,7 @@ from clew.cli.logs import parse_query
 from clew.cli.parquet import write_parquet
 from clew.cli.render import print_json
 from clew.errors import ClewError, UsageError
+from clew.spool.replace import replacing
 from clew.store.connect import connect, find_dsn
 from clew.store.export import export_events
 from clew.store.logs import LogFilter
@@ -27,6 +28,9 @@ if TYPE_CHECKING:
     from clew.store.events import PublicEvent
 
 __all__ = ["export"]
+
+ANYBODY = 0o666
+"""Permissions of the file, less the umask: it is the caller's own."""
 
 
 def export(  # noqa: PLR0913, PLR0917 - the options of the command
@@ -85,19 +89,11 @@ def _write_to_stdout(events: Iterable[PublicEvent]) -> None:
 
 def _write_file(events: Iterator[PublicEvent], output: Path, form: str) -> int:
     """Write a file that is there when it is whole; return how many events it holds."""
-    temporary = output.with_name(f"{output.name}.part")
     try:
-        if form == "parquet":
-            count = write_parquet(events, temporary)
-        else:
-            with temporary.open("wb") as file:
-                count = _write_lines(events, file)
-        temporary.replace(output)
+        with replacing(output, mode=ANYBODY) as file:
+            return write_parquet(events, file) if form == "parquet" else _write_lines(events, file)
     except OSError as error:
         raise ClewError(f"cannot write {output}: {error.strerror or error}") from error
-    finally:
-        temporary.unlink(missing_ok=True)
-    return count
 
 
 def _write_lines(events: Iterable[PublicEvent], file: Any) -> int:

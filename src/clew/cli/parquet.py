@@ -21,7 +21,7 @@ from clew.errors import ClewError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
+    from typing import BinaryIO
 
     from clew.store.events import PublicEvent
 
@@ -37,12 +37,12 @@ _TEXTS: Final = (
 )
 
 
-def write_parquet(events: Iterator[PublicEvent], path: Path) -> int:
+def write_parquet(events: Iterator[PublicEvent], file: BinaryIO) -> int:
     """Write events; memory stays the same however many there are.
 
     Args:
         events: In the public format.
-        path: The file.
+        file: Where to, open for writing.
 
     Returns:
         How many there were.
@@ -61,7 +61,7 @@ def write_parquet(events: Iterator[PublicEvent], path: Path) -> int:
     kinds |= {name: pa.float64() for name in _NUMBERS} | {name: pa.string() for name in _OBJECTS}
     schema = pa.schema([("timestamp", moment), *kinds.items()])
     count = 0
-    with parquet.ParquetWriter(path, schema, compression="zstd") as writer:
+    with parquet.ParquetWriter(file, schema, compression="zstd") as writer:
         while rows := [_row(event) for event in islice(events, ROWS_AT_ONCE)]:
             stamps = (
                 pa.array([row["timestamp"].removesuffix("Z") for row in rows]).cast(pa.timestamp("us")).cast(moment)

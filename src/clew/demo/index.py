@@ -15,7 +15,6 @@ The file is replaced as a whole, so that a process killed while writing leaves t
 
 from __future__ import annotations
 
-import os
 import re
 import threading
 from functools import cached_property
@@ -27,6 +26,7 @@ from msgspec import json
 from clew.demo.bm25 import Bm25
 from clew.demo.chunk import Chunk
 from clew.demo.text import fingerprint, terms
+from clew.spool.replace import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -129,10 +129,6 @@ class Index:
             return Snapshot((), np.empty((0, dimension), np.float32), self._model)
 
     def _save(self, snapshot: Snapshot) -> None:
-        temporary = self._path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
+        with replacing(self._path) as file:
             chunks = np.frombuffer(json.encode(snapshot.chunks), np.uint8)
             np.savez(file, chunks=chunks, vectors=snapshot.vectors)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(self._path)

@@ -41,6 +41,7 @@ from msgspec.structs import replace
 
 from clew.errors import ConfigError, NotFoundError, UsageError
 from clew.spool.directory import make_private_directory
+from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -274,11 +275,4 @@ def _changing(data_dir: Path) -> Generator[None]:
 
 def _write(data_dir: Path, tokens: tuple[Token, ...]) -> None:
     """Put the file in place, whole, on the disk and readable by its owner alone."""
-    path = data_dir / f"{FILE}.new"
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR)
-    with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
-        os.fchmod(fd, stat.S_IRUSR | stat.S_IWUSR)  # a file left behind may have another mode
-        file.write(json.format(json.encode(_File(1, tokens)), indent=2) + b"\n")
-        file.flush()
-        os.fsync(fd)
-    path.replace(data_dir / FILE)
+    replace_file(data_dir / FILE, json.format(json.encode(_File(1, tokens)), indent=2) + b"\n")

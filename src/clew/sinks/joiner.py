@@ -28,9 +28,9 @@ from msgspec import DecodeError, Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
 from clew.ids import to_otel_span_id
-from clew.spool import disk
 from clew.spool.directory import make_private_directory, producer_directories
 from clew.spool.format import Position
+from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -246,13 +246,7 @@ class Joiner:
         return next(found, None) or _Open(self._known.get(span_id, ()))
 
     def _save(self, producer: str, state: _State) -> None:
-        path = self._directory / f"{producer}.json"
-        temporary = path.with_suffix(".tmp")
-        with temporary.open("wb") as file:
-            file.write(json.encode(state))
-            file.flush()
-            disk.sync(file.fileno())
-        temporary.replace(path)
+        replace_file(self._directory / f"{producer}.json", json.encode(state))
 
     def _forget_the_gone(self, living: str) -> None:
         """Forget the producers whose logs are gone; called when one is new, so that there are never many."""

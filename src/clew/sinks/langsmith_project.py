@@ -20,6 +20,8 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
+from clew.spool.replace import replace_file
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
@@ -89,9 +91,7 @@ class Projects:
         known = self._known
         known.projects[name] = project
         known.project, known.project_id, known.tenant_id = name, project.id, project.tenant_id
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_bytes(json.encode(known))
-        temporary.replace(self._path)
+        replace_file(self._path, json.encode(known))
 
 
 def _web_url(endpoint: str) -> str | None:

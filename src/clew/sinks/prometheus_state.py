@@ -33,6 +33,7 @@ from clew.sinks.prometheus_series import SavedMetric
 from clew.spool import disk
 from clew.spool.directory import make_private_directory
 from clew.spool.lock import FileLock
+from clew.spool.replace import replacing, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -104,7 +105,8 @@ class Slot:
         if len(record) > self._half:
             self._grow(record, turn)
         else:
-            os.pwrite(self._fd, record, self._half * (turn % 2))
+            os.lseek(self._fd, self._half * (turn % 2), os.SEEK_SET)
+            write_all(self._fd, record)
             disk.sync(self._fd)
         self._turn = turn  # only now: after a failure the same half is tried again, and the other one left alone
 
@@ -120,17 +122,11 @@ class Slot:
         half = self._half
         while half < 2 * len(record):
             half *= 2
-        temporary = self._path.with_suffix(".tmp")
-        fd = os.open(temporary, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-        try:
-            disk.allocate(fd, 2 * half)
-            os.pwrite(fd, record, half * (turn % 2))
-            disk.sync(fd)
-            temporary.replace(self._path)
-        except OSError:
-            os.close(fd)
-            temporary.unlink(missing_ok=True)
-            raise
+        with replacing(self._path) as file:
+            disk.allocate(file.fileno(), 2 * half)
+            file.seek(half * (turn % 2))
+            file.write(record)
+            fd = os.dup(file.fileno())
         os.close(self._fd)
         self._fd, self._half = fd, half
 

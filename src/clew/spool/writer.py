@@ -59,6 +59,7 @@ from clew.spool.format import (
 )
 from clew.spool.lock import FileLock
 from clew.spool.losses import Losses
+from clew.spool.replace import replace_file
 from clew.spool.segment import Segment, trim
 from clew.spool.vitals import Vitals
 
@@ -198,7 +199,7 @@ class Writer:
         self._segment_bytes = segment_bytes
         self._bounds = bounds
         self._numbers = count(1)
-        (self.directory / PRODUCER_FILE).write_bytes(identity)
+        replace_file(self.directory / PRODUCER_FILE, identity, is_durable=False)
         self.losses = Losses(self.directory)
         self._vitals = Vitals(self.directory)
         with contextlib.suppress(OSError):  # without it the agent may have to wait for room

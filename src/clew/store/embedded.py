@@ -37,6 +37,7 @@ from urllib.parse import quote
 import psycopg
 
 from clew.errors import StoreError
+from clew.spool.replace import replace_file
 from clew.store.binaries import Account, Binaries, account_for, find_binaries, run
 
 if TYPE_CHECKING:
@@ -241,7 +242,7 @@ def _write_settings(directory: Path, account: Account | None, socket_directory: 
     if (directory / "local.conf").exists():
         text += "include = 'local.conf'\n"
     path = directory / "postgresql.conf"
-    path.write_text(text, "utf-8")
+    replace_file(path, text.encode())
     _give(path, account)
 
 

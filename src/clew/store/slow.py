@@ -11,14 +11,13 @@ directory overwrite each other's. Names are those of our statements: nothing tha
 from __future__ import annotations
 
 import logging
-import os
-import stat
 import time
 from typing import TYPE_CHECKING, Final
 
 import msgspec
 from msgspec import json
 
+from clew.spool.replace import replace_file
 from clew.store.load import name_of
 from clew.store.status import SLOW_MS, SlowStatement
 
@@ -76,12 +75,9 @@ class SlowRecord:
 
     def save(self, statements: list[SlowStatement]) -> None:
         """Write the record; where it cannot be written, it is told by the server's metrics alone."""
-        path = self._data_dir / f"{FILE}.{os.getpid()}"
+        path = self._data_dir / FILE
         try:
-            fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR)
-            with open(fd, "wb") as file:  # noqa: PTH123 - of a descriptor
-                file.write(json.encode(statements))
-            path.replace(self._data_dir / FILE)
+            replace_file(path, json.encode(statements), is_durable=False)
         except OSError as error:
             _log.info("cannot write %s: %s", path, error.strerror)
 

@@ -18,6 +18,7 @@ from clew.agent.openspans import STATE_FILE, Progress, read_progress
 from clew.agent.supervisor import Supervisor
 from clew.sinks.base import Retry
 from clew.spool.directory import producer_directories
+from clew.spool.replace import temporary_path
 from clew.spool.writer import Writer
 from support.recording_sink import RecordingSink
 from support.spooled import spooled_events
@@ -125,7 +126,8 @@ def test_spans_that_the_agent_remembers_go(writer: Writer, tmp_path: Path) -> No
         "s3": json.encode(event(OTHER, kind="span_start")).decode(),
     }
     state.write_bytes(json.encode(Progress(7, 4, spans)))
-    state.with_suffix(".tmp").write_text(spans["s1"])
+    for left in (state.with_suffix(".tmp"), temporary_path(state)):
+        left.write_text(spans["s1"])
 
     counted = erase_from_spool(tmp_path / "spool", USER, [TRACE], is_dry_run=True)
     done = erase_from_spool(tmp_path / "spool", USER, [TRACE])

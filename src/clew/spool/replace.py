@@ -1,0 +1,131 @@
+"""Replace a file as a whole: what is under its name is the old content or the new, after any error and any crash.
+
+The new content is written to a file beside it, brought to the disk, renamed, and the directory is brought to the disk
+too. A write that a full disk cuts short is an error like any other: the file that was there stays, and nothing is left
+beside it. This is the only way in which clew replaces a file.
+
+The file beside it always has the same name, so that what a kill left of one is used again, and is locked while it is
+written (``flock``), so that two processes or threads never write to the same one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, BinaryIO
+
+from clew.spool.regular import open_regular
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
+    from pathlib import Path
+
+__all__ = ["replace_file", "replacing", "temporary_path", "write_all"]
+
+
+def replace_file(path: Path, content: bytes, *, mode: int = 0o600, is_durable: bool = True) -> None:
+    """Put *content* in the place of the file at *path*, whole or not at all.
+
+    Args:
+        path: The file; made when missing.
+        content: All that is to be in it.
+        mode: Its permissions, less the umask.
+        is_durable: Wait for the disk itself. False for what means nothing after a restart of the machine.
+
+    Raises:
+        OSError: The disk refused; the file is as it was.
+
+    Example:
+        >>> import tempfile, pathlib
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "state.json"
+        >>> replace_file(path, b"{}")
+        >>> path.read_bytes()
+        b'{}'
+    """
+    with replacing(path, mode=mode, is_durable=is_durable) as file:
+        file.write(content)
+
+
+@contextmanager
+def replacing(path: Path, *, mode: int = 0o600, is_durable: bool = True) -> Generator[BinaryIO]:
+    """Give a file to write to in a block, which takes the place of the one at *path* if the block ends well.
+
+    Args:
+        path: The file; made when missing.
+        mode: Its permissions, less the umask.
+        is_durable: Wait for the disk itself.
+
+    Yields:
+        An empty file, open for writing.
+
+    Raises:
+        OSError: The disk refused; the file at *path* is as it was.
+    """
+    temporary = temporary_path(path)
+    fd = _open_alone(temporary, mode)
+    try:
+        with open(fd, "wb", closefd=False) as file:
+            yield file
+        if is_durable:
+            os.fsync(fd)
+        temporary.replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        raise
+    finally:
+        os.close(fd)
+    if is_durable:
+        _sync_directory(path.parent)
+
+
+def temporary_path(path: Path) -> Path:
+    """Name the file beside *path* that its next content is written to; a kill may leave it behind."""
+    return path.with_name(f"{path.name}.tmp")
+
+
+def write_all(fd: int, content: bytes) -> None:
+    """Write *content* at the end or the position of *fd*, however many writes that takes.
+
+    Raises:
+        OSError: The disk refused; a part may have been written.
+    """
+    view = memoryview(content)
+    while view:
+        view = view[os.write(fd, view) :]
+
+
+def _open_alone(temporary: Path, mode: int) -> int:
+    """Open the file beside, empty, for this thread alone; wait for whoever is writing to it."""
+    while True:
+        fd = open_regular(temporary, os.O_RDWR | os.O_CREAT, mode)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX)
+            if _is_at(fd, temporary):
+                if os.fstat(fd).st_mode & 0o777 & ~mode:
+                    os.fchmod(fd, mode)  # one that was left behind may have been open to more people
+                os.ftruncate(fd, 0)
+                return fd
+        except BaseException:
+            os.close(fd)
+            raise
+        os.close(fd)  # it was renamed or removed while we waited
+
+
+def _is_at(fd: int, path: Path) -> bool:
+    """Whether the open file *fd* is the one at *path*."""
+    try:
+        return os.path.samestat(os.fstat(fd), path.lstat())
+    except FileNotFoundError:
+        return False
+
+
+def _sync_directory(directory: Path) -> None:
+    """Bring the names in *directory* to the disk itself: a rename is lost with the power otherwise."""
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
