@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew import clock
+from clew.spool.owner import boot_id
 
 if TYPE_CHECKING:
     from clew.config import Settings
@@ -87,14 +88,6 @@ def read(directory: Path) -> Identity:
         return json.decode((directory / PRODUCER_FILE).read_bytes(), type=Identity)
     except (OSError, DecodeError, ValidationError):
         return Identity(service=directory.parent.name)
-
-
-def boot_id() -> str | None:
-    """Return the kernel's id of this boot; None where there is none."""
-    try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text("ascii").strip()
-    except OSError:
-        return None
 
 
 def count_oom_kills(memory_events: Path) -> int | None:

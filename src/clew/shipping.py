@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from clew.errors import SpoolError
 from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
-from clew.spool.lock import is_locked
+from clew.spool.lock import is_held
 
 if TYPE_CHECKING:
     from clew.config import Settings
@@ -70,7 +70,7 @@ def agent_is_alive(spool: Path) -> bool:
         locks = [entry.path for entry in os.scandir(spool / AGENTS_DIRECTORY) if entry.name.endswith(".lock")]
     except FileNotFoundError:
         return False
-    return any(is_locked(Path(path)) for path in locks)
+    return any(is_held(Path(path)) for path in locks)
 
 
 def start_agent(settings: Settings) -> None:

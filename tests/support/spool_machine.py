@@ -48,6 +48,10 @@ class FaultyDisk:
             raise OSError(self.allocation_errno, os.strerror(self.allocation_errno))
         disk.allocate(fd, size_bytes)
 
+    def give_back(self, fd: int, start: int, size_bytes: int) -> None:
+        """Give room back: it costs nobody anything if that fails."""
+        disk.give_back(fd, start, size_bytes)
+
     def sync(self, fd: int) -> None:
         """Sync, or fail."""
         if self.is_sync_broken:

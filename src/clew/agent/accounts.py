@@ -21,10 +21,11 @@ from clew import identity
 from clew.agent.ledger import Ledger, Share
 from clew.agent.openspans import read_progress
 from clew.errors import SpoolFormatError
+from clew.spool import disk
 from clew.spool.cursor import Cursor
 from clew.spool.directory import LOCK_FILE, producer_directories, segment_name, segment_numbers
 from clew.spool.format import Position, split_position
-from clew.spool.lock import is_locked
+from clew.spool.liveness import writer_lives
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 
@@ -63,7 +64,7 @@ class LogAccount(Struct):
         is_alive: The writer lives.
         only_sink: The one sink that these events are for; None for all.
         accepted: Events that stand, or stood, in it.
-        bytes: Size of its segments.
+        bytes: What its segments take on the disk.
         dropped: Events that were not accepted, by reason.
         sinks: What each sink that ever read here has taken; empty before the first one came.
     """
@@ -178,7 +179,7 @@ def _read_log_once(directory: Path) -> tuple[LogAccount, bool]:
         producer=directory.name,
         service=who.service,
         pid=who.pid,
-        is_alive=is_locked(directory / LOCK_FILE),
+        is_alive=writer_lives(directory),
         only_sink=who.only_sink,
         accepted=progress.seen + sum(position >= progress.position for position in positions),
         bytes=size,
@@ -193,7 +194,7 @@ def _read_log_once(directory: Path) -> tuple[LogAccount, bool]:
 
 def _size(path: Path) -> int:
     try:
-        return path.stat().st_size
+        return disk.allocated_bytes(path.stat())
     except FileNotFoundError:
         return 0
 

@@ -32,7 +32,7 @@ from clew.spool.format import (
     pack_record,
     split_position,
 )
-from clew.spool.lock import FileLock
+from clew.spool.lock import LifeLock
 from clew.spool.reader import Reader
 from clew.spool.replace import replace_file, temporary_path
 
@@ -135,7 +135,7 @@ def erase_from_spool(
     done = SpoolErasure()
     living: set[str] = set()
     for directory in producer_directories(spool):
-        lock = FileLock(directory / AGENT_LOCK_FILE)
+        lock = LifeLock(directory / AGENT_LOCK_FILE)
         living.add(directory.name)
         try:
             is_ours = lock.acquire()

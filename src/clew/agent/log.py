@@ -1,7 +1,7 @@
 """One producer's log as the agent sees it: is its writer alive, and what has every sink taken.
 
-An agent takes a log by locking ``agent.lock``. When the writer's own lock comes free the writer is
-dead, whatever it died of; the agent then takes that lock as well, and is the writer from then on.
+An agent takes a log by locking ``agent.lock``. When the writer's own lock comes free and its process is gone, whatever
+it died of (see ``spool.liveness``), the agent takes that lock as well, and is the writer from then on.
 """
 
 from __future__ import annotations
@@ -13,10 +13,12 @@ from uuid import UUID
 
 from clew import identity
 from clew.sinks.base import Producer
+from clew.spool import disk
 from clew.spool.cursor import Cursor, cursor_path
 from clew.spool.directory import AGENT_LOCK_FILE, CLOSED_FILE, LOCK_FILE, give_up_reserve, segment_name, segment_numbers
 from clew.spool.format import Position, split_position
-from clew.spool.lock import FileLock
+from clew.spool.liveness import adopt_writer_lock
+from clew.spool.lock import LifeLock
 from clew.spool.segment import trim_log
 
 if TYPE_CHECKING:
@@ -50,8 +52,8 @@ class ProducerLog:
         self.is_settled = False
         self.is_gone = False
         self.cursors: dict[str, Cursor] = {}
-        self._agent_lock: FileLock | None = None
-        self._writer_lock: FileLock | None = None
+        self._agent_lock: LifeLock | None = None
+        self._writer_lock: LifeLock | None = None
 
     def take(self) -> bool:
         """Become the one agent that ships this log; false if another one does, or it is no log."""
@@ -61,7 +63,7 @@ class ProducerLog:
             return False
         if not (self.directory / LOCK_FILE).exists():
             return False
-        lock = FileLock(self.directory / AGENT_LOCK_FILE)
+        lock = LifeLock(self.directory / AGENT_LOCK_FILE)
         if not lock.acquire():
             lock.release()
             return False
@@ -71,14 +73,11 @@ class ProducerLog:
     def check_writer(self) -> bool:
         """Look whether the writer still lives; once it does not, be the writer. True while it lives."""
         if not self.is_writer_dead:
-            lock = FileLock(self.directory / LOCK_FILE)
-            if lock.acquire():
-                self._writer_lock = lock
+            self._writer_lock = adopt_writer_lock(self.directory)
+            if self._writer_lock is not None:
                 self.is_writer_dead = True
                 with contextlib.suppress(OSError):  # it only costs room
                     trim_log(self.directory)
-            else:
-                lock.release()
         return not self.is_writer_dead
 
     @property
@@ -107,7 +106,7 @@ class ProducerLog:
         if first == last:
             return max(0, until - offset)
         numbers = [number for number in segment_numbers(self.directory) if first <= number < last]
-        return until + sum((self.directory / segment_name(number)).stat().st_size for number in numbers)
+        return until + sum(disk.allocated_bytes((self.directory / segment_name(number)).stat()) for number in numbers)
 
     def prune(self, passed_by_all: Position) -> None:
         """Remove the segments before *passed_by_all*, which every durable cursor has passed."""

@@ -37,7 +37,7 @@ from clew.agent.status import AgentStatus
 from clew.agent.worker import Worker
 from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
-from clew.spool.lock import FileLock
+from clew.spool.lock import LifeLock
 from clew.spool.losses import read_losses
 from clew.spool.replace import replace_file
 
@@ -223,10 +223,10 @@ class Supervisor:
             if lock is not None:
                 lock.release()
 
-    def _lock_as(self, name: str) -> FileLock | None:
+    def _lock_as(self, name: str) -> LifeLock | None:
         """Take the lock that says that an agent lives; None if another one has it, not just looks at it."""
         for _ in range(LOCK_ATTEMPTS):
-            lock = FileLock(self._agents / name)
+            lock = LifeLock(self._agents / name)
             if lock.acquire():
                 return lock
             lock.release()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import DecodeError, Struct, json
 
-from clew.spool.lock import is_locked
+from clew.spool.lock import is_held
 from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
@@ -41,6 +41,6 @@ def server_url(settings: Settings) -> str:
     """Tell where the server is that shows the store of *settings*: the one that runs, else the one that would."""
     with contextlib.suppress(OSError, DecodeError):
         told = json.decode((settings.data_dir / UP_FILE).read_bytes(), type=_Up)
-        if is_locked(settings.data_dir / UP_LOCK):
+        if is_held(settings.data_dir / UP_LOCK):
             return told.url
     return f"http://{settings.host}:{settings.port}"

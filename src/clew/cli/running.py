@@ -21,7 +21,7 @@ from clew.errors import ClewError
 from clew.server.app import create_app
 from clew.server.run import http_config, listen, url_of
 from clew.spool.directory import make_private_directory
-from clew.spool.lock import FileLock
+from clew.spool.lock import LifeLock
 from clew.store import embedded
 from clew.store.connect import connect
 from clew.store.migrate import migrate
@@ -103,7 +103,7 @@ def _with_metrics(settings: Settings) -> Settings:
 
 def _hold_data_directory(settings: Settings, parts: ExitStack) -> None:
     """Let one ``clew up`` at a time use a data directory."""
-    lock = FileLock(settings.data_dir / UP_LOCK)
+    lock = LifeLock(settings.data_dir / UP_LOCK)
     parts.callback(lock.release)
     if not lock.acquire():
         message = f"another clew up runs on {settings.data_dir}"

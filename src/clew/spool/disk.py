@@ -1,10 +1,12 @@
-"""What Linux and macOS call differently: allocating a file's space, and bringing it to the disk."""
+"""What Linux and macOS call differently: a file's space, taken and given back, and bringing it to the disk."""
 
 from __future__ import annotations
 
+import errno
+import mmap
 import os
 
-__all__ = ["allocate", "sync"]
+__all__ = ["allocate", "allocated_bytes", "end_of_data", "give_back", "sync"]
 
 ZEROS = bytes(1024 * 1024)
 
@@ -35,3 +37,44 @@ def sync(fd: int) -> None:
         os.fdatasync(fd)
     else:
         os.fsync(fd)
+
+
+def give_back(fd: int, start: int, size_bytes: int) -> None:
+    """Free what a file of *size_bytes* takes on the disk from *start* on, in whole pages; it reads as zeros afterwards.
+
+    The file keeps its size. It must never be cut: a process that has it mapped would be killed (SIGBUS) by its next
+    store behind the cut. Nothing happens where the system or the file system cannot do it.
+
+    Source:
+        madvise(2), ``MADV_REMOVE``: the same as ``fallocate`` with ``FALLOC_FL_PUNCH_HOLE``.
+    """
+    advice = getattr(mmap, "MADV_REMOVE", None)
+    begin = -(-start // mmap.PAGESIZE) * mmap.PAGESIZE
+    if advice is None or begin >= size_bytes:
+        return
+    try:
+        with mmap.mmap(fd, size_bytes) as pages:
+            pages.madvise(advice, begin, size_bytes - begin)
+    except (OSError, ValueError):
+        return
+
+
+def allocated_bytes(status: os.stat_result) -> int:
+    """Tell how much of the disk a file takes: less than its size where it has holes."""
+    return min(status.st_size, status.st_blocks * 512)
+
+
+def end_of_data(fd: int, start: int) -> int:
+    """Tell where the data of a file ends at the latest: behind that there is only a hole, if anything.
+
+    Args:
+        fd: The file; the place in it that ``read`` uses is moved.
+        start: Where to look from; the least that is returned.
+    """
+    size, end = os.fstat(fd).st_size, start
+    try:
+        while end < size:
+            end = os.lseek(fd, os.lseek(fd, end, os.SEEK_DATA), os.SEEK_HOLE)
+    except OSError as error:
+        return end if error.errno == errno.ENXIO else size
+    return end

@@ -5,6 +5,10 @@ does not inherit it (``flock`` is inherited, so an orphan would look alive). Two
 ``_held`` is for: they keep nobody of the same process away, and closing *any* descriptor of a file drops the lock that
 its process holds on it. So a file that this process has locked is never opened here a second time.
 
+The application may do it all the same: a backup that reads the spool, a daemon that closes all descriptors. So where a
+lock says that a process lives, its holder is named in the file as well (``LifeLock``, see ``owner``), and counts as dead only
+when the lock is free and that process is gone.
+
 Source:
     fcntl(2), "Advisory record locking". Linux's open file description locks have neither flaw, but a child inherits them.
 
@@ -14,6 +18,7 @@ Threads:
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import threading
@@ -21,11 +26,13 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from clew.errors import SpoolError
+from clew.spool.owner import RECORD_BYTES, Owner, this_process
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["FileLock", "is_locked"]
+__all__ = ["FileLock", "LifeLock", "holds_adopted", "is_held", "is_locked", "read_owner"]
 
 _RETRY_S: Final = 0.002
 
@@ -35,6 +42,9 @@ _File = tuple[int, int]
 _held: Final[dict[_File, int]] = {}
 """The files that are locked, each with the process that has done so: a child forked by C inherits the entry, not the lock."""
 
+_adopted: Final[set[_File]] = set()
+"""Those of them whose holder is dead: this process writes in its place."""
+
 _guard = threading.Lock()
 
 
@@ -42,6 +52,7 @@ def _begin_anew() -> None:
     global _guard
     _guard = threading.Lock()  # another thread of the parent may have held it
     _held.clear()
+    _adopted.clear()
 
 
 os.register_at_fork(after_in_child=_begin_anew)
@@ -68,6 +79,11 @@ class FileLock:
         self._path = path
         self._fd = -1
         self._file: _File = (-1, -1)
+
+    @property
+    def fd(self) -> int:
+        """The descriptor of the file while the lock is held, else -1."""
+        return self._fd
 
     def acquire(self) -> bool:
         """Take the lock if it is free; never waits.
@@ -110,6 +126,93 @@ class FileLock:
                 del _held[self._file]
             os.close(self._fd)
             self._fd = -1
+
+
+class LifeLock(FileLock):
+    """A lock that says that its process lives, and names it; it is not taken from a holder that has lost it alive.
+
+    Args:
+        path: The file; made when missing, mode 0600.
+        lives: Judges the holder that the file names, None if it names none; by default the process decides, and one
+            that cannot be seen from here counts as dead.
+    """
+
+    def __init__(self, path: Path, lives: Callable[[Owner | None], bool] | None = None) -> None:
+        super().__init__(path)
+        self._lives = lives or _is_seen_alive
+        self._is_named = False
+
+    def acquire(self) -> bool:
+        """Take the lock if it is free and its last holder dead; never waits.
+
+        Raises:
+            SpoolError: The file cannot be opened.
+        """
+        if not self._acquire_dead():
+            return False
+        self._is_named = True
+        self._write(this_process().encode())
+        return True
+
+    def adopt(self) -> bool:
+        """Take the lock in the place of a dead holder, whose name stays in the file.
+
+        Raises:
+            SpoolError: The file cannot be opened.
+        """
+        if not self._acquire_dead():
+            return False
+        _adopted.add(self._file)
+        owner = read_owner(self._fd)
+        if owner is not None:
+            self._write(owner._replace(is_over=True).encode())
+        return True
+
+    def release(self) -> None:
+        """Give the lock up, and say so in the file; nothing happens if it is not held."""
+        if self._is_named and _held.get(self._file) == os.getpid():
+            self._write(this_process()._replace(is_over=True).encode())
+        self._is_named = False
+        _adopted.discard(self._file)
+        super().release()
+
+    def _acquire_dead(self) -> bool:
+        if not super().acquire():
+            return False
+        if self._lives(read_owner(self._fd)):
+            super().release()
+            return False
+        return True
+
+    def _write(self, record: bytes) -> None:
+        with contextlib.suppress(OSError):  # the lock itself holds
+            os.pwrite(self._fd, record, 0)
+
+
+def read_owner(fd: int) -> Owner | None:
+    """Read whom an open lock file names; None if it names nobody."""
+    return Owner.decode(os.pread(fd, RECORD_BYTES, 0))
+
+
+def holds_adopted(path: Path) -> bool | None:
+    """Tell whether this process holds the lock on *path* in the place of a dead one; None if it does not hold it."""
+    with _guard:
+        return _file_of(path.stat()) in _adopted if _is_ours(path) else None
+
+
+def is_held(path: Path) -> bool:
+    """Ask whether a process, this one or another, holds the lock on *path*, or lives and has only lost it."""
+    lock = FileLock(path)
+    try:
+        return not lock.acquire() or _is_seen_alive(read_owner(lock.fd))
+    except (OSError, SpoolError):
+        return False
+    finally:
+        lock.release()
+
+
+def _is_seen_alive(owner: Owner | None) -> bool:
+    return owner is not None and not owner.is_over and owner.lives() is True
 
 
 def is_locked(path: Path) -> bool:

@@ -19,6 +19,7 @@ import os
 from typing import TYPE_CHECKING, NamedTuple
 
 from clew.errors import SpoolFormatError
+from clew.spool import disk
 from clew.spool.directory import segment_name, segment_numbers
 from clew.spool.format import (
     HEADER_BYTES,
@@ -233,7 +234,9 @@ class Reader:
         assert self._header is not None
         if not is_complete and os.pread(self._fd, 1, self._offset) != MAGIC[:1]:
             return 0  # before the rest is read: an idle log is looked at thirty times a second
-        rest = os.pread(self._fd, self._header.size_bytes, self._offset)
+        # The room behind the records of an ended log is a hole, and need not be read.
+        size = disk.end_of_data(self._fd, self._offset) - self._offset if is_complete else self._header.size_bytes
+        rest = os.pread(self._fd, size, self._offset)
         found = rest.find(MAGIC, 1)
         while found >= 0 and _record_at(rest, found, self._header.salt) is None:
             found = rest.find(MAGIC, found + 1)

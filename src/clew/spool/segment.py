@@ -162,15 +162,16 @@ def trim(path: Path) -> None:
     """Give back the room of a segment that nobody writes to any more, behind its last record.
 
     It is allocated in full for its writer's sake alone. A crash loop during an outage leaves hundreds of logs
-    that hold next to nothing, and the bound of the spool counts what they take.
+    that hold next to nothing, and the bound of the spool counts what they take. The file keeps its size: a process
+    may still have it mapped, a forked child of the writer for one.
 
     Raises:
-        OSError: The file cannot be read or cut.
+        OSError: The file cannot be read.
     """
-    with path.open("rb") as file:
+    with path.open("r+b") as file:
         size_bytes = os.fstat(file.fileno()).st_size
         content = file.read(_zeros_from(file.fileno(), size_bytes) + TRIM_STEP_BYTES)
-    os.truncate(path, end_of_records(content, size_bytes))
+        disk.give_back(file.fileno(), end_of_records(content, size_bytes), size_bytes)
 
 
 def _zeros_from(fd: int, size_bytes: int) -> int:
@@ -188,7 +189,7 @@ def trim_log(directory: Path) -> None:
     """Give back the room that a killed writer had ready: in its last segment, and in those made ahead of it.
 
     Raises:
-        OSError: A file cannot be read or cut.
+        OSError: A file cannot be read.
     """
     for number in reversed(segment_numbers(directory)):
         path = directory / segment_name(number)

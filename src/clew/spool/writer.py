@@ -39,6 +39,7 @@ from uuid import UUID
 from zlib import crc32
 
 from clew.errors import SpoolClosedError, SpoolError, SpoolFullError
+from clew.spool import disk
 from clew.spool.directory import (
     CLOSED_FILE,
     LOCK_FILE,
@@ -57,7 +58,7 @@ from clew.spool.format import (
     checksum,
     pack_record,
 )
-from clew.spool.lock import FileLock
+from clew.spool.lock import LifeLock
 from clew.spool.losses import Losses
 from clew.spool.replace import replace_file
 from clew.spool.segment import Segment, trim
@@ -120,8 +121,8 @@ class Bounds:
         return next(priority for level, priority in FILL_LEVELS if used >= level)
 
     def _refuse(self, wanted_bytes: int) -> SpoolFullError | None:
-        disk = os.statvfs(self._spool)
-        free = disk.f_bavail * disk.f_frsize
+        room = os.statvfs(self._spool)
+        free = room.f_bavail * room.f_frsize
         if free - wanted_bytes < self._keep_free_bytes:
             message = f"only {free} bytes are free below {self._spool}, and {self._keep_free_bytes} are to be kept free"
             return SpoolFullError(message, reason="disk_full")
@@ -133,14 +134,14 @@ class Bounds:
 
 
 def spool_bytes(spool: Path) -> int:
-    """Add up the sizes of all segments of all producers, in bytes."""
+    """Add up what all segments of all producers take on the disk, in bytes."""
     total = 0
     for directory in producer_directories(spool):
         with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
             for entry in entries:
                 if entry.name.endswith(".seg"):
                     with contextlib.suppress(FileNotFoundError):
-                        total += entry.stat().st_size
+                        total += disk.allocated_bytes(entry.stat())
     return total
 
 
@@ -440,10 +441,10 @@ class Writer:
                 time.sleep(POPULATE_PAUSE_S)
 
 
-def _take_lock(directory: Path) -> FileLock:
+def _take_lock(directory: Path) -> LifeLock:
     """Lock a new producer's directory. The lock appears under its name when it is held: no agent sees it free."""
     unseen = directory / f"{LOCK_FILE}.new"
-    lock = FileLock(unseen)
+    lock = LifeLock(unseen)
     lock.acquire()
     unseen.rename(directory / LOCK_FILE)
     return lock
