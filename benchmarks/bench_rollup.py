@@ -32,7 +32,7 @@ from clew.store.migrate import migrate
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from clew.sinks.once import Followed
+    from clew.measures.counting import Followed
 
 __all__ = ["main", "run"]
 

@@ -12,13 +12,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from clew.buckets import bucket_of
 from clew.ids import uuid7
+from clew.measures.buckets import bucket_of
+from clew.measures.counting import Followed
+from clew.measures.minutes import Rollups
 from clew.sinks.base import Batch, Delivered, Producer
-from clew.sinks.once import Followed
 from clew.sinks.postgres import PostgresSink
 from clew.sinks.postgres_rows import Sorter
-from clew.sinks.rollup import Rollups
 from clew.spool.directory import new_producer_id
 from clew.spool.format import Position, position_of
 from clew.store.compaction import compact

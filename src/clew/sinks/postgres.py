@@ -3,7 +3,7 @@
 A batch goes in by one binary ``COPY``, and the sink's cursor moves in the same transaction: a crash,
 a lost answer or a replay can neither lose nor repeat an event, and the hot table needs no unique
 index for it. Spans that have begun and not ended stand in ``open_spans`` meanwhile. What the batch adds to
-the roll-ups goes in with it (``rollup``), and so does what is remembered of open spans for that.
+the roll-ups goes in with it (``measures.minutes``), and so does what is remembered of open spans for that.
 
 Before: ``agent.worker``. After: the tables of ``store/sql/schema.sql``.
 """
@@ -23,12 +23,12 @@ from psycopg.adapt import Dumper
 from psycopg.pq import Format
 
 from clew.errors import StoreError, StoreNotMigrated
+from clew.measures import minutes
+from clew.measures.counting import Followed
+from clew.measures.minutes import Rollups, Tally
 from clew.record import COLUMNS
-from clew.sinks import rollup
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
-from clew.sinks.once import Followed
 from clew.sinks.postgres_rows import Sorter
-from clew.sinks.rollup import Rollups, Tally
 from clew.spool.format import Position
 
 if TYPE_CHECKING:
@@ -54,12 +54,12 @@ _Connection = psycopg.Connection[tuple[Any, ...]]
 _Cursor = psycopg.Cursor[tuple[Any, ...]]
 
 _TYPES = [kind for _, kind in COLUMNS]
-_SUM_TYPES = [kind for _, kind in rollup.COLUMNS]
+_SUM_TYPES = [kind for _, kind in minutes.COLUMNS]
 _COPY = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
 # Composed once: it takes as long as a small batch needs for its rows.
 _COPY_EVENTS, _COPY_SUMS = (
     _COPY.format(sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)).as_bytes()
-    for table, columns in (("events", COLUMNS), ("rollups", rollup.COLUMNS))
+    for table, columns in (("events", COLUMNS), ("rollups", minutes.COLUMNS))
 )
 _READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s FOR UPDATE"
 _READ_MEASURED: LiteralString = "SELECT measured FROM cursors WHERE producer = %s"

@@ -11,9 +11,9 @@ from uuid import UUID
 
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, json
 
+from clew.measures.minutes import MEASURED_MESSAGES
+from clew.measures.observation import decode_fields
 from clew.record import LEVELS
-from clew.sinks.measured import decode_fields
-from clew.sinks.rollup import MEASURED_MESSAGES
 from clew.spool.format import event_id
 
 if TYPE_CHECKING:

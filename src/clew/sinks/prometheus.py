@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import DecodeError
 
+from clew.measures.counting import Followed
+from clew.measures.observation import read
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
-from clew.sinks.measured import read
-from clew.sinks.once import Followed
 from clew.sinks.prometheus_feed import feed
 from clew.sinks.prometheus_series import SeriesSet
 from clew.sinks.prometheus_state import Slot, State, read_slots
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from clew.config import Settings
-    from clew.sinks.measured import Told
+    from clew.measures.observation import Told
 
 __all__ = ["PrometheusSink", "make"]
 

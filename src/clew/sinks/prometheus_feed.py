@@ -1,6 +1,6 @@
 """Feed Prometheus metrics from events: each measurement and each error once, and nothing that comes late.
 
-Before: ``once``, which says what is told for the first time. After: ``prometheus_series``.
+Before: ``counting``, which says what is told for the first time. After: ``prometheus_series``.
 """
 
 from __future__ import annotations
@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from clew.catalog import LATE_METRIC, METRICS
-from clew.sinks.once import follow
+from clew.measures.counting import follow
 from clew.sinks.prometheus_series import Exemplar
 
 if TYPE_CHECKING:
-    from clew.sinks.measured import Told
-    from clew.sinks.once import Followed
+    from clew.measures.counting import Followed
+    from clew.measures.observation import Told
     from clew.sinks.prometheus_series import SeriesSet
 
 __all__ = ["feed"]

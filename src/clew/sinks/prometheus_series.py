@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 
 from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC
-from clew.sinks.labels import OTHER, clean
-from clew.sinks.measured import MAX_AMOUNT
+from clew.measures.labels import OTHER, clean
+from clew.measures.observation import MAX_AMOUNT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -28,7 +28,7 @@ from zlib import crc32
 
 from msgspec import DecodeError, Struct, field, json
 
-from clew.sinks.once import Followed
+from clew.measures.counting import Followed
 from clew.sinks.prometheus_series import SavedMetric
 from clew.spool import disk
 from clew.spool.directory import make_private_directory

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from clew.buckets import quantiles
+from clew.measures.buckets import quantiles
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ class Cell(Struct):
     Attributes:
         count: How many measurements there were.
         sum: What they come to.
-        histograms: (buckets of ``clew.buckets``, how many measurements each of them holds), of any number of parts;
+        histograms: (buckets of ``clew.measures.buckets``, how many measurements each of them holds), of any number of parts;
             empty where there are none.
     """
 

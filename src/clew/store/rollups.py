@@ -1,11 +1,11 @@
 """Metrics over time, out of the minute roll-ups.
 
-The agent adds events up by the minute while it stores them (``sinks.rollup``). What is asked for here are those sums,
+The agent adds events up by the minute while it stores them (``measures.minutes``). What is asked for here are those sums,
 by steps of a minute or more: requests, errors, latency, tokens, cost, scores … They take milliseconds for a day,
 whatever the number of events, and stay when the events are gone.
 
 An event counts for the minute it happened or, for a span, began in. Counts are exact. Sums are those of
-floating-point numbers, exact for whole ones. Quantiles come from histograms and are off by ``buckets.ERROR`` of their
+floating-point numbers, exact for whole ones. Quantiles come from histograms and are off by ``measures.buckets.ERROR`` of their
 size at most, about 4.4 %.
 """
 
@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, json
 
-from clew.buckets import ERROR
 from clew.catalog import ROLLUPS
 from clew.errors import NotFoundError, UsageError
+from clew.measures.buckets import ERROR
 from clew.store.events import format_timestamp
 from clew.store.load import query
 from clew.store.reading import Reading, Row, Statement

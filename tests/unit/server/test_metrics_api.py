@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew.buckets import ERROR
 from clew.catalog import ROLLUPS
 from clew.ids import uuid7
+from clew.measures.buckets import ERROR
 from clew.sinks.base import Delivered
 from clew.sinks.postgres import PostgresSink
 from support.metrics import NOW, batch, log, span, start

@@ -8,8 +8,8 @@ import pytest
 from msgspec import json
 
 from clew.ids import from_otel_span_id, uuid7
-from clew.sinks.measured import read
-from clew.sinks.once import MAX_OPEN, MAX_STRAYS, Followed
+from clew.measures.counting import MAX_OPEN, MAX_STRAYS, Followed
+from clew.measures.observation import read
 from clew.sinks.prometheus_feed import feed
 from clew.sinks.prometheus_series import SeriesSet
 from support.metrics import NOW, log, samples, span, start

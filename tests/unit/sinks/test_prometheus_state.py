@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.sinks.once import Followed
+from clew.measures.counting import Followed
 from clew.sinks.prometheus_state import FIRST_HALF_BYTES, Slot, State, read_slots
 
 if TYPE_CHECKING:

@@ -103,7 +103,7 @@ CREATE TABLE cursors (
     "position" bigint NOT NULL,
     delivered bigint NOT NULL,
     updated_at timestamptz NOT NULL DEFAULT now(),
-    -- What is remembered of a producer's open spans, so that nothing in them counts twice (clew.sinks.once.Followed,
+    -- What is remembered of a producer's open spans, so that nothing in them counts twice (clew.measures.counting.Followed,
     -- as MessagePack). Without it, or if it belongs to another position, nothing is remembered.
     measured bytea
 );
@@ -113,7 +113,7 @@ CREATE TABLE cursors (
 -- A row is the sum over one batch, put in by the transaction that put its events in. Rows are only ever added; who
 -- reads adds them up. When a minute is over, its rows are replaced by their sums, which are "whole" until a late event
 -- adds to them. The columns from service to label are empty where an event does not tell; buckets are those of
--- clew.buckets, with how many values each holds, for metrics that have a histogram.
+-- clew.measures.buckets, with how many values each holds, for metrics that have a histogram.
 CREATE TABLE rollups (
     minute timestamptz NOT NULL,
     metric text NOT NULL,

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from clew.buckets import ZERO, bucket_of
 from clew.catalog import METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.ids import uuid7
+from clew.measures.buckets import ZERO, bucket_of
+from clew.measures.counting import Followed
+from clew.measures.labels import MAX_LABEL_CHARS, OTHER
+from clew.measures.minutes import COLUMNS, MAX_SETS, Rollups
 from clew.sinks.base import Delivered, Rejected
-from clew.sinks.labels import MAX_LABEL_CHARS, OTHER
-from clew.sinks.once import Followed
 from clew.sinks.postgres import PostgresSink
 from clew.sinks.postgres_rows import Sorter
-from clew.sinks.rollup import COLUMNS, MAX_SETS, Rollups
 from clew.spool.format import Position
 from support.metrics import NOW, batch, log, span, start
 

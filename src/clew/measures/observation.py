@@ -1,9 +1,9 @@
 """What of an event is measured: as much of it as the catalogue's labels and fields need, and no more.
 
 For whoever adds events up: the Prometheus sink, and the roll-ups of the PostgreSQL sink. What is to be counted, and
-what has been told before, is decided in ``once``.
+what has been told before, is decided in ``counting``.
 
-Before: a sink, with an event as it stands on the spool. After: ``once``.
+Before: a sink, with an event as it stands on the spool. After: ``counting``.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ from clew.catalog import (
     paid_for,
 )
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
+from clew.measures.labels import OTHER
 from clew.semconv.documents import in_outputs
-from clew.sinks.labels import OTHER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,7 +5,7 @@ it is there exactly if the events are, whatever crashes; late events add to the 
 agents that write at once never wait for each other. Who reads adds the rows up, and ``store.compaction`` does so for
 good when a minute is over.
 
-What is added up is what the catalogue's metrics measure (``ROLLUPS``), by the rules of ``once``: the sums are those
+What is added up is what the catalogue's metrics measure (``ROLLUPS``), by the rules of ``counting``: the sums are those
 that Prometheus would have, without its five minutes of grace. An event belongs to the minute it happened or, for a
 span, began in, which is its ``timestamp`` in the store.
 
@@ -13,7 +13,7 @@ Any text may stand in a model or a version. Of each metric ``MAX_SETS`` sets of 
 of those that come after, what tells them apart is ``other``, and ``clew_metric_overflow_total`` counts them. The sums
 over all sets are exact nevertheless.
 
-Before: ``measured``, ``once``. After: the table ``rollups``.
+Before: ``observation``, ``counting``. After: the table ``rollups``.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, DecodeError, Struct, field, json
 
-from clew.buckets import bucket_of
 from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC, ROLLUPS
-from clew.sinks.labels import OTHER, clean
-from clew.sinks.measured import MAX_AMOUNT, Error, Told
-from clew.sinks.once import begin, follow, wanted
+from clew.measures.buckets import bucket_of
+from clew.measures.counting import begin, follow, wanted
+from clew.measures.labels import OTHER, clean
+from clew.measures.observation import MAX_AMOUNT, Error, Told
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from clew.catalog import Metric
-    from clew.sinks.once import Followed
+    from clew.measures.counting import Followed
     from clew.sinks.postgres_rows import Row
 
 __all__ = ["COLUMNS", "MAX_SETS", "MEASURED_MESSAGES", "Rollups", "Tally"]

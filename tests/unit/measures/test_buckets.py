@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.buckets import ERROR, HIGHEST, LOWEST, ZERO, bucket_of, quantiles, value_of
+from clew.measures.buckets import ERROR, HIGHEST, LOWEST, ZERO, bucket_of, quantiles, value_of
 
 amounts = st.floats(2**-39, 2**59)
 

@@ -15,7 +15,7 @@ which is the innermost:
 For that, each producer's open spans are remembered, with what was told inside them. What is remembered is bounded,
 and saved by whoever counts, in one step with the counts.
 
-Before: ``measured``. After: ``prometheus_feed``, ``rollup``.
+Before: ``observation``. After: ``prometheus_feed``, ``rollup``.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from clew.catalog import EVENTS, FAILURE_METRICS, METRICS, REQUEST_METRICS, SPAN
 if TYPE_CHECKING:
     from collections.abc import Callable, Container
 
-    from clew.sinks.measured import Told
+    from clew.measures.observation import Told
 
 __all__ = ["EVERYTHING", "Followed", "OpenSpan", "Wanted", "begin", "follow", "wanted"]
 
