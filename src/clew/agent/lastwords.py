@@ -187,9 +187,10 @@ def _append(log: ProducerLog, payloads: list[bytes]) -> None:
         need = RECORD_HEADER_BYTES + len(payload)
         if segment is None or segment.size_bytes - segment.used_bytes < need:
             _finish(segment)
-            number += 1
+            previous, number = number, number + 1
             size = max(CLOSING_SEGMENT_BYTES, HEADER_BYTES + need)
             segment = Segment(log.directory, producer=producer, number=number, size_bytes=size)
+            segment.come_after(previous)
         segment.store(pack_record(MAGIC, len(payload), checksum(payload, segment.salt)) + payload)
     _finish(segment)
 

@@ -35,6 +35,7 @@ __all__ = [
     "give_up_reserve",
     "make_private_directory",
     "new_producer_id",
+    "odd_segments",
     "producer_directories",
     "reserve_room",
     "segment_name",
@@ -123,13 +124,19 @@ def make_private_directory(directory: Path) -> None:
 
 
 def producer_directories(spool: Path) -> Iterator[Path]:
-    """Find the directory of every producer, in no order; a spool that is not there has none."""
+    """Find the directory of every producer, in no order; a spool that is not there has none.
+
+    What may not be looked into has none either.
+
+    Raises:
+        OSError: The spool cannot be read.
+    """
     with contextlib.suppress(FileNotFoundError), os.scandir(spool) as services:
         for service in services:
-            if service.name.startswith(".") or not service.is_dir():
+            if service.name.startswith(".") or not _is_directory(service):
                 continue
-            with contextlib.suppress(FileNotFoundError), os.scandir(service.path) as producers:
-                yield from (Path(entry.path) for entry in producers if entry.is_dir())
+            with contextlib.suppress(FileNotFoundError, PermissionError), os.scandir(service.path) as producers:
+                yield from (Path(entry.path) for entry in producers if _is_directory(entry))
 
 
 def segment_name(number: int) -> str:
@@ -138,9 +145,39 @@ def segment_name(number: int) -> str:
 
 
 def segment_numbers(directory: Path) -> list[int]:
-    """List the numbers of the segments in *directory*, rising; none if it is gone."""
+    """List the numbers of the segments in *directory*, rising; none if it is gone.
+
+    What has the name of a segment and is no regular file is none.
+    """
     try:
-        names = os.listdir(directory)  # noqa: PTH208 - names are all that is wanted, at every look-round
-    except FileNotFoundError:
+        with os.scandir(directory) as entries:
+            return sorted(
+                int(match[1]) for entry in entries if (match := _SEGMENT_NAME.fullmatch(entry.name)) and _is_file(entry)
+            )
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(int(match[1]) for name in names if (match := _SEGMENT_NAME.fullmatch(name)))
+
+
+def odd_segments(directory: Path) -> list[str]:
+    """Name what has the name of a segment in *directory* and is no regular file."""
+    try:
+        with os.scandir(directory) as entries:
+            return sorted(
+                entry.name for entry in entries if _SEGMENT_NAME.fullmatch(entry.name) and not _is_file(entry)
+            )
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a symbolic link to itself
+        return False
+
+
+def _is_directory(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False

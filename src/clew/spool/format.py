@@ -8,11 +8,11 @@ runs in another process, while the writer writes, and after whatever may have ha
 
 Layout of a segment (little-endian)::
 
-    0        8         10        12      16              32       40        48       56   60     64
-    ┌────────┬─────────┬─────────┬───────┬───────────────┬────────┬─────────┬────────┬────┬──────┬─────────┐
-    │CLEWSEG1│ version │ reserved│ salt  │ producer UUID │ number │ created │  size  │ 0  │ crc32│ records │
-    │ 8      │ u16     │ u16     │ u32   │ 16            │ u64    │ u64 ns  │ u64    │ u32│ u32  │ …       │
-    └────────┴─────────┴─────────┴───────┴───────────────┴────────┴─────────┴────────┴────┴──────┴─────────┘
+    0        8         10        12      16              32       40        48       56         60     64
+    ┌────────┬─────────┬─────────┬───────┬───────────────┬────────┬─────────┬────────┬──────────┬──────┬─────────┐
+    │CLEWSEG1│ version │ reserved│ salt  │ producer UUID │ number │ created │  size  │ previous │ crc32│ records │
+    │ 8      │ u16     │ u16     │ u32   │ 16            │ u64    │ u64 ns  │ u64    │ u32      │ u32  │ …       │
+    └────────┴─────────┴─────────┴───────┴───────────────┴────────┴─────────┴────────┴──────────┴──────┴─────────┘
 
 Layout of a record::
 
@@ -31,6 +31,8 @@ Invariants, and what each is for:
   end anywhere once nobody writes to it any more.
 * A segment is complete as soon as a later one holds a record: a writer seals a segment (no
   further store can succeed) before it stores into the next.
+* Numbers rise but may leave gaps, so each segment names the one before it: one that is missing is noticed.
+* A segment belongs to the log whose producer and number its header names, wherever its file is.
 * A record that fails its checks in a complete segment is damage: it is skipped, and counted. The
   same at the end of the last segment of a living producer is a store under way: it is waited for.
 
@@ -114,6 +116,7 @@ class SegmentHeader(NamedTuple):
         number: Number of the segment in its producer's log, from 1.
         created_ns: When it was made, nanoseconds since the Unix epoch.
         size_bytes: Size of the whole file.
+        previous: Number of the segment before it; 0 for the first one, and for those that earlier versions wrote.
     """
 
     salt: int
@@ -121,6 +124,7 @@ class SegmentHeader(NamedTuple):
     number: int
     created_ns: int
     size_bytes: int
+    previous: int = 0
 
     def pack(self) -> bytes:
         """Write the header as the 64 bytes that open a segment."""
@@ -133,7 +137,7 @@ class SegmentHeader(NamedTuple):
             self.number,
             self.created_ns,
             self.size_bytes,
-            0,
+            self.previous,
             0,
         )
         return head[:-4] + crc32(head[:-4]).to_bytes(4, "little")
@@ -152,11 +156,11 @@ class SegmentHeader(NamedTuple):
         if not is_sound_header(head):
             message = "not the header of a spool segment, or a damaged one"
             raise SpoolFormatError(message)
-        _, version, _, salt, producer, number, created_ns, size, _, _ = _SEGMENT.unpack_from(head)
+        _, version, _, salt, producer, number, created_ns, size, previous, _ = _SEGMENT.unpack_from(head)
         if version != FORMAT_VERSION:
             message = f"segment format {version} is not known to this version of clew, which reads {FORMAT_VERSION}"
             raise SpoolFormatError(message, hint="run the agent of the clew that wrote it")
-        return cls(salt, producer, number, created_ns, size)
+        return cls(salt, producer, number, created_ns, size, previous)
 
     @classmethod
     def salvage(cls, head: bytes, *, number: int, size_bytes: int) -> SegmentHeader:

@@ -7,6 +7,10 @@ The reader follows three rules that ``format`` states:
   record, and counted in bytes;
 * at the end of the last segment of a living writer it is a store under way, and waited for.
 
+What is lost is reported as ``Damage``, with the least number of events that were in it: each record begins with a magic
+that occurs nowhere else. A segment that is missing is noticed by the next one, which names it. One whose header names another
+producer or number was copied here, and is refused: its events are in the log that it belongs to.
+
 Files are read with ``pread``, never mapped: a file cut short by somebody else is then a short
 read, not a SIGBUS.
 
@@ -17,6 +21,7 @@ from __future__ import annotations
 
 import os
 from typing import TYPE_CHECKING, NamedTuple
+from uuid import UUID
 
 from clew.errors import SpoolFormatError
 from clew.spool import disk
@@ -33,16 +38,36 @@ from clew.spool.format import (
     split_position,
     unpack_record,
 )
+from clew.spool.regular import NotRegularError, open_regular
 from clew.spool.segment import holds_record
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Reader", "Slice"]
+__all__ = ["Damage", "Reader", "Slice"]
 
 READ_BYTES = 1024 * 1024
 MOST_EVENTS = 10_000
+
+
+class Damage(NamedTuple):
+    """A part of a log that could not be read.
+
+    Attributes:
+        kind: ``"damaged"``; ``"torn"`` for what may be a record whose writer died while it stored it, which nobody was
+            promised; ``"missing"`` for segments that are gone; ``"foreign"`` for one of another log or number.
+        start: Where it begins.
+        end: Where it ends.
+        bytes: Its size; of missing segments, what they could hold.
+        events: How many events were in it, at least.
+    """
+
+    kind: str
+    start: Position
+    end: Position
+    bytes: int
+    events: int
 
 
 class Slice(NamedTuple):
@@ -51,12 +76,14 @@ class Slice(NamedTuple):
     Attributes:
         events: (position, payload) by position; empty when there is nothing new.
         end: Where the next slice begins.
-        damaged_bytes: Bytes between the records that could not be read as any.
+        damaged_bytes: Bytes that are there and could not be read.
+        damage: What could not be read, part by part; a foreign segment is reported once by each reader.
     """
 
     events: list[tuple[Position, bytes]]
     end: Position
     damaged_bytes: int
+    damage: tuple[Damage, ...] = ()
 
 
 class Reader:
@@ -65,6 +92,7 @@ class Reader:
     Args:
         directory: The producer's directory.
         position: Where to begin; 0 for the oldest event that is there.
+        expects_all: Nothing has been removed yet, so what is missing before the oldest segment is reported, too.
 
     Threads:
         One reader belongs to one thread.
@@ -80,12 +108,17 @@ class Reader:
         >>> writer.close()
     """
 
-    def __init__(self, directory: Path, position: Position) -> None:
+    def __init__(self, directory: Path, position: Position, *, expects_all: bool = False) -> None:
         self._directory = directory
+        self._expects_all = expects_all
         self._number, self._offset = split_position(position)
         self._fd = -1
         self._header: SegmentHeader | None = None
         self._is_dry = False  # whether the last look came to where nothing had been stored
+        self._producer = _producer_of(directory)
+        self._left = 0  # number of the segment that was read to its end, until the next one is open
+        self._refused: set[int] = set()  # numbers of the foreign segments that have been reported
+        self._found: list[Damage] = []
 
     @property
     def position(self) -> Position:
@@ -108,19 +141,21 @@ class Reader:
         Raises:
             SpoolFormatError: A segment is of a format that is not ours; it is left alone.
         """
-        damaged = 0
         while self._open(is_writer_dead=is_writer_dead):
             events, is_complete = self._run(max_events, max_bytes), False
             if not events:
                 is_complete = is_writer_dead or self._has_successor()
                 # What was stored before the segment became complete may have come after the first look.
                 events = self._run(max_events, max_bytes) if is_complete else []
-                if not events and (skipped := self._skip_damage(is_complete=is_complete)):
-                    damaged += skipped
+                if not events and self._skip_damage(is_complete=is_complete):
                     continue
             if events or not is_complete or not self._move_on():
-                return Slice(events, self.position, damaged)
-        return Slice([], self.position, damaged)
+                return self._slice(events)
+        return self._slice([])
+
+    def _slice(self, events: list[tuple[Position, bytes]]) -> Slice:
+        damage, self._found = tuple(self._found), []
+        return Slice(events, self.position, sum(part.bytes for part in damage if part.kind != "missing"), damage)
 
     def rest(self, *, is_writer_dead: bool = False) -> Iterator[Slice]:
         """Read what is there now, a slice at a time.
@@ -152,58 +187,109 @@ class Reader:
         """Have the segment at the position open, or the oldest after it; false if there is none."""
         if self._fd >= 0:
             return True
-        for number in segment_numbers(self._directory):
-            if number < self._number:
-                continue
+        first = self._left + 1 if self._left else self._number
+        for number, path in self._segments(first):
             try:
-                self._fd = os.open(self._directory / segment_name(number), os.O_RDONLY | os.O_CLOEXEC)
-            except FileNotFoundError:
+                self._fd = open_regular(path)
+            except (FileNotFoundError, NotRegularError):
                 continue
-            if number > self._number:
-                self._number, self._offset = number, HEADER_BYTES
-            self._offset = max(self._offset, HEADER_BYTES)
-            if self._read_header():
+            if self._read_header(os.pread(self._fd, HEADER_BYTES, 0), number):
+                self._arrive(number)
                 return True
-            self.close()
-            # A segment without a header is being made, unless nobody is there to make it or its successor is in use.
-            if not is_writer_dead and not self._has_successor():
+            if not self._lacks_header(number, is_writer_dead=is_writer_dead):
+                # A segment without a header is being made, unless nobody is there to make it or its successor is in use.
                 return False
         return False
 
-    def _read_header(self) -> bool:
-        """Read the open segment's header; false if none has been stored.
+    def _segments(self, first: int) -> list[tuple[int, Path]]:
+        """List the segments of this log from number *first* on; what does not belong to it is reported once.
+
+        A segment whose file has another number is in the place that its header names, if nothing sound is there: so its
+        events have their ids, and those that were read before are not read again.
+        """
+        named: dict[int, Path] = {}
+        sound: set[int] = set()
+        strays: list[tuple[int, SegmentHeader, int]] = []
+        for number in segment_numbers(self._directory):
+            path = self._directory / segment_name(number)
+            header, size = _look_at(path)
+            if header is None or self._producer is None or (header.producer, header.number) == (self._producer, number):
+                named[number] = path
+                sound |= {number} if header is not None else set()
+            else:
+                strays.append((number, header, size))
+        for number, header, size in strays:
+            if header.producer == self._producer and header.number not in sound:
+                named[header.number] = self._directory / segment_name(number)
+                sound.add(header.number)
+            elif number not in self._refused:
+                self._refused.add(number)
+                self._report("foreign", position_of(number, 0), position_of(number + 1, 0), size, 0)
+        return sorted((number, path) for number, path in named.items() if number >= first)
+
+    def _read_header(self, head: bytes, number: int) -> bool:
+        """Read the open segment's header; false, and the segment is closed, if nothing has been stored in it.
 
         Raises:
             SpoolFormatError: It is of a version that is not ours.
         """
-        head = os.pread(self._fd, HEADER_BYTES, 0)
-        if len(head) < HEADER_BYTES or not head.strip(b"\0"):
-            return False
         if is_sound_header(head):
             try:
                 self._header = SegmentHeader.unpack(head)
             except SpoolFormatError:
                 self.close()
                 raise
-        else:
-            size = os.fstat(self._fd).st_size
-            self._header = SegmentHeader.salvage(head, number=self._number, size_bytes=size)
-        return True
-
-    def _has_successor(self) -> bool:
-        """Whether a later segment holds a record, which makes the open one complete."""
-        for number in segment_numbers(self._directory):
-            if number > self._number and holds_record(self._directory / segment_name(number)):
-                return True
+            return True
+        size = os.fstat(self._fd).st_size
+        if len(head) == HEADER_BYTES and (head.strip(b"\0") or _holds_magic(self._fd, size)):
+            self._header = SegmentHeader.salvage(head, number=number, size_bytes=size)
+            return True
         return False
 
+    def _lacks_header(self, number: int, *, is_writer_dead: bool) -> bool:
+        """Close a segment in which nothing is found; false if its writer may still be making it."""
+        size = os.fstat(self._fd).st_size
+        self.close()
+        has_successor = self._has_successor(number)
+        if has_successor:  # then records were in it
+            self._arrive(number)
+            self._report("damaged", self.position, position_of(number + 1, 0), max(size, HEADER_BYTES), 1)
+            self._left = number
+        return is_writer_dead or has_successor
+
+    def _arrive(self, number: int) -> None:
+        """Be at the beginning of segment *number*, unless the position is in it; notice what is missing before it."""
+        previous = 0 if self._header is None else self._header.previous
+        size = 0 if self._header is None else self._header.size_bytes
+        if number > self._number:
+            if not self._number and not self._left and not self._expects_all:
+                gone = 0
+            elif self._left or not self._number:
+                gone = max(0, previous - self._left)
+            else:  # the segment of the position is gone
+                gone = max(1, previous - self._number + 1)
+            if gone:
+                self._report("missing", self.position, position_of(number, 0), gone * size, gone)
+            self._number, self._offset = number, HEADER_BYTES
+        self._offset = max(self._offset, HEADER_BYTES)
+        self._left = 0
+
+    def _report(self, kind: str, start: Position, end: Position, size: int, events: int) -> None:
+        self._found.append(Damage(kind, start, end, size, events))
+
+    def _has_successor(self, number: int | None = None) -> bool:
+        """Whether a later segment of this log holds a record, which makes the open one, or *number*, complete."""
+        after = self._number if number is None else number
+        if all(later <= after for later in segment_numbers(self._directory)):
+            return False
+        return any(holds_record(path) for _, path in self._segments(after + 1))
+
     def _move_on(self) -> bool:
-        """Leave the exhausted segment for the next one, if there is a later one."""
-        later = [number for number in segment_numbers(self._directory) if number > self._number]
-        if not later:
+        """Leave the exhausted segment, if there is a later one; ``_open`` opens that."""
+        if all(number <= self._number for number in segment_numbers(self._directory)):
             return False
         self.close()
-        self._number, self._offset = later[0], HEADER_BYTES
+        self._left = self._number
         return True
 
     def _run(self, max_events: int, max_bytes: int) -> list[tuple[Position, bytes]]:
@@ -240,12 +326,23 @@ class Reader:
         found = rest.find(MAGIC, 1)
         while found >= 0 and _record_at(rest, found, self._header.salt) is None:
             found = rest.find(MAGIC, found + 1)
-        if found < 0:
+        is_rest = found < 0
+        if is_rest:
             found = len(rest.rstrip(b"\0")) if is_complete else 0
         elif not is_complete and self._is_whole_now():
             return 0  # it was being stored when it was read, and the one behind it a moment later
-        self._offset += found
+        if found:
+            start, self._offset = self.position, self._offset + found
+            self._report_part(rest[:found], start, is_rest=is_rest)
         return found
+
+    def _report_part(self, part: bytes, start: Position, *, is_rest: bool) -> None:
+        """Report a *part* of the open segment that cannot be read; *is_rest* if nothing follows it there."""
+        events = part.count(MAGIC) + (not part.startswith(MAGIC))
+        if is_rest and events == 1 and part.startswith(MAGIC) and not self._has_successor():
+            self._report("torn", start, self.position, len(part), 0)
+        else:
+            self._report("damaged", start, self.position, len(part), events)
 
     def _is_whole_now(self) -> bool:
         """Whether a second look finds a valid record at the position.
@@ -258,6 +355,35 @@ class Reader:
         if need > self._header.size_bytes - self._offset:
             return False
         return _record_at(os.pread(self._fd, need, self._offset), 0, self._header.salt) is not None
+
+
+def _producer_of(directory: Path) -> bytes | None:
+    """Return the producer whose directory it is; None for one that is not named by a producer."""
+    try:
+        return UUID(directory.name).bytes
+    except ValueError:
+        return None
+
+
+def _look_at(path: Path) -> tuple[SegmentHeader | None, int]:
+    """Return the header of a segment, None if it is not sound or not known to us, and the size of the file."""
+    try:
+        fd = open_regular(path)
+    except (FileNotFoundError, NotRegularError):
+        return None, 0
+    try:
+        head, size = os.pread(fd, HEADER_BYTES, 0), os.fstat(fd).st_size
+    finally:
+        os.close(fd)
+    try:
+        return SegmentHeader.unpack(head), size
+    except SpoolFormatError:
+        return None, size
+
+
+def _holds_magic(fd: int, size_bytes: int) -> bool:
+    """Whether records are in a segment whose header is gone."""
+    return MAGIC in os.pread(fd, size_bytes, 0)
 
 
 def _claimed_bytes(window: bytes) -> int:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["open_regular", "read_regular"]
+__all__ = ["NotRegularError", "open_regular", "read_regular"]
 
 _KINDS: Final = {
     stat.S_IFDIR: "a directory",
@@ -24,6 +24,10 @@ _KINDS: Final = {
     stat.S_IFBLK: "a device",
 }
 _ERRORS_OF_ODD_FILES: Final = {errno.EISDIR, errno.ENXIO, errno.ELOOP, errno.EOPNOTSUPP, errno.ENODEV}
+
+
+class NotRegularError(OSError):
+    """There is something else than a regular file."""
 
 
 def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int:
@@ -38,7 +42,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o600) -> int
         A descriptor.
 
     Raises:
-        OSError: It cannot be opened, or is something else; then the message says what, and what to do.
+        NotRegularError: It is something else; the message says what, and what to do.
+        OSError: It cannot be opened.
     """
     try:
         fd = os.open(path, flags | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY, mode)
@@ -56,15 +61,16 @@ def read_regular(path: Path) -> bytes:
     """Read a whole regular file.
 
     Raises:
-        OSError: As ``open_regular``, or it cannot be read.
+        NotRegularError: It is something else.
+        OSError: It cannot be opened or read.
     """
     with open(open_regular(path), "rb") as file:
         return file.read()
 
 
-def _odd(path: Path) -> OSError:
+def _odd(path: Path) -> NotRegularError:
     try:
         kind = _KINDS.get(stat.S_IFMT(path.stat().st_mode), "no regular file")
     except OSError:
         kind = "a symbolic link that leads nowhere"
-    return OSError(errno.EINVAL, f"{kind} where a file should be; move it away or remove it", str(path))
+    return NotRegularError(errno.EINVAL, f"{kind} where a file should be; move it away or remove it", str(path))

@@ -52,7 +52,19 @@ class Segment:
         ``store``, ``seal`` and ``link`` may be called from any thread and re-entrantly.
     """
 
-    __slots__ = ("_fd", "_map", "_populated", "_synced", "links", "number", "path", "salt", "size_bytes", "store")
+    __slots__ = (
+        "_fd",
+        "_header",
+        "_map",
+        "_populated",
+        "_synced",
+        "links",
+        "number",
+        "path",
+        "salt",
+        "size_bytes",
+        "store",
+    )
 
     def __init__(self, directory: Path, *, producer: bytes, number: int, size_bytes: int) -> None:
         self.number = number
@@ -60,13 +72,17 @@ class Segment:
         self.path = directory / segment_name(number)
         self.salt = int.from_bytes(os.urandom(4), "big")
         self.links: dict[str, Segment | None] = {}
-        header = SegmentHeader(self.salt, producer, number, time.time_ns(), size_bytes)
+        self._header = SegmentHeader(self.salt, producer, number, time.time_ns(), size_bytes)
         self._fd = _allocate(self.path, size_bytes)
         self._map = mmap.mmap(self._fd, size_bytes)
-        self._map.write(header.pack())
+        self._map.write(self._header.pack())
         self._synced = 0
         self._populated = HEADER_BYTES
         self.store = self._map.write
+
+    def come_after(self, previous: int) -> None:
+        """Name the segment before it, by which a reader notices that one is missing; before it is linked."""
+        self._map[:HEADER_BYTES] = self._header._replace(previous=previous).pack()
 
     @property
     def next(self) -> Segment | None:

@@ -326,6 +326,7 @@ class Writer:
         if self._bounds is not None:
             self._bounds.check(self._segment_bytes)
         mine = self._new_segment()
+        mine.come_after(segment.number)
         following = segment.link(mine)
         if following is not mine:
             mine.close(unlink=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -11,10 +12,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clew.errors import SpoolFormatError
-from clew.spool.directory import segment_name, segment_numbers
-from clew.spool.format import HEADER_BYTES, RECORD_HEADER_BYTES, Position, pack_record
-from clew.spool.reader import Reader
+from clew.spool.directory import odd_segments, segment_name, segment_numbers
+from clew.spool.format import HEADER_BYTES, RECORD_HEADER_BYTES, Position, pack_record, position_of
+from clew.spool.reader import Damage, Reader
 from clew.spool.writer import Writer
+from support.odd_files import ODD_KINDS, make_odd
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -318,3 +320,210 @@ def test_the_rest_has_an_end_although_its_writer_goes_on(tmp_path: Path) -> None
     assert found == PAYLOADS
     assert [payload for slice_ in reader.rest() for _, payload in slice_.events] == [b"one more"]
     writer.close()
+
+
+def lossy_log(spool: Path, *, segments: int = 4) -> tuple[Path, list[int], int]:
+    """Write a log of so many segments; return its directory, their numbers, and how many events it holds."""
+    writer, count = Writer(spool, service="rag-api", segment_bytes=SMALL), 0
+    while len(segment_numbers(writer.directory)) < segments or count < segments * 500:
+        writer.append(b"%06d" % count + b"x" * 94)
+        count += 1
+    writer.close()
+    return writer.directory, segment_numbers(writer.directory), count
+
+
+def read_damage(directory: Path, *, expects_all: bool = True) -> tuple[list[int], list[Damage]]:
+    """Read everything; return the events by their numbers, and what could not be read."""
+    reader, found, damage = Reader(directory, Position(0), expects_all=expects_all), list[int](), list[Damage]()
+    while True:
+        slice_ = reader.read(is_writer_dead=True)
+        damage += slice_.damage
+        if not slice_.events:
+            reader.close()
+            return found, damage
+        found += [int(payload[:6]) for _, payload in slice_.events]
+
+
+def positions_from(directory: Path, position: Position) -> list[Position]:
+    """List where the events stand from a position on."""
+    reader = Reader(directory, position)
+    found = [place for slice_ in reader.rest(is_writer_dead=True) for place, _ in slice_.events]
+    reader.close()
+    return found
+
+
+@pytest.mark.parametrize("index", [0, 1, 2])
+def test_a_missing_segment_is_noticed(index: int, tmp_path: Path) -> None:
+    """The next segment names the one before it, so the first one and those in the middle are missed."""
+    directory, numbers, count = lossy_log(tmp_path)
+    (directory / segment_name(numbers[index])).unlink()
+
+    found, damage = read_damage(directory)
+
+    (part,) = damage
+    assert len(found) == len(set(found)) < count
+    assert (part.kind, part.bytes, part.events) == ("missing", SMALL, 1)
+    assert part.start < position_of(numbers[index], 64) < part.end
+
+
+def test_several_missing_segments_are_one_gap(tmp_path: Path) -> None:
+    """All that is gone between two segments is told at once, with what it could hold."""
+    directory, numbers, _ = lossy_log(tmp_path, segments=5)
+    for number in numbers[1:3]:
+        (directory / segment_name(number)).unlink()
+
+    _, damage = read_damage(directory)
+
+    assert [(part.kind, part.bytes, part.events) for part in damage] == [("missing", 2 * SMALL, 2)]
+
+
+def test_removed_segments_are_not_missed(tmp_path: Path) -> None:
+    """Whoever begins at the oldest event that is there does not miss those that everybody has passed."""
+    directory, numbers, _ = lossy_log(tmp_path)
+    (directory / segment_name(numbers[0])).unlink()
+
+    assert read_damage(directory, expects_all=False)[1] == []
+
+
+def test_numbers_that_were_never_used_are_not_missed(tmp_path: Path) -> None:
+    """A number that was burnt, by two threads at once or a full disk, leaves a gap without a loss."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
+    for i in range(3000):
+        if i % 700 == 0:
+            next(writer._numbers)
+        writer.append(b"%06d" % i + b"x" * 94)
+    writer.close()
+    numbers = segment_numbers(writer.directory)
+
+    assert numbers != list(range(1, len(numbers) + 1))
+    assert read_damage(writer.directory) == (list(range(3000)), [])
+
+
+@pytest.mark.parametrize("empty", [False, True], ids=["zeros", "nothing"])
+def test_a_segment_of_zeros_is_damage(empty: bool, tmp_path: Path) -> None:
+    """What lost its header and its records counts with its bytes, as one event at least."""
+    directory, numbers, count = lossy_log(tmp_path)
+    path = directory / segment_name(numbers[1])
+    path.write_bytes(b"" if empty else bytes(SMALL))
+
+    found, damage = read_damage(directory)
+
+    assert len(found) < count
+    assert [(part.kind, part.events) for part in damage] == [("damaged", 1)]
+    assert damage[0].bytes == (64 if empty else SMALL)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda raw: raw.__setitem__(slice(0, 64), bytes(64)),
+        lambda raw: raw.__setitem__(12, raw[12] ^ 1),
+        lambda raw: raw.__setitem__(slice(0, 64), bytes(range(64))),
+    ],
+    ids=["no header", "another salt", "another header"],
+)
+def test_records_behind_a_spoilt_header_are_counted(edit: Callable[[bytearray], object], tmp_path: Path) -> None:
+    """Without its salt no record can be checked; each is counted by its magic."""
+    directory, numbers, count = lossy_log(tmp_path)
+    change(directory, edit, numbers[1])
+
+    found, damage = read_damage(directory)
+
+    assert [part.kind for part in damage] == ["damaged"]
+    assert len(found) + damage[0].events == count
+
+
+def test_damaged_records_are_counted(tmp_path: Path) -> None:
+    """A flipped bit costs one event; two records that are spoilt together cost two."""
+    directory, numbers, count = lossy_log(tmp_path)
+    for offset in (64 + 30, 64 + 112 * 5 + 30, 64 + 112 * 6 + 30):
+        change(directory, lambda raw, offset=offset: raw.__setitem__(offset, raw[offset] ^ 1), numbers[1])
+
+    found, damage = read_damage(directory)
+
+    assert [(part.kind, part.bytes, part.events) for part in damage] == [("damaged", 112, 1), ("damaged", 224, 2)]
+    assert len(found) == count - 3
+
+
+def test_a_record_torn_by_the_death_of_its_writer_is_no_event(tmp_path: Path) -> None:
+    """The last record of a log, cut off, may be one whose emit had not returned: bytes, and nothing that was promised."""
+    directory, numbers, count = lossy_log(tmp_path)
+    change(directory, lambda raw: raw.__delitem__(slice(len(raw.rstrip(b"\0")) - 5, None)), numbers[-1])
+
+    found, damage = read_damage(directory)
+
+    assert len(found) == count - 1
+    assert [(part.kind, part.bytes, part.events) for part in damage] == [("torn", 107, 0)]
+
+
+def test_a_segment_of_another_producer_is_refused(tmp_path: Path) -> None:
+    """It was copied here: its events belong to another log, and are not read in this one."""
+    directory, numbers, count = lossy_log(tmp_path / "one")
+    other, theirs, _ = lossy_log(tmp_path / "other")
+    shutil.copy(other / segment_name(theirs[0]), directory / segment_name(numbers[-1] + 3))
+
+    found, damage = read_damage(directory)
+
+    assert found == list(range(count))
+    assert [(part.kind, part.bytes, part.events) for part in damage] == [("foreign", SMALL, 0)]
+
+
+@pytest.mark.parametrize("to", [2, 9])
+def test_a_copy_under_another_number_is_refused(to: int, tmp_path: Path) -> None:
+    """The events of a segment that is there twice are read once; in the place of another one it hides that one."""
+    directory, numbers, count = lossy_log(tmp_path)
+    shutil.copy(directory / segment_name(numbers[0]), directory / segment_name(to))
+
+    found, damage = read_damage(directory)
+
+    assert len(found) == len(set(found))
+    assert damage[0][0] == "foreign"
+    assert len(found) == count if to == 9 else len(found) < count
+    assert [part.kind for part in damage[1:]] == ([] if to == 9 else ["missing"])
+
+
+def test_a_renamed_segment_stays_in_its_place(tmp_path: Path) -> None:
+    """What has the wrong name is read where its header says, under the same positions, and not again by who had read it."""
+    directory, numbers, count = lossy_log(tmp_path)
+    third = position_of(numbers[2], 64)
+    before = positions_from(directory, Position(0))
+
+    (directory / segment_name(numbers[1])).rename(directory / segment_name(77))
+
+    assert read_damage(directory) == (list(range(count)), [])
+    assert positions_from(directory, Position(0)) == before
+    assert positions_from(directory, third) == before[before.index(third) :]
+
+
+def test_a_foreign_segment_does_not_end_the_one_that_is_written(tmp_path: Path) -> None:
+    """A copy with a higher number in the log of a living writer hides nothing that comes after it."""
+    other, theirs, _ = lossy_log(tmp_path / "other")
+    writer = Writer(tmp_path / "one", service="rag-api", segment_bytes=SMALL)
+    writer.append(b"000000")
+    shutil.copy(other / segment_name(theirs[0]), writer.directory / segment_name(3))
+    reader, found = Reader(writer.directory, Position(0)), list[int]()
+
+    for i in range(1, 3000):
+        writer.append(b"%06d" % i + b"x" * 94)
+        found += [int(payload[:6]) for _, payload in reader.read(max_events=10_000).events]
+    writer.close()
+    found += [int(payload[:6]) for slice_ in reader.rest(is_writer_dead=True) for _, payload in slice_.events]
+    reader.close()
+
+    assert found == list(range(3000))
+
+
+@pytest.mark.parametrize("kind", ODD_KINDS)
+@pytest.mark.parametrize("number", [2, 9])
+def test_what_is_no_file_is_no_segment(kind: str, number: int, tmp_path: Path) -> None:
+    """Nothing waits for a FIFO; in the place of a segment, that one is missing."""
+    directory, _, count = lossy_log(tmp_path)
+    path = directory / segment_name(number)
+    path.unlink(missing_ok=True)
+    make_odd(path, kind)
+
+    found, damage = read_damage(directory)
+
+    assert [part.kind for part in damage] == (["missing"] if number == 2 else [])
+    assert (len(found) == count) is (number == 9)
+    assert odd_segments(directory) == [path.name]
