@@ -182,7 +182,7 @@ def _waterfall(found: Trace) -> Table:
             _bar(node, found.summary.duration_ms),
             money(node.amounts.get("cost_usd")),
             _tokens(node.amounts),
-            _marks(node),
+            _marks(node, found.summary.duration_ms),
         )
     return table
 
@@ -202,7 +202,7 @@ def _guided(nodes: list[SpanNode]) -> Iterator[tuple[str, SpanNode]]:
 def _bar(node: SpanNode, whole_ms: float) -> Text:
     status = node.event.get("status", "ok")
     scale = BAR_WIDTH / whole_ms if whole_ms > 0 else 0.0
-    begin = min(int(node.offset_ms * scale), BAR_WIDTH - 1)
+    begin = max(0, min(int(node.offset_ms * scale), BAR_WIDTH - 1))
     length_ms = node.event["metrics"].get("duration_ms")
     length = BAR_WIDTH - begin if length_ms is None else round(length_ms * scale)
     length = max(1, min(length, BAR_WIDTH - begin))
@@ -215,12 +215,14 @@ def _tokens(amounts: dict[str, float] | dict[str, int | None]) -> str:
     return "" if told == [None, None] else " → ".join("?" if number is None else f"{number:,.0f}" for number in told)
 
 
-def _marks(node: SpanNode) -> Text:
+def _marks(node: SpanNode, whole_ms: float) -> Text:
     status = node.event.get("status", "ok")
-    marks = Text(MARKS.get(status, ""), STATUS_STYLES.get(status, ""))
+    marks = [Text(MARKS[status], STATUS_STYLES.get(status, ""))] if status in MARKS else []
     if node.is_orphan:
-        marks.append(" parent is not here" if marks else "parent is not here", "dim")
-    return marks
+        marks.append(Text("parent is not here", "dim"))
+    if node.outlasts(whole_ms):
+        marks.append(Text("goes on after the trace", "dim"))
+    return Text(" ").join(marks)
 
 
 def _log_table(logs: list[tuple[str, PublicEvent]]) -> Table:

@@ -16,6 +16,12 @@ step around it tells the sum. What counts, from the inside out:
   (``chunks_created`` tells what embedding and storing took together).
 
 ``store.costs`` says the same in SQL, for many traces at once.
+
+A trace begins and ends with its root spans, those without a parent: from the start of the first one to the end of the
+last one. Feedback that comes a minute later, or a task that goes on behind an answer, does not make the request longer;
+it is shown all the same. Only where nothing better is known does a trace reach to the last moment known of it: while a
+root is running, or when no root has a duration. If no root is there yet, the outermost spans that are count as roots; a
+trace without any span reaches from its first log to its last.
 """
 
 from __future__ import annotations
@@ -47,6 +53,9 @@ WIDENED: Final = "00000000-0000-0000-"
 
 _ERROR: Final = LEVELS["ERROR"]
 _MICROSECOND = timedelta(microseconds=1)
+_ROUNDING_MS: Final = 1.0
+"""By so much may a child seem to end after its parent, since start and duration are measured by different clocks."""
+
 _UNHAPPY: Final = ("error", "aborted", "cancelled")
 
 
@@ -55,7 +64,7 @@ class SpanNode(Struct):
 
     Attributes:
         event: The span's event, in the public format; ``status`` is ``"running"`` when it has not ended.
-        offset_ms: Milliseconds from the beginning of the trace to that of the span.
+        offset_ms: Milliseconds from the beginning of the trace to that of the span; negative if it began before the root.
         is_orphan: Whether it names a parent that is not there.
         logs: The logs of this very span, the oldest first.
         children: The spans inside it, the oldest first.
@@ -68,6 +77,11 @@ class SpanNode(Struct):
     logs: list[PublicEvent] = []
     children: list[SpanNode] = []
     amounts: dict[str, float] = {}
+
+    def outlasts(self, whole_ms: float) -> bool:
+        """Whether it ended after its trace, which lasted *whole_ms*, as a task that an answer does not wait for."""
+        duration_ms = _number(self.event, "duration_ms")
+        return duration_ms is not None and self.offset_ms + duration_ms > whole_ms + _ROUNDING_MS
 
     def to_json(self) -> dict[str, Any]:
         """Return the event with the other attributes beside its own keys."""
@@ -84,8 +98,8 @@ class Summary(Struct, frozen=True):
         name: Name of its first span, else its first message.
         status: ``"running"`` while any span is, else that of its first span, else ``"error"`` when
             any event is one.
-        start: When it began, RFC 3339.
-        duration_ms: From its first moment to its last one known.
+        start: When it began, RFC 3339: with its first root span.
+        duration_ms: From then to the end of its last root span; the module's docstring says what counts as one.
         cost_usd: What it cost; None when nobody said.
         tokens_in: Tokens that models read; None when nobody said.
         tokens_out: Tokens that models wrote; None when nobody said.
@@ -166,10 +180,11 @@ def assemble(events: Iterable[PublicEvent], *, is_truncated: bool = False) -> Tr
     everything = sorted(
         [*logs, *(node.event for node in nodes.values())], key=lambda event: _moment(event["timestamp"])
     )
-    begin = _moment(everything[0]["timestamp"])
+    begin, end = _extent(everything, top)
     for node in nodes.values():
         node.offset_ms = (_moment(node.event["timestamp"]) - begin) / _MICROSECOND / 1000
-    return Trace(_summarise(everything, top, loose, is_truncated), top, loose)
+    summary = _summarise(everything, top, loose, begin=begin, end=end, is_truncated=is_truncated)
+    return Trace(summary, top, loose)
 
 
 def _knowledge(event: PublicEvent) -> int:
@@ -257,10 +272,26 @@ def _finder(nodes: Mapping[str, SpanNode]) -> Callable[[str | None], str | None]
     return find
 
 
-def _summarise(events: list[PublicEvent], top: list[SpanNode], loose: list[PublicEvent], is_truncated: bool) -> Summary:
+def _extent(events: list[PublicEvent], top: list[SpanNode]) -> tuple[datetime, datetime]:
+    """Return when a trace began and ended, from its *events*, the oldest first, and its tree."""
+    roots = [node.event for node in top if not node.is_orphan] or [node.event for node in top]
+    begin = _moment((roots or events)[0]["timestamp"])
+    is_running = any(root.get("status") == "running" for root in roots)
+    if is_running or all(_number(root, "duration_ms") is None for root in roots):
+        return begin, max(begin, *(_end(event) for event in events))
+    return begin, max(_end(root) for root in roots)
+
+
+def _summarise(
+    events: list[PublicEvent],
+    top: list[SpanNode],
+    loose: list[PublicEvent],
+    *,
+    begin: datetime,
+    end: datetime,
+    is_truncated: bool,
+) -> Summary:
     """Sum up a trace from its *events*, the oldest first, and its tree."""
-    begin = _moment(events[0]["timestamp"])
-    end = max(_end(event) for event in events)
     sums = _sum_amounts(top, loose)
     error_count = sum(LEVELS.get(event["level"], 0) >= _ERROR for event in events)
     first = top[0].event if top else events[0]

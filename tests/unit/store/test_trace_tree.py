@@ -163,8 +163,52 @@ def test_the_summary_says_who_what_and_how_long() -> None:
     assert (summary.name, summary.user_id, summary.session_id) == ("answer", "user-123", "s-1")
     assert summary.services == ["llm-proxy", "rag-api"]
     assert (summary.event_count, summary.error_count) == (3, 1)
-    assert summary.duration_ms == 5000.0
+    assert summary.duration_ms == 1500.0
     assert summary.start == "2026-11-23T10:00:00.000000Z"
+
+
+RUNNING = {"status": "running", "kind": "span_start", "metrics": {}}
+SHORT = {"metrics": {"duration_ms": 80.0}}
+
+
+@pytest.mark.parametrize(
+    ("events", "start_s", "duration_ms"),
+    [
+        pytest.param([span("answer", **SHORT), log("feedback_received", "answer", 8)], 0, 80.0, id="late log"),
+        pytest.param([span("answer", **SHORT), log("feedback_received", None, 8)], 0, 80.0, id="late log of no span"),
+        pytest.param([span("answer", **SHORT), span("save", "answer", 5)], 0, 80.0, id="late child"),
+        pytest.param([span("answer", **SHORT), span("save", "answer", 0)], 0, 80.0, id="child that ends later"),
+        pytest.param([span("answer", **SHORT), span("save", "answer", 0, **RUNNING)], 0, 80.0, id="child still running"),
+        pytest.param([span("answer", **SHORT), span("lost", "gone", 9)], 0, 80.0, id="late orphan"),
+        pytest.param([log("before"), span("answer", None, 2, **SHORT)], 2, 80.0, id="log before the root"),
+        pytest.param([span("ask", **SHORT), span("ask again", None, 3)], 0, 4000.0, id="two roots"),
+        pytest.param([span("ask", metrics={"duration_ms": 9000.0}), span("inner", None, 3)], 0, 9000.0, id="longer first"),
+        pytest.param([span("answer", **RUNNING), log("step", "answer", 7)], 0, 7000.0, id="running root"),
+        pytest.param([span("ask", **SHORT), span("more", None, 3, **RUNNING), log("x", None, 5)], 0, 5000.0, id="one runs"),
+        pytest.param([span("step", "gone", 1), span("step 2", "gone", 4), log("x", None, 9)], 1, 4000.0, id="no root yet"),
+        pytest.param([span("step", "gone", 1, **RUNNING), log("x", None, 9)], 1, 8000.0, id="no root yet, running"),
+        pytest.param([log("first", None, 1), log("last", None, 6)], 1, 5000.0, id="only logs"),
+        pytest.param([log("only", None, 1)], 1, 0.0, id="one log"),
+        pytest.param([span("answer", metrics={}), span("step", "answer", 2)], 0, 3000.0, id="root without a duration"),
+    ],
+)
+def test_a_trace_is_as_long_as_its_roots(events: list[dict[str, Any]], start_s: int, duration_ms: float) -> None:
+    """What comes after the root spans does not lengthen a trace; without an ended root it reaches as far as is known."""
+    for told in (events, events[::-1]):
+        summary = assemble(told).summary
+
+        assert summary.duration_ms == duration_ms
+        assert summary.start == f"2026-11-23T10:00:{start_s:02d}.000000Z"
+
+
+def test_what_goes_on_after_the_trace_is_shown() -> None:
+    """A task behind the answer keeps its place and its duration, and is known to outlast the trace; the answer does not."""
+    trace = assemble([span("answer", **SHORT), span("save", "answer", 5), span("inner", "answer", 0, **SHORT)])
+
+    found = {node.event["message"]: node for _, node in walk(trace.spans)}
+    assert shape(trace.spans) == {"answer": {"inner": {}, "save": {}}}
+    assert found["save"].offset_ms == 5000.0
+    assert {name for name, node in found.items() if node.outlasts(trace.summary.duration_ms)} == {"save"}
 
 
 def test_what_two_steps_tell_of_the_same_is_counted_once() -> None:

@@ -39,6 +39,7 @@ class SpanRow(Struct):
         stage: Its stage; empty for none.
         status: Its status.
         is_orphan: Whether it names a parent that is not there.
+        outlasts: Whether it ended after the trace.
         duration: How long it took; empty while it runs.
         begin: Where its bar begins, in percent of the trace.
         length: How long its bar is, in percent of the trace.
@@ -54,6 +55,7 @@ class SpanRow(Struct):
     stage: str
     status: str
     is_orphan: bool
+    outlasts: bool
     duration: str
     begin: float
     length: float
@@ -188,6 +190,7 @@ def _row(depth: int, node: SpanNode, whole_ms: float) -> SpanRow:
         stage=event.get("stage") or "",
         status=event.get("status") or "ok",
         is_orphan=node.is_orphan,
+        outlasts=node.outlasts(whole_ms),
         duration="" if is_open else duration(length_ms),
         begin=round(begin, 3),
         length=round(min(max(length, THINNEST), 100 - begin), 3),
