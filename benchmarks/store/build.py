@@ -2,7 +2,7 @@
 
 The days before the last one come in by binary ``COPY``. The last day takes the way of every event: onto a spool, and
 through the agent, with all indexes in place and all other days there, which have their index of texts. That is the ingest that is
-measured, against a bare ``COPY`` of the same rows into the same table. Then the hours of the last day get theirs, but for the last one.
+measured, against a bare ``COPY`` of the same rows into the same table. Then the last day gets its pieces, but for its newest events.
 """
 
 from __future__ import annotations
@@ -23,7 +23,8 @@ from clew.spool.writer import Writer
 from clew.store.compaction import compact
 from clew.store.load import query
 from clew.store.migrate import migrate
-from clew.store.search_index import index_closed_days, index_open_days
+from clew.store.search_index import index_closed_days
+from clew.store.search_pieces import index_open_days
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,9 +75,7 @@ def build(dsn: str, data: Path, events: int) -> dict[str, Any]:
         }
         connection.execute(query("search_unlock"))
         connection.execute("ANALYZE")
-        list(
-            index_open_days(connection, END - timedelta(minutes=10))
-        )  # the last hour of the day has none: the worst moment
+        list(index_open_days(connection, END - timedelta(minutes=10)))  # the newest events have none, as ever
         for _ in compact(connection) or ():
             pass
         began = time.perf_counter()
@@ -116,7 +115,7 @@ def _sizes(connection: psycopg.Connection[Any]) -> dict[str, Any]:
         "FROM pg_class WHERE relname ~ '^events_' AND relkind = 'r'"
     ).fetchall()
     by_index = connection.execute(
-        "SELECT regexp_replace(regexp_replace(i.relname, '^events_(\\d{8}|default)_', ''), '\\d+$', '') AS name, "
+        "SELECT regexp_replace(regexp_replace(i.relname, '^events_(\\d{8}|default)_', ''), '[_\\d]+$', '') AS name, "
         "sum(pg_relation_size(i.oid)) FROM pg_class AS i JOIN pg_index ON indexrelid = i.oid "
         "JOIN pg_class AS t ON t.oid = indrelid WHERE t.relname ~ '^events_' GROUP BY 1 ORDER BY 2 DESC"
     ).fetchall()

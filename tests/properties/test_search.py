@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import Any, LiteralString
 
 import psycopg
@@ -14,6 +15,7 @@ from clew.store.connect import connect
 from clew.store.logs import LogFilter, fetch_logs
 from clew.store.reading import read
 from clew.store.search_index import index_closed_days
+from clew.store.search_pieces import drop_pieces, make_index
 from support.naive_search import holds
 from support.stored import make_event, store_events
 
@@ -161,13 +163,50 @@ def test_an_index_of_texts_changes_nothing(postgres: str, some: list[Any], asked
     check(postgres, some, asked, "SET enable_seqscan = off")
 
 
+@SETTINGS
+@given(
+    st.lists(events, min_size=1, max_size=8),
+    st.lists(either(looks, queries), min_size=1, max_size=8),
+    st.lists(st.integers(0, 8_000), min_size=1, max_size=6, unique=True).map(sorted),
+    st.integers(0, 8),
+)
+def test_pieces_of_an_index_change_nothing(
+    postgres: str, some: list[Any], asked: list[Query], borders: list[int], late: int
+) -> None:
+    """The same is found, wherever the pieces of an open day's index begin and end, and whatever comes late or is removed."""
+    stored = [make_event(NOON + timedelta(seconds=index), **told) for index, told in enumerate(some)]
+    midnight, offset = NOON.replace(hour=0), 43_200_000
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute("TRUNCATE events")
+        store_events(postgres, *stored[late:], make_event(NOON + timedelta(seconds=3), message="rate to be removed"))
+        bounds = [midnight, *(midnight + timedelta(milliseconds=offset + border) for border in borders)]
+        for begin, end in pairwise(bounds):
+            name = "events_20261123_texts_{:08}_{:08}".format(
+                *((m - midnight) // timedelta(milliseconds=1) for m in (begin, end))
+            )
+            make_index(connection, "events_20261123", "public", name=name, bounds=(begin, end))
+        connection.execute("DELETE FROM events WHERE message = 'rate to be removed'")
+        store_events(postgres, *stored[:late])
+        connection.execute("DROP INDEX IF EXISTS events_timestamp_idx")
+
+    try:
+        ask_and_compare(postgres, stored, asked, "SET enable_seqscan = off")
+    finally:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            drop_pieces(connection, "events_20261123")
+
+
 def check(dsn: str, some: list[dict[str, Any]], asked: list[Query], *setup: LiteralString) -> None:
-    """Store some events, ask, and compare with what should be found."""
+    """Store some events, ask, and compare."""
     stored = [make_event(NOON + timedelta(seconds=index), **told) for index, told in enumerate(some)]
     with psycopg.connect(dsn, autocommit=True) as connection:
         connection.execute("TRUNCATE events")
     store_events(dsn, *stored)
+    ask_and_compare(dsn, stored, asked, *setup)
 
+
+def ask_and_compare(dsn: str, stored: list[dict[str, Any]], asked: list[Query], *setup: LiteralString) -> None:
+    """Ask, and compare with what should be found."""
     with connect(dsn, is_reader=True) as connection:
         for statement in setup:
             connection.execute(statement)

@@ -40,17 +40,24 @@ from clew.store.load import query
 from clew.store.migrate import check_migrated
 from clew.store.partitions import ensure_ahead
 from clew.store.retention import JOB, enforce, policy_of
-from clew.store.search_index import index_closed_days, index_open_days
+from clew.store.search_index import index_closed_days
+from clew.store.search_pieces import Pace, index_open_days
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
 
     from clew.config import Settings
 
-__all__ = ["Job", "Maintenance", "standing_jobs"]
+__all__ = ["Job", "Maintenance", "search_jobs", "standing_jobs"]
 
 RETRY_S: Final = 60.0
 """How long a job that failed is left alone, at most."""
+
+KEEP_S: Final = 10.0
+"""A connection is kept for a job that is due sooner."""
+
+PIECES_EVERY_S: Final = 2.0
+"""How often to see whether a piece of the index of texts is due."""
 
 CANCEL_EVERY_S: Final = 0.2
 CANCEL_TIMEOUT_S: Final = 2.0
@@ -103,8 +110,10 @@ class Maintenance(threading.Thread):
             for job in self._jobs:
                 if self._due[job.name] <= now and not self._stopping.is_set():
                     self._attempt(job)
-            self._disconnect()  # nobody keeps a connection for a job a minute
-            self._stopping.wait(max(0.0, min(self._due.values(), default=RETRY_S) - time.monotonic()))
+            wait_s = max(0.0, min(self._due.values(), default=RETRY_S) - time.monotonic())
+            if wait_s > KEEP_S:
+                self._disconnect()  # nobody keeps a connection for a job a minute
+            self._stopping.wait(wait_s)
         self._disconnect()
 
     def stop(self, timeout_s: float = 10.0) -> None:
@@ -189,10 +198,19 @@ def _keep(settings: Settings) -> Callable[[Connection], Iterable[object]]:
     return lambda connection: enforce(connection, policy_of(settings), datetime.now(UTC))
 
 
-def _index_texts(connection: Connection) -> Iterator[object]:
-    """Make the indexes of texts of days and hours that are over."""
-    yield from index_closed_days(connection, datetime.now(UTC))
-    yield from index_open_days(connection, datetime.now(UTC))
+def search_jobs() -> list[Job]:
+    """List what keeps the search in today's texts quick: it is due every few seconds, so it is not to wait for other jobs."""
+    pace = Pace()
+
+    def index(connection: Connection) -> Iterable[object]:
+        return index_open_days(connection, datetime.now(UTC), pace=pace)
+
+    return [Job("pieces of the index of texts", PIECES_EVERY_S, index)]
+
+
+def _index_texts(connection: Connection) -> Iterable[object]:
+    """Make the indexes of texts of days that are over."""
+    return index_closed_days(connection, datetime.now(UTC))
 
 
 def _make_partitions(connection: Connection) -> None:

@@ -157,7 +157,7 @@ class Supervisor:
             dropped,
             self._enricher.unpriced(),
             dict(self._pusher.counts) if self._pusher is not None else {},
-            dict(self._maintenance.runs) if self._maintenance is not None else {},
+            {key: runs for thread in self._maintenance for key, runs in thread.runs.items()},
         )
 
     def metrics(self) -> list[Family]:
@@ -176,13 +176,14 @@ class Supervisor:
         host, slot = socket.gethostname(), max((getattr(sink, "slot", 0) for sink in self._sinks), default=0)
         return Pusher(url, f"{host}-{slot}" if slot else host, self.metrics, self._report)
 
-    def _make_maintenance(self, settings: Settings) -> Maintenance | None:
+    def _make_maintenance(self, settings: Settings) -> list[Maintenance]:
         """Have the store looked after if this agent feeds one."""
         if settings.dsn is None or not any(sink.name == "postgres" for sink in self._sinks):
-            return None
-        from clew.agent.maintenance import Maintenance, standing_jobs
+            return []
+        from clew.agent.maintenance import Maintenance, search_jobs, standing_jobs
 
-        return Maintenance(settings.dsn, report=self._report, jobs=standing_jobs(settings))
+        groups = (standing_jobs(settings), search_jobs())
+        return [Maintenance(settings.dsn, report=self._report, jobs=jobs) for jobs in groups]
 
     def _lag(self, health: SinkHealth) -> SinkLag:
         events = bytes_ = 0
@@ -209,7 +210,7 @@ class Supervisor:
             return
         for worker in self._workers:
             worker.start()
-        for companion in (self._pusher, self._maintenance):
+        for companion in (self._pusher, *self._maintenance):
             if companion is not None:
                 companion.start()
         try:
@@ -371,7 +372,7 @@ class Supervisor:
             if worker.is_alive():
                 worker.give_up()
         _join(self._workers, GIVE_UP_S)
-        for companion in (self._pusher, self._maintenance):
+        for companion in (self._pusher, *self._maintenance):
             if companion is not None:
                 companion.stop()
         for log in self.logs():

@@ -18,7 +18,8 @@ from clew.store.migrate import check_migrated, pending
 from clew.store.migrate import migrate as run_migrations
 from clew.store.partitions import ensure_ahead
 from clew.store.room import Room, measure_room
-from clew.store.search_index import index_closed_days, index_open_days
+from clew.store.search_index import index_closed_days
+from clew.store.search_pieces import index_open_days
 from clew.store.slow import read_slow
 from clew.store.status import SLOW_MS, SlowStatement, StoreStatus, fetch_status
 
@@ -93,7 +94,7 @@ def status(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
 
 @app.command()
 def index(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
-    """Make the index of texts of each day and hour that is over and has none; the agent does it by itself.
+    """Make the index of texts of all that has none, but for the last few thousand events; the agent does it by itself.
 
     Example: clew store index
     """
@@ -108,7 +109,7 @@ def index(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     if as_json:
         print_json({"indexed": made})
     elif not made:
-        typer.echo("nothing to do: every day that is over has its index, or another process is at it")
+        typer.echo("nothing to do: all is indexed but for the newest events, or another process is at it")
 
 
 app.command()(erase)

@@ -21,7 +21,7 @@ from clew import clock
 from clew.store.load import query
 from clew.store.paging import Place
 from clew.store.reading import Reading, Row, Statement
-from clew.store.search_index import end_of_part
+from clew.store.search_pieces import bounds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -87,34 +87,37 @@ def walk(
     # Not from the very newest event on: one from a clock that is years ahead would make the next slice as long.
     width = max((extent["newest"] or lower) - lower, NARROWEST)
     days = [f"events_{lower + timedelta(days=ahead):%Y%m%d}" for ahead in (-1, 0, 1)]
-    parts = yield Statement(query("search_cuts"), {"partitions": days}, is_look_up=True)
-    cuts = [end_of_part(part["name"]) for part in parts]
+    pieces = yield Statement(query("search_cuts"), {"partitions": days}, is_look_up=True)
+    cuts = [cut for piece in pieces for cut in bounds_of(piece["name"])]
     upper = extent["newest"] or lower
     found: list[Row] = []
     while True:
         lower = _cut(lower, upper, cuts)
         begun = clock.monotonic_ns()
         asked = {**parameters, **before(place), "after": lower, "limit": limit + 1 - len(found)}
-        found += yield Statement(statement, asked)
+        rows = yield Statement(statement, asked)
+        found += rows
         if len(found) > limit or lower <= extent["oldest"]:
             return Walked(found, None)
         place, upper = Place(lower, _FIRST_ID), lower
         now = clock.monotonic_ns()
         if (now - start) / 1e9 > BUDGET_S:
             return Walked(found, place)
-        width *= _growth((now - begun) / 1e9)
+        width *= _growth((now - begun) / 1e9, len(rows), limit + 1 - len(found))
         lower = _earlier(lower, width, extent["oldest"])
 
 
-def _growth(seconds: float) -> float:
-    """Tell how much longer the next slice may be than one that took *seconds*."""
-    if seconds < 0.15:
-        return 4
-    return 2 if seconds < 0.5 else 1 if seconds < 1.5 else 0.5
+def _growth(seconds: float, found: int, missing: int) -> float:
+    """Tell how much longer the next slice may be than one that took *seconds* and had *found*, when some are *missing*.
+
+    Where many fit, a slice that is longer than the missing ones need would be looked through for nothing.
+    """
+    quick = 4 if seconds < 0.15 else 2 if seconds < 0.5 else 1 if seconds < 1.5 else 0.5
+    return min(quick, max(1.5 * missing / found, 1 / 4)) if found else quick
 
 
 def _cut(lower: datetime, upper: datetime, cuts: list[datetime]) -> datetime:
-    """Let a slice end where a partial index begins to hold: PostgreSQL uses one only for what lies within."""
+    """Let a slice begin where a piece of the index of texts does: PostgreSQL uses one only for what lies within."""
     return max([lower, *(cut for cut in cuts if lower < cut < upper)])
 
 

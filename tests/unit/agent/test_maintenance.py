@@ -11,11 +11,12 @@ import psycopg
 import pytest
 
 from clew import config
-from clew.agent.maintenance import Job, Maintenance, standing_jobs
+from clew.agent.maintenance import Job, Maintenance, search_jobs, standing_jobs
 from clew.agent.supervisor import Supervisor
 from clew.sinks.postgres import PostgresSink
 from clew.store.load import query
 from clew.store.migrate import migrate
+from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -216,9 +217,26 @@ def test_standing_jobs_do_their_work(postgres: str, maintain: Callable[..., Main
     assert {f"events_{today + timedelta(days=ahead):%Y%m%d}" for ahead in range(3)} <= partitions(postgres)
 
 
+def test_fresh_texts_get_their_index(
+    postgres: str, maintain: Callable[..., Maintenance], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A piece of the index of texts is made as soon as enough events are a few seconds old."""
+    monkeypatch.setattr("clew.store.search_pieces.LEAST_EVENTS", 100)
+    now = datetime.now(UTC)
+    store_events(postgres, *(make_event(now - timedelta(seconds=n / 10), message=f"told {n}") for n in range(300)))
+    finished = threading.Semaphore(0)
+
+    maintain(postgres, *search_jobs(), Job("last", 3600.0, counting(finished)))
+
+    assert finished.acquire(timeout=TIMEOUT_S)
+    with psycopg.connect(postgres) as connection:
+        rows = connection.execute("SELECT relname FROM pg_class WHERE relname ~ '_texts_[0-9]{8}_[0-9]{8}$'").fetchall()
+    assert rows
+
+
 def test_names_of_jobs_are_unique() -> None:
     """A name is a lock and a label: no two jobs share one."""
-    names = [job.name for job in standing_jobs()]
+    names = [job.name for job in (*standing_jobs(), *search_jobs())]
 
     assert sorted(set(names)) == sorted(names)
 
@@ -226,7 +244,7 @@ def test_names_of_jobs_are_unique() -> None:
 def test_an_agent_that_feeds_a_store_looks_after_it(postgres: str, tmp_path: Path) -> None:
     """The supervisor starts maintenance with its PostgreSQL sink, counts its runs, and stops it."""
     settings = config.load(data_dir=tmp_path, dsn=postgres)
-    jobs = standing_jobs(settings)
+    jobs = [*standing_jobs(settings), *search_jobs()]
     supervisor = Supervisor(settings, sinks=[PostgresSink(postgres)], report=lambda _: None)
 
     def runs() -> dict[Any, int]:
@@ -238,7 +256,7 @@ def test_an_agent_that_feeds_a_store_looks_after_it(postgres: str, tmp_path: Pat
         threading.Event().wait(0.02)
     supervisor.stop()
 
-    assert runs() == {(job.name, "done"): 1 for job in jobs}
+    assert runs().keys() == {(job.name, "done") for job in jobs}
     told = {family.name: family for family in supervisor.metrics()}["clew_agent_maintenance_runs"]
     assert {sample.labels["outcome"] for sample in told.samples} == {"done"}
     assert not [thread for thread in threading.enumerate() if thread.name == "clew-maintenance"]

@@ -14,12 +14,13 @@ from psycopg.rows import dict_row
 from clew.errors import UsageError
 from clew.query import parse
 from clew.query.tree import Compare, Text
-from clew.store import search_index, search_walk
+from clew.store import search_pieces, search_walk
 from clew.store.connect import connect
 from clew.store.logs import LogFilter, LogPage, fetch_logs, fetch_new_logs
 from clew.store.reading import read
 from clew.store.search import compile_query, is_indexed
-from clew.store.search_index import index_closed_days, index_open_days
+from clew.store.search_index import index_closed_days
+from clew.store.search_pieces import index_open_days
 from clew.store.search_sql import Parameters
 from clew.store.traces import matching_traces
 from support.stored import make_event, store_events
@@ -361,35 +362,14 @@ def test_traces_are_found_by_what_one_of_their_events_holds(postgres: str) -> No
     assert found == [ids[6], ids[5], ids[4], ids[0], ids[2], ids[1]]
 
 
-def test_the_hours_of_today_that_are_over_have_an_index(two_days: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each hour's index takes the place of the one before, a slice that lies within uses it, and the answer stays the same."""
-    monkeypatch.setattr(search_index, "LEAST_EVENTS", 1)
-    with psycopg.connect(two_days, autocommit=True) as connection:
-        connection.execute("ANALYZE")
-        made = [
-            list(index_open_days(connection, NOON + timedelta(hours=hours, minutes=minutes)))
-            for hours, minutes in ((1, 4), (1, 6), (1, 59), (3, 30))
-        ]
-        parts = [row[0] for row in connection.execute("SELECT relname FROM pg_class WHERE relname ~ '_texts_h'")]
-        connection.execute("SET enable_seqscan = off")
-        parameters = Parameters()
-        condition = compile_query(parse(f'"rare find" until:{(NOON + timedelta(hours=3)).isoformat()}'), parameters)
-        plan = str(connection.execute(f"EXPLAIN SELECT * FROM events WHERE {condition}", parameters.values).fetchall())
-
-    assert made == [["events_20261123_texts_h12"], ["events_20261123_texts_h13"], [], ["events_20261123_texts_h15"]]
-    assert parts == ["events_20261123_texts_h15"]
-    assert "events_20261123_texts_h15" in plan
-    assert find(two_days, "rare") == find(two_days, "*are f*") == ["rare find", "rare find"]
-
-
 def test_a_slice_ends_where_a_partial_index_does(two_days: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """PostgreSQL could not use the index for a slice that goes beyond it on either side."""
-    monkeypatch.setattr(search_index, "LEAST_EVENTS", 1)
+    monkeypatch.setattr(search_pieces, "LEAST_EVENTS", 1)
+    monkeypatch.setattr(search_pieces, "LATE", timedelta())
     monkeypatch.setattr(search_walk, "FIRST_EVENTS", 2)
     cut = datetime(2026, 11, 23, 12, tzinfo=UTC)
     with psycopg.connect(two_days, autocommit=True) as connection:
-        connection.execute("ANALYZE")
-        list(index_open_days(connection, cut + timedelta(minutes=30)))
+        made = list(index_open_days(connection, cut))
     store_events(two_days, *(make_event(cut + timedelta(minutes=minute), message="later") for minute in range(-3, 30)))
     asked: list[tuple[datetime, datetime]] = []
 
@@ -402,16 +382,21 @@ def test_a_slice_ends_where_a_partial_index_does(two_days: str, monkeypatch: pyt
                     asked.append((statement.parameters["after"], statement.parameters["before"]))
                 statement = reading.send(cursor.execute(statement.sql, statement.parameters).fetchall())
 
+    assert made == ["events_20261123_texts_00000000_43200000"]
     assert cut in {after for after, _ in asked}
     assert not [one for one in asked if isinstance(one[1], datetime) and one[0] < cut < one[1]]
 
 
-def test_a_day_that_is_over_needs_no_partial_index(two_days: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It goes when that of the whole day is made."""
-    monkeypatch.setattr(search_index, "LEAST_EVENTS", 1)
+def test_a_day_that_is_over_needs_no_pieces(two_days: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They go when the index of the whole day is made, those of an earlier version too."""
+    monkeypatch.setattr(search_pieces, "LEAST_EVENTS", 1)
+    monkeypatch.setattr(search_pieces, "LATE", timedelta())
     with psycopg.connect(two_days, autocommit=True) as connection:
-        connection.execute("ANALYZE")
-        list(index_open_days(connection, NOON))
+        connection.execute(
+            "CREATE INDEX events_20261122_texts_h07 ON events_20261122 USING gin (event_texts(message, error, context)"
+            " gin_trgm_ops) WHERE \"timestamp\" <= '2026-11-22 07:00+00'"
+        )
+        assert list(index_open_days(connection, NOON + timedelta(minutes=1)))
         list(index_closed_days(connection, NOON + timedelta(days=2)))
 
         left = connection.execute("SELECT relname FROM pg_class WHERE relname ~ '_texts_' ORDER BY 1").fetchall()

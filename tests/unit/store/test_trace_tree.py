@@ -178,14 +178,22 @@ SHORT = {"metrics": {"duration_ms": 80.0}}
         pytest.param([span("answer", **SHORT), log("feedback_received", None, 8)], 0, 80.0, id="late log of no span"),
         pytest.param([span("answer", **SHORT), span("save", "answer", 5)], 0, 80.0, id="late child"),
         pytest.param([span("answer", **SHORT), span("save", "answer", 0)], 0, 80.0, id="child that ends later"),
-        pytest.param([span("answer", **SHORT), span("save", "answer", 0, **RUNNING)], 0, 80.0, id="child still running"),
+        pytest.param(
+            [span("answer", **SHORT), span("save", "answer", 0, **RUNNING)], 0, 80.0, id="child still running"
+        ),
         pytest.param([span("answer", **SHORT), span("lost", "gone", 9)], 0, 80.0, id="late orphan"),
         pytest.param([log("before"), span("answer", None, 2, **SHORT)], 2, 80.0, id="log before the root"),
         pytest.param([span("ask", **SHORT), span("ask again", None, 3)], 0, 4000.0, id="two roots"),
-        pytest.param([span("ask", metrics={"duration_ms": 9000.0}), span("inner", None, 3)], 0, 9000.0, id="longer first"),
+        pytest.param(
+            [span("ask", metrics={"duration_ms": 9000.0}), span("inner", None, 3)], 0, 9000.0, id="longer first"
+        ),
         pytest.param([span("answer", **RUNNING), log("step", "answer", 7)], 0, 7000.0, id="running root"),
-        pytest.param([span("ask", **SHORT), span("more", None, 3, **RUNNING), log("x", None, 5)], 0, 5000.0, id="one runs"),
-        pytest.param([span("step", "gone", 1), span("step 2", "gone", 4), log("x", None, 9)], 1, 4000.0, id="no root yet"),
+        pytest.param(
+            [span("ask", **SHORT), span("more", None, 3, **RUNNING), log("x", None, 5)], 0, 5000.0, id="one runs"
+        ),
+        pytest.param(
+            [span("step", "gone", 1), span("step 2", "gone", 4), log("x", None, 9)], 1, 4000.0, id="no root yet"
+        ),
         pytest.param([span("step", "gone", 1, **RUNNING), log("x", None, 9)], 1, 8000.0, id="no root yet, running"),
         pytest.param([log("first", None, 1), log("last", None, 6)], 1, 5000.0, id="only logs"),
         pytest.param([log("only", None, 1)], 1, 0.0, id="one log"),
