@@ -75,6 +75,14 @@ class Ledger:
         except (OSError, DecodeError, ValidationError):
             return Totals()
 
+    def version(self) -> object:
+        """Return what changes whenever the ledger does; None if there is none."""
+        try:
+            status = self._path.stat()
+        except OSError:
+            return None
+        return status.st_ino, status.st_mtime_ns, status.st_size
+
     def add(self, producer: str, *, dropped: dict[str, int], sinks: dict[str, Share]) -> None:
         """Add a log that is about to be removed; one that was added before is left out.
 

@@ -13,13 +13,18 @@ exactly, from the sink's cursor in that producer's log and its dead letters:
 Which sinks the living agents ship to, and what keeps them, is what they say themselves (``agent.status``): who asks
 may have other settings than they.
 
-What PostgreSQL does not have yet is looked for in what is not shipped. All is read from the disk without a lock,
-while agent and applications write.
+So a trace that PostgreSQL has is accounted for by numbers alone: of the logs only those are touched that its events come
+from, and of these the cursors, and a little of what is behind the store's. What the other producers of this host write
+costs nothing. All logs are searched, behind the store's cursor, only for what PostgreSQL knows nothing of.
+
+All is read from the disk without a lock, while agent and applications write.
 """
 
 from __future__ import annotations
 
 import contextlib
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -34,19 +39,20 @@ from clew.errors import SpoolFormatError
 from clew.ids import parse_uuid
 from clew.spool.cursor import cursor_path, peek
 from clew.spool.directory import producer_directories
+from clew.spool.format import Position
 from clew.spool.reader import Reader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
-
-    from clew.spool.format import Position
+    from collections.abc import Iterable, Iterator, Mapping
 
 __all__ = ["Places", "SinkPlaces", "Waiting", "Whereabouts"]
 
 STORE = "postgres"
 MAX_SCAN_BYTES = 64 * 1024 * 1024
-"""Most bytes of events that are looked through for one question."""
+"""Most bytes of events that are looked through for what PostgreSQL knows nothing of."""
+
+MAX_TAIL_BYTES = 256 * 1024
+"""Most bytes that are looked through in a log that events of a stored trace come from: what waits while an agent keeps up."""
 
 _POSITION_BITS = (1 << 48) - 1
 
@@ -131,12 +137,13 @@ class Whereabouts:
         sinks: The sinks that are on; others are told of when they have left a trace on the spool.
 
     Threads:
-        Any; it keeps nothing.
+        Any; it keeps nothing but what it has read of the ledger.
     """
 
     def __init__(self, spool: Path, sinks: Iterable[str]) -> None:
         self._spool = spool
         self._sinks = tuple(sinks)
+        self._past = _Past(Ledger(spool))
 
     def find(self, text: str) -> Waiting:
         """Look for an id in what PostgreSQL does not have yet.
@@ -158,11 +165,16 @@ class Whereabouts:
 
         Args:
             trace_id: The trace, a UUID.
-            stored: Ids of its events that PostgreSQL has.
+            stored: Ids of its events that PostgreSQL has. Where it has some, only the logs that they come from are looked into for
+                more; where it has none, all logs are.
         """
         known = {(id_.int & ~_POSITION_BITS, id_.int & _POSITION_BITS) for id_ in stored}
-        events, waiting, scan = set(known), 0, _Scan(self._spool)
-        for producer, position, payload in scan.holding([trace_id.encode()]):
+        scan = _Scan(self._spool)
+        wanted = trace_id.encode()
+        logs = {producer: _find_log(self._spool, producer) for producer in {producer for producer, _ in known}}
+        tails = scan.behind(logs, known, wanted) if known else scan.holding([wanted])
+        events, waiting = set(known), 0
+        for producer, position, payload in tails:
             told = _read(payload)
             if told is not None and told.trace_id == trace_id:
                 waiting += (producer, position) not in known
@@ -173,33 +185,38 @@ class Whereabouts:
         troubles: dict[str, str] = {}
         for sink in (sink for status in read_statuses(self._spool) for sink in status.sinks):
             troubles[sink.name] = troubles.get(sink.name) or sink.trouble
-        places = self._by_sink(events, known, dead, shipping=troubles)
+        logs |= {producer: _find_log(self._spool, producer) for producer, _ in events if producer not in logs}
+        places = self._by_sink(events, known, dead, logs=logs, shipping=troubles)
         return Places(places, waiting, scan.is_partial, troubles)
 
     def _by_sink(
-        self, events: set[_Place], known: set[_Place], dead: dict[str, set[_Place]], *, shipping: Iterable[str]
+        self,
+        events: set[_Place],
+        known: set[_Place],
+        dead: dict[str, set[_Place]],
+        *,
+        logs: dict[int, Path | None],
+        shipping: Iterable[str],
     ) -> dict[str, SinkPlaces]:
-        past = Ledger(self._spool).read()
-        gone = {UUID(producer).int for producer in past.producers}
-        logs = {UUID(path.name).int: _look_at(path) for path in _producers(self._spool)}
+        states = {producer: _look_at(path) for producer, path in logs.items() if path is not None}
         names = {
             STORE,
             *self._sinks,
             *shipping,
-            *past.sinks,
+            *self._past.sinks(),
             *dead,
-            *(name for log in logs.values() for name in log.cursors),
+            *(name for log in states.values() for name in log.cursors),
         }
         places = {name: SinkPlaces() for name in sorted(names)}
         for producer, position in events:
-            log = logs.get(producer)
+            log = states.get(producer)
             for name, sums in places.items():
                 if name == STORE and (producer, position) in known:
                     sums.delivered += 1  # it has been seen there, wherever the cursor is
                 elif (producer, position) in dead.get(name, ()):
                     sums.quarantined += 1
                 elif log is None:
-                    was_shipped = producer in gone and name in past.sinks
+                    was_shipped = self._past.has(producer, name)
                     sums.delivered += was_shipped
                     sums.unknown += not was_shipped
                 elif log.only_sink in {None, name}:
@@ -229,6 +246,30 @@ _Place = tuple[int, int]
 """An event: its producer's id as a number, and its position."""
 
 
+class _Past:
+    """The accounts of logs that are gone, read anew when they have changed: they name thousands of producers."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._read: tuple[object, frozenset[str], frozenset[str]] | None = None
+
+    def sinks(self) -> frozenset[str]:
+        """Name the sinks that they were shipped to."""
+        return self._now()[1]
+
+    def has(self, producer: int, sink: str) -> bool:
+        """Whether a producer's log was shipped whole to a sink."""
+        _, sinks, producers = self._now()
+        return sink in sinks and str(UUID(int=producer)) in producers
+
+    def _now(self) -> tuple[object, frozenset[str], frozenset[str]]:
+        version, read = self._ledger.version(), self._read
+        if read is None or version is None or read[0] != version:
+            totals = self._ledger.read()
+            read = self._read = version, frozenset(totals.sinks), frozenset(totals.producers)
+        return read
+
+
 class _Scan:
     """A look through what PostgreSQL does not have yet.
 
@@ -252,9 +293,10 @@ class _Scan:
                 continue
             producer = UUID(directory.name).int
             reader = Reader(directory, peek(cursor_path(directory, STORE)))
-            # A log that goes while it is looked at has been shipped; one of a foreign format the agent reports.
+            # A log that goes while it is looked at has been shipped; one of a foreign format the agent reports. Whether its writer is
+            # dead does not matter: taken for alive, a log ends where nothing has been stored, and its room is not read.
             with contextlib.closing(reader), contextlib.suppress(FileNotFoundError, SpoolFormatError):
-                for slice_ in reader.rest(is_writer_dead=True):
+                for slice_ in reader.rest():
                     left -= sum(len(payload) for _, payload in slice_.events)
                     for position, payload in slice_.events:
                         if any(form in payload for form in forms):
@@ -262,6 +304,38 @@ class _Scan:
                     if left <= 0:
                         self.is_partial = True
                         return
+
+    def behind(
+        self, logs: Mapping[int, Path | None], known: Iterable[_Place], wanted: bytes
+    ) -> Iterator[tuple[int, int, bytes]]:
+        """Go through the events that hold a text, in some logs, behind the store's cursor and behind what it is known to have."""
+        reached: dict[int, int] = {}
+        for producer, position in known:
+            reached[producer] = max(position, reached.get(producer, 0))
+        for producer, directory in logs.items():
+            if directory is None or identity.read(directory).only_sink not in {None, STORE}:
+                continue
+            start = max(peek(cursor_path(directory, STORE)), Position(reached[producer]))
+            reader = Reader(directory, start)
+            with contextlib.closing(reader), contextlib.suppress(FileNotFoundError, SpoolFormatError):
+                left = MAX_TAIL_BYTES
+                while left > 0 and (slice_ := reader.read(max_bytes=left)).events:
+                    left -= slice_.end - slice_.events[0][0]
+                    yield from (
+                        (producer, position, payload) for position, payload in slice_.events if wanted in payload
+                    )
+                self.is_partial |= left <= 0 and bool(reader.read(max_events=1).events)
+
+
+def _find_log(spool: Path, producer: int) -> Path | None:
+    """Find the directory of a producer; None if it is not here."""
+    name = str(UUID(int=producer))
+    with contextlib.suppress(FileNotFoundError), os.scandir(spool) as services:
+        for service in services:
+            directory = Path(service.path, name)
+            if not service.name.startswith(".") and directory.is_dir():
+                return directory
+    return None
 
 
 def _producers(spool: Path) -> Iterator[Path]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 import time
-from typing import TYPE_CHECKING
+from pathlib import Path
 from uuid import UUID
 
 import pytest
@@ -11,19 +12,18 @@ from msgspec import json
 
 from clew import config
 from clew.agent import whereabouts
+from clew.agent.ledger import Ledger, Share
 from clew.agent.supervisor import Supervisor
 from clew.agent.whereabouts import SinkPlaces, Whereabouts
 from clew.ids import to_otel_span_id
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
+from clew.spool.cursor import Cursor, cursor_path
 from clew.spool.directory import producer_directories
 from clew.spool.format import Position, event_id
 from clew.spool.reader import Reader
 from clew.spool.writer import Writer
 from support.accounting import wait_for
 from support.recording_sink import RecordingSink
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 TRACE = "550e8400-e29b-41d4-a716-446655440000"
 OTHER = "650e8400-e29b-41d4-a716-446655440000"
@@ -172,6 +172,120 @@ def test_no_more_is_looked_through_than_fits(spool: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(whereabouts, "MAX_SCAN_BYTES", 10)
 
     assert Whereabouts(spool, []).find(TRACE).is_partial
+
+
+def emit(spool: Path, *traces: str, service: str = "rag-api") -> Writer:
+    """Have a producer of its own emit logs of some traces; it lives on."""
+    writer = Writer(spool, service=service)
+    for number, trace in enumerate(traces):
+        writer.append(
+            json.encode({"kind": "log", "trace_id": trace, "message": f"step {number}", "context": {"n": number}})
+        )
+    return writer
+
+
+def ids_in(writer: Writer, *, first: int) -> list[UUID]:
+    """Return the ids of the first events of a producer."""
+    reader = Reader(writer.directory, Position(0))
+    events = reader.read().events[:first]
+    reader.close()
+    return [UUID(int=event_id(UUID(writer.directory.name).int, position)) for position, _ in events]
+
+
+def test_a_stored_trace_opens_no_log_of_others(tmp_path: Path) -> None:
+    """Whatever other producers of the host write, and however many there are, they are not looked into for it."""
+    own = emit(tmp_path, TRACE, OTHER, TRACE)
+    others = [emit(tmp_path, *[OTHER] * 50, service=service) for service in ("rag-api", "worker") for _ in range(5)]
+    stored = ids_in(own, first=1)
+    opened: list[str] = []
+    is_looking = True
+    sys.addaudithook(lambda event, args: opened.append(str(args[0])) if event == "open" and is_looking else None)
+
+    places = Whereabouts(tmp_path, ["langsmith"]).account(TRACE, stored)
+
+    is_looking = False
+    segments = {Path(path).parent for path in opened if path.endswith(".seg")}
+    assert segments == {own.directory}
+    assert not [path for path in opened if any(str(other.directory) in path for other in others)]
+    assert places.waiting == 1
+    assert places.sinks == {"postgres": SinkPlaces(delivered=1, pending=1), "langsmith": SinkPlaces(pending=2)}
+    for writer in (own, *others):
+        writer.close()
+
+
+def test_a_trace_of_several_producers_is_followed_in_all_of_theirs(tmp_path: Path) -> None:
+    """What waits behind the store's cursor in each of the logs that its events come from is counted."""
+    writers = [emit(tmp_path, TRACE, TRACE, service=service) for service in ("a", "b")]
+
+    places = Whereabouts(tmp_path, []).account(TRACE, [id_ for one in writers for id_ in ids_in(one, first=1)])
+
+    assert places.waiting == 2
+    assert places.sinks == {"postgres": SinkPlaces(delivered=2, pending=2)}
+    for writer in writers:
+        writer.close()
+
+
+def test_of_a_long_tail_a_little_is_looked_through(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An agent that is far behind makes no question dear; that there is more is said, and not when there is none."""
+    monkeypatch.setattr(whereabouts, "MAX_TAIL_BYTES", 2000)
+    writer = emit(tmp_path, TRACE, *[OTHER] * 100, TRACE)
+
+    few = Whereabouts(tmp_path, []).account(TRACE, ids_in(writer, first=1))
+    rest = Whereabouts(tmp_path, []).account(TRACE, ids_in(writer, first=100)[:1] + ids_in(writer, first=102)[-2:])
+    writer.close()
+
+    assert (few.is_partial, few.waiting) == (True, 0)
+    assert (rest.is_partial, rest.waiting) == (False, 0)
+
+
+def test_the_tail_goes_on_in_the_next_segment(tmp_path: Path) -> None:
+    """Where a log has come to a new segment, what stands there is found as well."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=64 * 1024)
+    for number in range(100):
+        trace_id = TRACE if number in (0, 99) else OTHER
+        assert writer.append(json.encode({"kind": "log", "trace_id": trace_id, "message": "long " * 200}))
+
+    places = Whereabouts(tmp_path, []).account(TRACE, ids_in(writer, first=1))
+    writer.close()
+
+    assert places.waiting == 1
+
+
+def test_an_idle_log_is_not_read_to_its_end(tmp_path: Path) -> None:
+    """Of a living log that has nothing new, the room that is set aside for events is not read, though the trace be unknown."""
+    writer = emit(tmp_path, *[OTHER] * 3)
+    reader = Reader(writer.directory, Position(0))
+    end = reader.read().end
+    reader.close()
+    cursor = Cursor(cursor_path(writer.directory, "postgres"))
+    cursor.advance(end, delivered=3)
+    cursor.close()
+    before = _bytes_read()
+
+    places = Whereabouts(tmp_path, []).account(TRACE, [])
+
+    assert _bytes_read() - before < 100_000
+    assert places.waiting == 0
+    writer.close()
+
+
+def _bytes_read() -> int:
+    """Tell how many bytes this process has read so far."""
+    return int(Path("/proc/self/io").read_text("ascii").split()[1])
+
+
+def test_the_ledger_is_read_anew_when_it_changes(tmp_path: Path) -> None:
+    """A log that is removed between two questions is known to have been shipped."""
+    producer = UUID("0199e8a0-7c00-7def-8000-000000000000")
+    stored = [UUID(int=producer.int + 64)]
+    asked = Whereabouts(tmp_path, ["picky"])
+    before = asked.account(TRACE, stored)
+    Ledger(tmp_path).add(str(producer), dropped={}, sinks={"picky": Share(1, 1), "postgres": Share(1, 1)})
+
+    after = asked.account(TRACE, stored)
+
+    assert before.sinks["picky"] == SinkPlaces(unknown=1)
+    assert after.sinks["picky"] == SinkPlaces(delivered=1)
 
 
 def test_looking_changes_nothing(spool: Path) -> None:
