@@ -74,6 +74,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         port: Port the server listens at.
         token: Bearer token that the server asks for, one for everything; ``clew token create`` makes better ones.
         rate_limit: Requests a second that one token may send, twice as many at once; 0 for any number.
+        receive_max_body_bytes: Largest body of a request that hands something in, as it comes and inflated.
+        receive_max_records: Spans, span events, log records or runs that one request may hold.
+        receive_in_flight_bytes: What bodies may take together that are being received.
         tls_cert: Certificate of the server and those above it, as PEM; with it the server speaks TLS.
         tls_key: Its private key, as PEM; None when it is in the file of the certificate.
         retention_hot_days: Days that the store keeps whole.
@@ -123,6 +126,9 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     port: Annotated[int, Meta(ge=0, le=65535)] = 4319
     token: str | None = field(default=None)
     rate_limit: Annotated[float, Meta(ge=0, le=1_000_000)] = 100.0
+    receive_max_body_bytes: Annotated[int, Meta(ge=64 * 1024, le=1024 * MIB)] = 64 * MIB
+    receive_max_records: Annotated[int, Meta(ge=1, le=10_000_000)] = 100_000
+    receive_in_flight_bytes: Annotated[int, Meta(ge=64 * 1024)] = 256 * MIB
     tls_cert: Path | None = None
     tls_key: Path | None = None
     retention_hot_days: Annotated[int, Meta(ge=1, le=36_500)] = 7

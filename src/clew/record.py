@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "COLUMNS",
+    "ENDED",
     "LEVELS",
     "Event",
     "Head",
@@ -46,6 +47,9 @@ __all__ = [
 
 LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
 """Level names and their numbers, as in ``logging``."""
+
+ENDED: Final = "ended"
+"""Status of a ``span_start`` that comes after its ``span``: it begins nothing, and only adds to the span in the store."""
 
 COLUMNS: Final = (
     ("timestamp", "timestamptz"),

@@ -6,7 +6,7 @@ is rebuilt by ``Sanitizer``. What a rebuilt value lost or changed is flagged in 
 
 ========== ===========================================================================
 nul        a NUL became U+FFFD (PostgreSQL's jsonb refuses it)
-surrogate  a lone surrogate became U+FFFD (it is not UTF-8)
+surrogate  a lone surrogate, or bytes that are not UTF-8, became U+FFFD
 nonfinite  NaN or an infinity became the string "nan", "inf" or "-inf"
 bigint     an integer beyond 64 bits became a string
 key        a key was not a string, or clashed with another once it was one
@@ -17,6 +17,7 @@ bytes      bytes became their length
 repr       an object of a foreign type became its ``repr``, at most 1,000 characters of it
 truncated  a string was cut to its head and tail
 redacted   a secret was taken out: a field's whole value, or a part of a text
+clock      its time cannot be meant, and is that of its arrival; or it told no duration (see ``arrival``)
 ========== ===========================================================================
 
 Values bring code of their own: ``__repr__``, properties, iterators, even a ``__class__`` that lies. A

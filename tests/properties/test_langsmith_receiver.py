@@ -115,7 +115,7 @@ class EncodingIntake(Intake):
 
     def accept(self, events: Iterable[Received]) -> int:
         """Keep the encoded events."""
-        encoded = [self._encode(event) for event in events]
+        encoded = [self.encode(event) for event in events]
         self.payloads += encoded
         return len(encoded)
 

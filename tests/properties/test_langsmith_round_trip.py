@@ -110,7 +110,7 @@ class EncodingIntake(Intake):
 
     def accept(self, events: Iterable[Received]) -> int:
         """Keep the events as they would stand on the spool."""
-        told = [json.decode(self._encode(event)) for event in events]
+        told = [json.decode(self.encode(event)) for event in events]
         self.events += told
         return len(told)
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
-from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS, STAGES
 from clew.receivers.otlp_events import log_event, origin_of, span_events
+from clew.receivers.otlp_records import LogItem, SpanItem
+from clew.receivers.otlp_wire import PROTOBUF, read_logs, read_spans
 from clew.record import LEVELS
 from clew.semconv.dialects import FIELD_PLACES, IDENTITIES, METRIC_PLACES
 from clew.semconv.reading import error_of, read_event, read_log, read_resource, read_span
@@ -95,11 +95,11 @@ def as_event(received: Received) -> dict[str, Any]:
 @given(events("span"), st.lists(events("log"), max_size=2))
 def test_a_span_comes_back_from_the_wire(event: dict[str, Any], logs: list[dict[str, Any]]) -> None:
     """Whatever its fields, whatever the logs inside it tell: what was written is read, and nothing else."""
-    request = ExportTraceServiceRequest.FromString(encode_spans([write_span(event, logs)]))
-    (group,) = request.resource_spans
-    (scope,) = group.scope_spans
+    (group,) = read_spans(encode_spans([write_span(event, logs)]), PROTOBUF)
+    (span,) = group.records
+    assert isinstance(span, SpanItem)
 
-    (received,) = span_events(scope.spans[0], origin_of(group.resource, scope.scope), is_outermost=True)
+    (received,) = span_events(span, origin_of(group.resource, group.scope), is_outermost=True)
 
     assert as_event(received) == event
 
@@ -107,11 +107,11 @@ def test_a_span_comes_back_from_the_wire(event: dict[str, Any], logs: list[dict[
 @given(events("log"))
 def test_a_log_comes_back_from_the_wire(event: dict[str, Any]) -> None:
     """The same for a log record."""
-    request = ExportLogsServiceRequest.FromString(encode_logs([write_log(event, event["span_id"])]))
-    (group,) = request.resource_logs
-    (scope,) = group.scope_logs
+    (group,) = read_logs(encode_logs([write_log(event, event["span_id"])]), PROTOBUF)
+    (record,) = group.records
+    assert isinstance(record, LogItem)
 
-    received = log_event(scope.log_records[0], origin_of(group.resource, scope.scope))
+    received = log_event(record, origin_of(group.resource, group.scope))
 
     assert as_event(received) == event
 

@@ -1,4 +1,4 @@
-"""Write onto each event what it cost, before any sink sees it.
+"""Write onto each event what it cost, and give it a time that can be believed, before any sink sees it.
 
 What: an event that tells tokens and a model, and no cost, gets ``metrics.cost_usd``; so does one that an own
 price by call or document fits. ``context.price_source`` says where the price is from: ``"override"``,
@@ -12,6 +12,8 @@ like it; who adds up counts one of them (``store.trace_tree``).
 Only what may be the end of a call is priced: logs, and spans of the kinds ``llm``, ``embedding`` and
 ``retriever``. A chain or an agent that tells the tokens of everything inside it is not: they are of many models.
 
+The time is that of the event, unless no clock can mean it (``arrival``): then it is that of its arrival here.
+
 Everything else of the event stays as it is, byte for byte. An event that is no event passes as it is.
 
 Metrics: ``clew_agent_unpriced_events_total`` by model.
@@ -20,11 +22,13 @@ Metrics: ``clew_agent_unpriced_events_total`` by model.
 from __future__ import annotations
 
 import threading
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import DecodeError, Raw, Struct, ValidationError, json
 
+from clew import arrival, clock
 from clew.agent.prices import Cost, Prices, Use
 from clew.catalog import PAID_MESSAGES, PAID_RUN_TYPES, paid_for
 
@@ -43,6 +47,9 @@ OTHER_MODELS: Final = "other"
 """What the models beyond are counted as."""
 
 _MOST_NAME_CHARS = 100
+_DATE = slice(len(b'{"timestamp":"'), len(b'{"timestamp":"2000-01-01'))
+_EARLIEST = arrival.EARLIEST.date().isoformat().encode()
+_DAY_S: Final = 86_400
 _TOKENS = b'"tokens_'
 
 
@@ -76,6 +83,8 @@ class Enricher:
         self._prices = prices
         self._lock = threading.Lock()
         self._unpriced: dict[str, int] = {}
+        self._until_s = 0.0
+        self._tomorrow = b""
         self._flat = [own for own in prices.own if own.per_request is not None or own.per_document is not None]
         self._signs = (_TOKENS, *dict.fromkeys(_sign(own.model) for own in self._flat))
 
@@ -86,10 +95,20 @@ class Enricher:
             payload: One event, as it stands on the spool.
             is_counting: Count it if its price is unknown; for one sink only, as all of them see each event.
         """
+        if not self._is_in_time(payload):
+            payload = _in_time(payload)
         for sign in self._signs:
             if payload.rfind(sign) >= 0:  # 0.1 µs in 500 bytes; from the front it is three times as long
                 return self._enrich(payload, is_counting=is_counting)
         return payload
+
+    def _is_in_time(self, payload: bytes) -> bool:
+        """Whether an event is surely of a day that can be believed, by the date it begins with."""
+        now_s = time.time()
+        if now_s >= self._until_s:
+            self._until_s = (now_s // _DAY_S + 1) * _DAY_S
+            self._tomorrow = datetime.fromtimestamp(self._until_s, UTC).date().isoformat().encode()
+        return _EARLIEST <= payload[_DATE] < self._tomorrow
 
     def counting(self, payload: bytes) -> bytes:
         """Do the same, and count what has no price."""
@@ -155,6 +174,26 @@ _decode_told = json.Decoder(_Told).decode
 _decode_parts = json.Decoder(dict[str, Raw]).decode
 _decode_any = json.Decoder().decode
 _NULL = Raw(b"null")
+
+
+def _in_time(payload: bytes) -> bytes:
+    """Give an event whose time cannot be believed that of its arrival, which is now; see ``arrival``."""
+    try:
+        told, now = _decode_told(payload), clock.now()
+        moment = told.timestamp if told.timestamp.tzinfo else told.timestamp.replace(tzinfo=UTC)
+        if arrival.is_plausible(moment, now):
+            return payload
+        whole = _decode_parts(payload)
+        duration_ms = _decode_any(told.metrics.get("duration_ms", _NULL)) if told.kind == "span" else None
+        flags: list[str] = _decode_any(whole.get("sanitized", _NULL)) or []
+        changed: dict[str, Any] = {
+            "timestamp": arrival.arrived_at(now, duration_ms),
+            "context": {**told.context, arrival.SENT: whole["timestamp"]},
+            "sanitized": sorted({*flags, arrival.FLAG}),
+        }
+        return _encode({**whole, **changed})
+    except (DecodeError, ValidationError, UnicodeDecodeError, OverflowError, RecursionError, TypeError):
+        return payload  # no event, or none of ours: the sinks judge it
 
 
 def _sign(model: str) -> bytes:

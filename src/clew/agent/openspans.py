@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
+from clew.record import ENDED
 from clew.spool.format import Position
 from clew.spool.reader import Reader
 from clew.spool.replace import replace_file
@@ -40,6 +41,7 @@ class _Mark(Struct):
 
     kind: str
     span_id: str | None = None
+    status: str | None = None
 
 
 class Progress(Struct):
@@ -122,7 +124,7 @@ class OpenSpans:
         if mark.span_id is None:
             return
         if mark.kind == "span_start":
-            if len(self._open) < MAX_OPEN_SPANS:
+            if mark.status != ENDED and len(self._open) < MAX_OPEN_SPANS:
                 self._open[mark.span_id] = payload
         else:
             self._open.pop(mark.span_id, None)

@@ -124,7 +124,8 @@ def follow(
         is_late: It feeds nothing, but what it tells about spans is remembered.
     """
     if told.kind == "span_start":
-        begin(producer, told.span_id, told.parent_span_id)
+        if told.begins:
+            begin(producer, told.span_id, told.parent_span_id)
     elif told.kind == "span":
         _end(take, told, producer, feeds, is_late=is_late)
     elif told.kind == "log" and not is_late:

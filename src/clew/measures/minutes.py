@@ -29,6 +29,7 @@ from clew.measures.buckets import bucket_of
 from clew.measures.counting import begin, follow, wanted
 from clew.measures.labels import OTHER, clean
 from clew.measures.observation import MAX_AMOUNT, Error, Told
+from clew.record import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -162,6 +163,8 @@ class Tally:
             span_id = None if row.span_id is None else f"{row.span_id.int:032x}"
             parent_span_id = None if row.parent_span_id is None else f"{row.parent_span_id.int:032x}"
             if row.kind == "span_start":
+                if row.status == ENDED:
+                    continue  # the span has been counted
                 begin(producer, span_id, parent_span_id)
                 continue
             try:

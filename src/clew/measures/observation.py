@@ -29,6 +29,7 @@ from clew.catalog import (
 )
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.measures.labels import OTHER
+from clew.record import ENDED
 from clew.semconv.documents import in_outputs
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Told:
 
     Attributes:
         kind: ``"log"``, ``"span_start"`` or ``"span"``.
+        begins: Whether a span begins with it.
         message: What happened.
         service: Who emitted it.
         environment: Where; empty if that is not told.
@@ -126,6 +128,7 @@ class Told:
         self._paid_for: Paid | None = None
         self._measured = measured
         self.kind = event.kind
+        self.begins = event.kind == "span_start" and event.status != ENDED
         self.message = event.message
         self.service = event.service
         self.environment = event.environment or ""

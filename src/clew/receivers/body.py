@@ -1,12 +1,14 @@
 """The body of a request: inflated, and never beyond a bound.
 
 A few kilobytes can hold gigabytes of zeros. Nothing is inflated beyond the bound, whatever the body says of
-itself, and a zstd frame may not have us set aside a larger window than its usual levels need.
+itself, and a zstd frame may not have us set aside a larger window than its usual levels need. A body that has become
+8 MiB and was inflated more than 4,000 times holds nothing but repetition, and is refused there.
 """
 
 from __future__ import annotations
 
 import zlib
+from io import BytesIO
 from typing import Final
 
 import zstandard
@@ -18,6 +20,8 @@ __all__ = ["MAX_BODY_BYTES", "WireError", "inflate"]
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_ZSTD_WINDOW_BYTES: Final = 32 * 1024 * 1024  # level 19 asks for 8 MiB
 CHUNK_BYTES: Final = 1024 * 1024
+MAX_RATIO: Final = 4_000  # gzip reaches 1,032; telemetry that zstd has compressed, some hundreds
+RATIO_COUNTS_FROM_BYTES: Final = 8 * 1024 * 1024
 
 
 class WireError(UsageError):
@@ -71,16 +75,18 @@ def _gunzip(body: bytes, max_bytes: int) -> bytes:
 
 
 def _unzstd(body: bytes, max_bytes: int) -> bytes:
-    result = bytearray()
+    result = BytesIO()
     try:
         reader = zstandard.ZstdDecompressor(max_window_size=MAX_ZSTD_WINDOW_BYTES).stream_reader(
             body, read_across_frames=True
         )
-        while len(result) <= max_bytes:
-            chunk = reader.read(min(CHUNK_BYTES, max_bytes + 1 - len(result)))
+        while result.tell() <= max_bytes:
+            chunk = reader.read(min(CHUNK_BYTES, max_bytes + 1 - result.tell()))
             if not chunk:
                 break
-            result += chunk
+            result.write(chunk)
+            if result.tell() > max(RATIO_COUNTS_FROM_BYTES, MAX_RATIO * len(body)):
+                raise WireError(f"the body inflates to more than {MAX_RATIO} times its length", status=413)
     except zstandard.ZstdError as error:
         raise WireError(f"the body is not zstd: {error}") from None
-    return bytes(result)
+    return result.getvalue()

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec import UNSET, Struct, field, json
 from msgspec.structs import replace
 
-from clew import clock, identity, shipping
+from clew import arrival, clock, identity, shipping
 from clew.catalog import STAGES
 from clew.context import Context
 from clew.errors import SpoolClosedError, SpoolFullError
@@ -33,7 +33,8 @@ from clew.redact import Redactor
 from clew.spool.writer import Bounds, Writer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
 
     from clew.config import Settings
 
@@ -148,6 +149,11 @@ class Intake:
         self._watch_due = 0.0
         self._said = ""
 
+    @property
+    def data_dir(self) -> Path:
+        """Where clew keeps its data."""
+        return self._settings.data_dir
+
     def accept(self, events: Iterable[Received]) -> int:
         """Put events on the spool; they survive the death of this process when this returns.
 
@@ -161,7 +167,10 @@ class Intake:
             IntakeFullError: There is no room; ask the client to come back.
             SpoolError: The spool cannot be written to.
         """
-        payloads = [self._encode(event) for event in events]
+        return self.append([self.encode(event) for event in events])
+
+    def append(self, payloads: Sequence[bytes]) -> int:
+        """Put events on the spool that ``encode`` has made; otherwise the same as ``accept``."""
         if not payloads:
             return 0
         writer = self._open()
@@ -171,6 +180,41 @@ class Intake:
                 message = f"the spool {self._settings.spool_dir} took {accepted} of {len(payloads)} events"
                 raise IntakeFullError(message, reason="spool_full", accepted=accepted)
         return len(payloads)
+
+    def encode(self, event: Received) -> bytes:
+        """Encode an event like one of ours: redacted, bounded, and of a time that can be believed."""
+        event = _in_time(event)
+        head = Head(
+            event.timestamp,
+            event.kind,
+            event.level,
+            event.message,
+            UNSET if event.logger is None else event.logger,
+            UNSET if event.run_type is None else event.run_type,
+            UNSET if event.status is None else event.status,
+        )
+        context = Context(
+            trace_id=event.trace_id,
+            span_id=event.span_id,
+            user_id=event.user_id,
+            request_id=event.request_id,
+            session_id=event.session_id,
+            stage=event.stage if event.stage in STAGES else None,
+            parent_span_id=event.parent_span_id,
+        )
+        origin = Origin(
+            event.service,
+            UNSET if event.environment is None else event.environment,
+            UNSET if event.version is None else event.version,
+        )
+        fields = self._capture(event.fields)
+        if isinstance(fields.get("context"), dict):
+            fields["context"] = self._capture(fields["context"])
+        if not event.sanitized:
+            return encode_event(head, fields, event.error, context, origin, self._limits)
+        limits = self._limits._replace(max_event_bytes=self._limits.max_event_bytes - FLAGS_BYTES)
+        payload = encode_event(head, fields, event.error, context, origin, limits)
+        return _flag(payload, event.sanitized)
 
     def close(self) -> None:
         """Close the log in good order; the next event would begin another."""
@@ -229,39 +273,6 @@ class Intake:
             except SpoolClosedError:  # ``close`` was called in another thread: go on in a new log
                 writer = self._open()
 
-    def _encode(self, event: Received) -> bytes:
-        head = Head(
-            event.timestamp,
-            event.kind,
-            event.level,
-            event.message,
-            UNSET if event.logger is None else event.logger,
-            UNSET if event.run_type is None else event.run_type,
-            UNSET if event.status is None else event.status,
-        )
-        context = Context(
-            trace_id=event.trace_id,
-            span_id=event.span_id,
-            user_id=event.user_id,
-            request_id=event.request_id,
-            session_id=event.session_id,
-            stage=event.stage if event.stage in STAGES else None,
-            parent_span_id=event.parent_span_id,
-        )
-        origin = Origin(
-            event.service,
-            UNSET if event.environment is None else event.environment,
-            UNSET if event.version is None else event.version,
-        )
-        fields = self._capture(event.fields)
-        if isinstance(fields.get("context"), dict):
-            fields["context"] = self._capture(fields["context"])
-        if not event.sanitized:
-            return encode_event(head, fields, event.error, context, origin, self._limits)
-        limits = self._limits._replace(max_event_bytes=self._limits.max_event_bytes - FLAGS_BYTES)
-        payload = encode_event(head, fields, event.error, context, origin, limits)
-        return _flag(payload, event.sanitized)
-
     def _capture(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Keep of inputs and outputs what the settings allow, as spans of our own do."""
         kept = dict(fields)
@@ -295,6 +306,25 @@ class Intake:
         if notice and notice != self._said:
             self._said = notice
             _log.warning(notice)
+
+
+def _in_time(event: Received) -> Received:
+    """Give an event whose time cannot be believed the time of its arrival; see ``arrival``."""
+    now = clock.now()
+    if arrival.is_plausible(event.timestamp, now):
+        return event
+    told: Any = event.fields.get("context")
+    metrics: Any = event.fields.get("metrics")
+    took = cast("dict[str, Any]", metrics).get("duration_ms") if isinstance(metrics, dict) else None
+    context: dict[str, Any] = {arrival.SENT: event.timestamp.isoformat()}
+    if isinstance(told, dict):
+        context = {**cast("dict[str, Any]", told), **context}
+    return replace(
+        event,
+        timestamp=arrival.arrived_at(now, took),
+        fields={**event.fields, "context": context},
+        sanitized=[*event.sanitized, arrival.FLAG],
+    )
 
 
 def _without_content(hit: Any) -> Any:

@@ -3,7 +3,8 @@
 A client tells a run twice: when it begins (``post``) and when it ends (``patch``, without the inputs). What
 began is remembered until it ends, so that the ``span`` is whole; a run told in one piece needs no memory.
 The memory is bounded. What falls out of it, or was begun before this process, still ends: with what the
-``patch`` holds itself, which is all but the inputs.
+``patch`` holds itself, which is all but the inputs. A beginning that comes after the end is told all the same
+(``langsmith_unbegun``), whenever it comes.
 
 Clients repeat a request whose answer they missed, so what has ended is remembered too, and told once.
 
@@ -24,7 +25,18 @@ from clew.errors import SpoolError
 from clew.ids import parse_uuid
 from clew.receivers.intake import IntakeFullError
 from clew.receivers.langsmith_restore import is_ours, is_told_in_run, log_of, name_of, restore
-from clew.receivers.langsmith_runs import SCORE, Facts, end_events, facts_of, merge, score_event, start_event
+from clew.receivers.langsmith_runs import (
+    SCORE,
+    Facts,
+    end_events,
+    facts_of,
+    late_beginning,
+    merge,
+    needs_parent,
+    score_event,
+    start_event,
+)
+from clew.receivers.langsmith_unbegun import Unbegun
 from clew.receivers.langsmith_values import mapping
 
 if TYPE_CHECKING:
@@ -40,6 +52,7 @@ __all__ = ["Counts", "LangSmithReceiver"]
 MAX_OPEN_RUNS: Final = 20_000
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
 MAX_ENDED_RUNS: Final = 50_000
+MAX_CHAIN: Final = 100  # ancestors that are followed within one request
 
 _log = logging.getLogger(__name__)
 
@@ -53,6 +66,8 @@ class Counts(Struct):
         repeated: Operations that had been told before.
         forgotten: Runs that began and fell out of the memory before they ended.
         unbegun: Runs whose end came without a beginning.
+        late: Runs whose beginning came after their end.
+        left_out: Items of requests that made no sense.
     """
 
     runs: int = 0
@@ -60,6 +75,8 @@ class Counts(Struct):
     repeated: int = 0
     forgotten: int = 0
     unbegun: int = 0
+    late: int = 0
+    left_out: int = 0
 
     def families(self) -> Iterator[Family]:
         """Tell the counts as Prometheus' client has them."""
@@ -77,6 +94,8 @@ class _Open(NamedTuple):
     run: dict[str, Any]
     facts: Facts
     size_bytes: int
+    flags: tuple[str, ...] = ()
+    has_begun: bool = True
 
 
 class _Undo(NamedTuple):
@@ -87,12 +106,16 @@ class _Undo(NamedTuple):
         id: Of its run or feedback.
         open: What was remembered of the run before.
         ended: What it ended, by the names that are remembered.
+        unbegun: It is an end without a beginning.
+        late: What the end of the run told whose late beginning it is; None for all others.
     """
 
     until: int
     id: str
     open: _Open | None
     ended: list[str]
+    unbegun: bool = False
+    late: dict[str, Any] | None = None
 
 
 class LangSmithReceiver:
@@ -122,6 +145,9 @@ class LangSmithReceiver:
         self._open_bytes = 0
         self._ended: OrderedDict[str, Facts] = OrderedDict()
         self._just_ended: list[str] = []
+        self._unbegun = Unbegun(intake.data_dir)
+        for run_id in self._unbegun:
+            self._ended[run_id] = Facts(None, "")
 
     def receive(self, operations: Iterable[Operation]) -> None:
         """Take operations in; what they tell is on the spool when this returns.
@@ -136,14 +162,17 @@ class LangSmithReceiver:
         with self._lock:
             events: list[Received] = []
             undo: list[_Undo] = []
-            for operation in sorted(operations, key=lambda operation: operation.kind != "post"):
+            for operation in _in_order(operations):
                 before = self._open.get(operation.id)
-                if operation.id in self._ended:
+                is_late = operation.kind == "post" and operation.id in self._unbegun
+                if operation.id in self._ended and not is_late:
                     self.counts.repeated += 1
                     continue
                 self._just_ended = []
-                events += self._feedback(operation) if operation.kind == "feedback" else self._run(operation)
-                undo.append(_Undo(len(events), operation.id, before, self._just_ended))
+                late = self._unbegun.take(operation.id) if is_late else None
+                events += self._flagged(operation, late)
+                is_unbegun = operation.id in self._unbegun
+                undo.append(_Undo(len(events), operation.id, before, self._just_ended, is_unbegun, late))
             try:
                 self._intake.accept(events)
             except SpoolError as error:
@@ -151,6 +180,7 @@ class LangSmithReceiver:
                 raise
             self.counts.runs += sum(event.kind == "span" for event in events)
             self.counts.scores += sum(event.message == SCORE for event in events)
+            self.counts.late += sum(step.late is not None for step in undo)
             self._forget_oldest()
 
     def unknown(self, operations: Iterable[Operation]) -> set[str]:
@@ -164,6 +194,9 @@ class LangSmithReceiver:
             parse_uuid(str(operation.body.get("run_id"))) if operation.kind == "feedback" else operation.id
             for operation in told
             if operation.kind == "feedback" or (operation.kind == "patch" and operation.body.get("inputs") is None)
+        }
+        wanted |= {
+            parse_uuid(str(operation.body["parent_run_id"])) for operation in told if needs_parent(operation.body)
         }
         with self._lock:
             return {run for run in wanted if run is not None and run not in begun and self._facts(run) is None}
@@ -193,22 +226,48 @@ class LangSmithReceiver:
             }
             self._remember(span_id, _Open(run, facts, 0))
 
+    def _flagged(self, operation: Operation, late: dict[str, Any] | None) -> list[Received]:
+        """Take in what an operation tells; the events that this makes, flagged with what had to be changed."""
+        before = self._open.get(operation.id)
+        flags = {*operation.flags, *(() if before is None else before.flags)}
+        if late is not None:
+            events = [self._late(operation, late)]
+        else:
+            events = self._feedback(operation) if operation.kind == "feedback" else self._run(operation)
+        if flags:
+            for event in events:
+                event.sanitized = sorted({*event.sanitized, *flags})
+        return events
+
     def _run(self, operation: Operation) -> list[Received]:
         """Take in what an operation tells of a run; the events that this makes."""
         earlier = self._open.get(operation.id)
-        run = operation.body if earlier is None else merge(earlier.run, operation.body)
+        has_begun = operation.kind == "post" or (earlier is not None and earlier.has_begun)
+        run = operation.body
+        if earlier is not None:
+            is_first = operation.kind == "post" and not earlier.has_begun
+            run = merge(operation.body, earlier.run) if is_first else merge(earlier.run, operation.body)
         parent = self._facts(run.get("parent_run_id"))
         facts = facts_of(run, parent if earlier is None else earlier.facts)
         if run.get("end_time") is None:
             size = operation.size_bytes + (0 if earlier is None else earlier.size_bytes)
-            self._remember(operation.id, _Open(run, facts, size))
+            flags = {*operation.flags, *(() if earlier is None else earlier.flags)}
+            self._remember(operation.id, _Open(run, facts, size, tuple(sorted(flags)), has_begun))
             return [start_event(run, facts)] if earlier is None else []
-        if earlier is None and operation.kind == "patch":
+        ours = restore(run)
+        if not has_begun and ours is None:
             self.counts.unbegun += 1
+            self._unbegun.add(operation.id, run, operation.size_bytes)
         self._drop(operation.id)
         self._end(operation.id, facts)
-        ours = restore(run)
         return end_events(run, facts) if ours is None else self._once(ours)
+
+    def _late(self, operation: Operation, end: dict[str, Any]) -> Received:
+        """Tell the beginning of a run whose end came before."""
+        run = merge(operation.body, end)
+        facts = facts_of(run, self._facts(run.get("parent_run_id")))
+        self._ended[operation.id] = facts
+        return late_beginning(run, facts)
 
     def _feedback(self, operation: Operation) -> list[Received]:
         facts = self._facts(operation.body.get("run_id"))
@@ -255,6 +314,10 @@ class LangSmithReceiver:
             if step.until > accepted:
                 for name in step.ended:
                     self._ended.pop(name, None)
+                if step.late is not None:
+                    self._unbegun.add(step.id, step.late, 0)
+                elif step.unbegun:
+                    self._unbegun.discard(step.id)
                 self._drop(step.id)
                 if step.open is not None:
                     self._remember(step.id, step.open)
@@ -268,3 +331,23 @@ class LangSmithReceiver:
             self.counts.forgotten += 1
         while len(self._ended) > MAX_ENDED_RUNS:
             self._ended.popitem(last=False)
+
+
+def _in_order(operations: Iterable[Operation]) -> list[Operation]:
+    """Sort the operations of a request: beginnings before ends, and a parent's before its children's."""
+    told = sorted(operations, key=lambda operation: operation.kind != "post")
+    beginnings = {operation.id: operation for operation in told if operation.kind == "post"}
+    found: dict[int, Operation] = {}
+    for operation in told:
+        chain = [operation]
+        while (
+            operation.kind == "post"
+            and (parent := beginnings.get(parse_uuid(str(chain[-1].body.get("parent_run_id"))) or "")) is not None
+            and id(parent) not in found
+            and parent not in chain[-MAX_CHAIN:]
+            and len(chain) < MAX_CHAIN
+        ):
+            chain.append(parent)
+        for link in reversed(chain):
+            found.setdefault(id(link), link)
+    return list(found.values())

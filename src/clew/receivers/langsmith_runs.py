@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, json
 
-from clew import clock
+from clew import arrival, clock
 from clew.catalog import FIELDS, STAGE_OF_RUN_TYPE
 from clew.ids import parse_uuid
 from clew.receivers.intake import Received
@@ -47,13 +47,24 @@ from clew.receivers.langsmith_values import (
     text,
     usage_of,
 )
+from clew.record import ENDED
 from clew.semconv.vectors import without_vectors
 from clew.spans import SMALL_INPUTS_BYTES
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-__all__ = ["SCORE", "Facts", "end_events", "facts_of", "merge", "score_event", "start_event"]
+__all__ = [
+    "SCORE",
+    "Facts",
+    "end_events",
+    "facts_of",
+    "late_beginning",
+    "merge",
+    "needs_parent",
+    "score_event",
+    "start_event",
+]
 
 Run = dict[str, Any]
 
@@ -126,7 +137,7 @@ def facts_of(run: Run, parent: Facts | None) -> Facts:
     above = parent or Facts(None, UNKNOWN_SERVICE)
     stage = STAGE_OF_RUN_TYPE.get(_run_type(run)) or above.stage
     return Facts(
-        trace_id=_trace_id(run) or above.trace_id,
+        trace_id=_trace_id(run) or above.trace_id or _uuid(run.get("parent_run_id")),
         service=text(metadata.get("service")) or text(run.get("session_name")) or above.service,
         stage=stage,
         user_id=text(metadata.get("user_id")) or above.user_id,
@@ -137,13 +148,25 @@ def facts_of(run: Run, parent: Facts | None) -> Facts:
     )
 
 
+def needs_parent(run: Run) -> bool:
+    """Whether only its parent can tell which trace a run belongs to."""
+    return _trace_id(run) is None and _uuid(run.get("parent_run_id")) is not None
+
+
 def start_event(run: Run, facts: Facts) -> Received:
     """Make the ``span_start`` of a run that has begun; its inputs are told if they are small."""
     context = _context(run)
     inputs = run.get("inputs")
-    if inputs and len(json.encode(inputs)) <= SMALL_INPUTS_BYTES:
+    if inputs and _is_small(inputs):
         context["inputs"] = inputs
     return _span(run, facts, kind="span_start", status="running", fields={"context": context})
+
+
+def late_beginning(run: Run, facts: Facts) -> Received:
+    """Make the ``span_start`` of a run whose ``span`` was told before: with all that is known of it by now."""
+    whole = end_events(run, facts)[-1]
+    whole.kind, whole.status, whole.level, whole.error = "span_start", ENDED, "INFO", None
+    return whole
 
 
 def end_events(run: Run, facts: Facts) -> list[Received]:
@@ -156,8 +179,9 @@ def end_events(run: Run, facts: Facts) -> list[Received]:
             context[name] = without_vectors(run[name]) if _run_type(run) == "embedding" else run[name]
     context |= _model_facts(run, outputs) if is_llm else {}
     metrics: dict[str, Any] = usage_of(metadata, outputs, is_llm=is_llm)
-    if (end := moment_of(run.get("end_time"))) is not None:
-        metrics["duration_ms"] = _ms_between(begin, end)
+    duration_ms, flags = _duration_ms(run)
+    if duration_ms is not None:
+        metrics["duration_ms"] = duration_ms
     if is_llm and (first := _first_token_at(run)) is not None:
         metrics["time_to_first_token_ms"] = _ms_between(begin, first)
     if _run_type(run) == "retriever" and (documents := documents_of(run.get("outputs"))):
@@ -171,6 +195,7 @@ def end_events(run: Run, facts: Facts) -> list[Received]:
         status = "cancelled" if is_cancellation(error) else "error"
     fields = {"context": context, "metrics": metrics}
     span = _span(run, facts, kind="span", status=status, fields=fields)
+    span.sanitized = flags
     if status == "error":
         span.level, span.error = "ERROR", error
     return [*_logs(run, facts, begin), span]
@@ -349,6 +374,24 @@ def _began_at(run: Run) -> datetime:
     """Tell when a run began; nothing at all told, it is now."""
     told = moment_of(run.get("start_time")) or dotted_moment(run.get("dotted_order"))
     return told or moment_of(run.get("end_time")) or clock.now()
+
+
+def _duration_ms(run: Run) -> tuple[float | None, list[str]]:
+    """Return (how long a run took, flags); None where its times do not tell: see ``otlp_events.times_of``."""
+    begin = moment_of(run.get("start_time")) or dotted_moment(run.get("dotted_order"))
+    end, now = moment_of(run.get("end_time")), clock.now()
+    if begin is None or end is None or end < begin:
+        return None, [arrival.FLAG]
+    if arrival.is_plausible(begin, now) != arrival.is_plausible(end, now):
+        return None, [arrival.FLAG]
+    return _ms_between(begin, end), []
+
+
+def _is_small(inputs: Any) -> bool:
+    try:
+        return len(json.encode(inputs)) <= SMALL_INPUTS_BYTES
+    except (TypeError, ValueError, RecursionError):
+        return False
 
 
 def _ms_between(begin: datetime, end: datetime) -> float:

@@ -38,6 +38,8 @@ CANCELLATIONS: Final = frozenset(
 )
 """Somebody asked the work to stop; it did not fail (see ``spans``). The last two are how LangGraph leaves a node."""
 
+YEAR_DIGITS: Final = 8  # "20261123" is a day; more digits are milliseconds
+
 _DOTTED_TIME = re.compile(r"(\d{8}T\d{12})Z[0-9a-fA-F-]{36}")
 _REPR = re.compile(r"\s*(?P<type>[A-Za-z_][\w.]*)\((?P<message>.*)\)\s*", re.DOTALL)
 _SUMMARY = re.compile(r"^(?P<type>[A-Za-z_][\w.]*)(?:: (?P<message>[^\0]*)|$)", re.MULTILINE)
@@ -58,7 +60,7 @@ _TOKENS_CACHED: Final = (
 
 
 def moment_of(value: Any) -> datetime | None:
-    """Read a moment: RFC 3339 (UTC where no zone is told), or milliseconds since the epoch.
+    """Read a moment: RFC 3339 (UTC where no zone is told), or milliseconds since the epoch, as number or text.
 
     Example:
         >>> moment_of("2026-11-23T10:30:58.5").isoformat()
@@ -67,6 +69,8 @@ def moment_of(value: Any) -> datetime | None:
         True
     """
     try:
+        if isinstance(value, str) and value.isdecimal() and len(value) > YEAR_DIGITS:
+            value = int(value)
         if isinstance(value, str):
             found = datetime.fromisoformat(value)
             return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)

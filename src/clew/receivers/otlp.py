@@ -17,19 +17,19 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from clew.errors import SpoolError
+from clew.receivers.body import WireError
 from clew.receivers.intake import IntakeFullError
-from clew.receivers.otlp_events import Unfit, by_start, identity_of, log_event, origin_of, span_events
+from clew.receivers.otlp_events import Unfit, identity_of, log_event, origin_of, span_events
+from clew.receivers.otlp_records import LogItem, SpanItem, Unreadable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
-    from opentelemetry.proto.trace.v1.trace_pb2 import ScopeSpans
     from prometheus_client import Metric as Family
 
-    from clew.receivers.intake import Intake, Received
+    from clew.receivers.intake import Intake
     from clew.receivers.otlp_events import Origin
+    from clew.receivers.otlp_records import Group
 
 __all__ = ["Counts", "OtlpReceiver", "Refused"]
 
@@ -80,11 +80,46 @@ class _Told(NamedTuple):
 
     Attributes:
         name: By what it is known again; None if by nothing.
-        events: Its events.
+        order: Parents sort before their children: they begin earlier, or end later.
+        payloads: Its events, encoded: they are a fraction of what they were made of.
     """
 
     name: str | None
-    events: list[Received]
+    order: tuple[int, int]
+    payloads: list[bytes]
+
+
+class _Left:
+    """What is left out of a request."""
+
+    def __init__(self) -> None:
+        self.number = 0
+        self.reason = ""
+        self._has_unreadable = False
+        self._has_too_large = False
+
+    def unfit(self, reason: str) -> None:
+        """Leave out what can be read, and is no event."""
+        self.number += 1
+        self.reason = reason
+
+    def out(self, what: Unreadable) -> None:
+        """Leave out what cannot be read."""
+        self.number += what.number
+        self.reason = what.reason
+        self._has_unreadable = True
+        self._has_too_large = self._has_too_large or what.is_too_large
+
+    def refused(self, taken: list[_Told]) -> Refused:
+        """Return what was left out.
+
+        Raises:
+            WireError: Nothing in the request can be read.
+        """
+        if self._has_unreadable and not taken:
+            status = 413 if self._has_too_large else 400
+            raise WireError(f"{self.reason}, and nothing else is in the request", status=status)
+        return Refused(self.number, self.reason)
 
 
 class OtlpReceiver:
@@ -106,50 +141,84 @@ class OtlpReceiver:
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, None] = OrderedDict()
 
-    def receive_spans(self, request: ExportTraceServiceRequest) -> Refused:
+    def receive_spans(self, request: Iterable[Group]) -> Refused:
         """Take spans in; what they tell is on the spool when this returns.
 
+        Args:
+            request: From ``otlp_wire.read_spans``; nothing of it is taken before it has been read to its end.
+
         Returns:
-            What was left out: spans without ids.
+            What was left out: spans without ids, and those that cannot be read.
 
         Raises:
+            WireError: Nothing in it can be taken, or it holds more than a request may.
             IntakeFullError: There is no room; the exporter should send the request again.
             SpoolError: The spool cannot be written to.
         """
         told: list[_Told] = []
-        refused = Refused()
-        for resource_spans in request.resource_spans:
-            for scope_spans in resource_spans.scope_spans:
-                origin = origin_of(resource_spans.resource, scope_spans.scope)
-                refused = _read_spans(scope_spans, origin, told, refused)
-        told.sort(key=lambda one: one.events[-1].timestamp)
+        left = _Left()
+        for group in request:
+            origin = origin_of(group.resource, group.scope)
+            for record in group.records:
+                if isinstance(record, SpanItem):
+                    record.sanitized += group.sanitized
+                    self._read_span(record, origin, group.span_ids, told, left)
+                elif isinstance(record, Unreadable):
+                    left.out(record)
+        refused = left.refused(told)
+        told.sort(key=lambda one: one.order)
         self.counts.spans += self._accept(told)
         self.counts.refused += refused.number
         return refused
 
-    def receive_logs(self, request: ExportLogsServiceRequest) -> Refused:
+    def receive_logs(self, request: Iterable[Group]) -> Refused:
         """Take log records in; what they tell is on the spool when this returns.
 
+        Args:
+            request: From ``otlp_wire.read_logs``; nothing of it is taken before it has been read to its end.
+
+        Returns:
+            What was left out: records that cannot be read.
+
         Raises:
+            WireError: Nothing in it can be taken, or it holds more than a request may.
             IntakeFullError: There is no room; the exporter should send the request again.
             SpoolError: The spool cannot be written to.
         """
-        told = [
-            _Told(identity_of(record), [log_event(record, origin)])
-            for resource_logs in request.resource_logs
-            for scope_logs in resource_logs.scope_logs
-            for origin in (origin_of(resource_logs.resource, scope_logs.scope),)
-            for record in scope_logs.log_records
-        ]
+        told: list[_Told] = []
+        left = _Left()
+        for group in request:
+            origin = origin_of(group.resource, group.scope)
+            for record in group.records:
+                if isinstance(record, LogItem):
+                    record.sanitized += group.sanitized
+                    payload = self._intake.encode(log_event(record, origin))
+                    told.append(_Told(identity_of(record), (0, 0), [payload]))
+                elif isinstance(record, Unreadable):
+                    left.out(record)
+        refused = left.refused(told)
         self.counts.logs += self._accept(told)
-        return Refused()
+        self.counts.refused += refused.number
+        return refused
+
+    def _read_span(
+        self, span: SpanItem, origin: Origin, siblings: frozenset[bytes], told: list[_Told], left: _Left
+    ) -> None:
+        try:
+            events = span_events(span, origin, is_outermost=span.parent_span_id not in siblings)
+        except Unfit as error:
+            left.unfit(str(error))
+            return
+        name = f"{span.trace_id.hex()}{span.span_id.hex()}"
+        order = (span.start_ns or span.end_ns, -span.end_ns)
+        told.append(_Told(name, order, [self._intake.encode(event) for event in events]))
 
     def _accept(self, told: list[_Told]) -> int:
         """Hand in what has not come before; return how many spans or records that were."""
         with self._lock:
             new = self._without_repeats(told)
             try:
-                self._intake.accept([event for one in new for event in one.events])
+                self._intake.append([payload for one in new for payload in one.payloads])
             except SpoolError as error:
                 self._remember_first(new, error.accepted if isinstance(error, IntakeFullError) else 0)
                 raise
@@ -172,23 +241,10 @@ class OtlpReceiver:
         """Remember those whose events are among the first *event_count*; None for all."""
         count = 0
         for one in told:
-            count += len(one.events)
+            count += len(one.payloads)
             if event_count is not None and count > event_count:
                 break
             if one.name is not None:
                 self._seen[one.name] = None
         while len(self._seen) > MAX_REMEMBERED:
             self._seen.popitem(last=False)
-
-
-def _read_spans(scope_spans: ScopeSpans, origin: Origin, told: list[_Told], refused: Refused) -> Refused:
-    """Add the spans of a scope to *told*; return what had to be left out so far."""
-    here = {span.span_id for span in scope_spans.spans}
-    for span in by_start(scope_spans.spans):
-        try:
-            events = span_events(span, origin, is_outermost=span.parent_span_id not in here)
-        except Unfit as error:
-            refused = Refused(refused.number + 1, str(error))
-        else:
-            told.append(_Told(f"{span.trace_id.hex()}{span.span_id.hex()}", events))
-    return refused

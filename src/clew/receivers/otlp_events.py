@@ -22,30 +22,22 @@ Before: ``otlp_wire``. After: ``intake``, by ``otlp``.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from msgspec import json
-
-from clew import clock
+from clew import arrival, clock
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id
 from clew.receivers.intake import Received
-from clew.receivers.otlp_wire import plain, plain_attributes
 from clew.semconv import names
-from clew.semconv.inside import MAX_EVENTS, Log, SpanEvent, read_inside
+from clew.semconv.inside import Log, read_inside
 from clew.semconv.reading import Read, Resource, error_of, error_told, read_log, read_resource, read_span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from clew.receivers.otlp_records import LogItem, SpanItem
 
-    from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
-    from opentelemetry.proto.trace.v1.trace_pb2 import Span
-
-__all__ = ["Origin", "Unfit", "log_event", "origin_of", "span_events"]
+__all__ = ["Origin", "Times", "Unfit", "identity_of", "log_event", "origin_of", "span_events", "times_of"]
 
 TRACE_ID_BYTES: Final = 16
 SPAN_ID_BYTES: Final = 8
-MAX_LINKS: Final = 100
 ERROR: Final = 2  # STATUS_CODE_ERROR
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -86,14 +78,52 @@ class Origin(NamedTuple):
     rest: dict[str, Any]
 
 
-def origin_of(resource: Any, scope: Any) -> Origin:
-    """Read the resource and the scope that stand above spans or records."""
-    told = plain_attributes(resource.attributes)
-    rest = {name: value for name, value in told.items() if name not in _NAMED and not name.startswith(_OF_THE_SDK)}
-    return Origin(read_resource(told), scope.name, rest)
+class Times(NamedTuple):
+    """What the times of a span come to.
+
+    Attributes:
+        began_at: When it began, as far as is known: else when it ended, else now.
+        duration_ms: How long it took; None where that is not known.
+        flags: ``["clock"]`` where they cannot be meant.
+    """
+
+    began_at: datetime
+    duration_ms: float | None
+    flags: list[str]
 
 
-def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Received]:
+def origin_of(resource: dict[str, Any], scope: str) -> Origin:
+    """Read the attributes of the resource and the name of the scope that stand above spans or records."""
+    rest = {name: value for name, value in resource.items() if name not in _NAMED and not name.startswith(_OF_THE_SDK)}
+    return Origin(read_resource(resource), scope, rest)
+
+
+def times_of(start_ns: int, end_ns: int) -> Times:
+    """Say when a span began and how long it took.
+
+    A time that is missing (0), an end before the beginning, and a beginning and an end of which only one can be believed
+    tell no duration.
+
+    Args:
+        start_ns: When it began, nanoseconds since the epoch; 0 for unknown.
+        end_ns: When it ended, the same.
+
+    Example:
+        >>> times_of(1_700_000_000_000_000_000, 1_700_000_000_250_000_000)[1:]
+        (250.0, [])
+        >>> times_of(0, 1_700_000_000_250_000_000)[1:]
+        (None, ['clock'])
+    """
+    now = clock.now()
+    began_at = _moment(start_ns or end_ns)
+    if not start_ns or not end_ns or end_ns < start_ns:
+        return Times(began_at, None, [arrival.FLAG])
+    if arrival.is_plausible(began_at, now) != arrival.is_plausible(_moment(end_ns), now):
+        return Times(began_at, None, [arrival.FLAG])
+    return Times(began_at, (end_ns - start_ns) / 1_000_000, [])
+
+
+def span_events(span: SpanItem, origin: Origin, *, is_outermost: bool) -> list[Received]:
     """Make the events of a span: its logs, then its ``span``.
 
     Args:
@@ -107,53 +137,50 @@ def span_events(span: Span, origin: Origin, *, is_outermost: bool) -> list[Recei
     trace_id = _trace_id(span.trace_id)
     if trace_id is None or len(span.span_id) != SPAN_ID_BYTES or not any(span.span_id):
         raise Unfit("a span has no trace id of 16 bytes, or no span id of 8")
-    attributes = plain_attributes(span.attributes)
-    read = read_span(span.name, attributes)
+    read = read_span(span.name, span.attributes)
     fields = read.fields
-    event = _event(read, origin)
-    event.kind, event.message, event.timestamp = "span", span.name, _moment(span.start_time_unix_nano)
+    times = times_of(span.start_ns, span.end_ns)
+    event = _event(read, origin, span.sanitized)
+    event.kind, event.message, event.timestamp = "span", span.name, times.began_at
     event.trace_id = trace_id
     event.span_id = _span_id(span.span_id, read.span_id)
     event.parent_span_id = _span_id(span.parent_span_id, read.parent_span_id)
-    has_failed = span.status.code == ERROR
+    has_failed = span.status_code == ERROR
     event.status = read.status if read.is_own else ("error" if has_failed else "ok")
-    events = (SpanEvent(one.name, one.time_unix_nano, plain_attributes(one.attributes)) for one in span.events)
-    inside = read_inside(
-        islice(events, MAX_EVENTS), has_failed=has_failed, is_own=read.is_own, began_ns=span.start_time_unix_nano
-    )
+    inside = read_inside(span.events, has_failed=has_failed, is_own=read.is_own, began_ns=span.start_ns)
     if not read.is_own:
-        _put(fields, "metrics", {"duration_ms": _ms_between(span.start_time_unix_nano, span.end_time_unix_nano)})
+        event.sanitized = [*event.sanitized, *times.flags]
+        _put(fields, "metrics", {} if times.duration_ms is None else {"duration_ms": times.duration_ms})
         _put(fields, "context", _links(span))
         _put(fields, "context", {"resource": origin.rest} if is_outermost and origin.rest else {})
         for part, told in inside.fields.items():
             _put(fields, part, told)
     event.error = inside.error if read.error is None else read.error
     if has_failed and event.error is None and not read.is_own:
-        event.error = error_told(attributes, span.status.message)
+        event.error = error_told(span.attributes, span.status_message)
     event.level = read.level or ("ERROR" if has_failed else "INFO")
     return [*(_log(told, event) for told in inside.logs), event]
 
 
-def log_event(record: LogRecord, origin: Origin) -> Received:
+def log_event(record: LogItem, origin: Origin) -> Received:
     """Make the event of a log record."""
-    attributes = plain_attributes(record.attributes)
-    body = plain(record.body)
-    read = read_log(attributes, record.event_name, body)
-    event = _event(read, origin)
+    body = record.body
+    read = read_log(record.attributes, record.event_name, body)
+    event = _event(read, origin, record.sanitized)
     is_text = isinstance(body, str)
     named = read.message or record.event_name or "log"
     event.message = body if is_text and (read.is_own or not record.event_name) else named
     if body is not None and event.message != body and not read.has_body:
         _put(read.fields, "context", {"body": body})
-    event.timestamp = _moment(record.time_unix_nano or record.observed_time_unix_nano)
+    event.timestamp = _moment(record.time_ns or record.observed_ns)
     event.level = read.level or _level(record)
     event.trace_id = _trace_id(record.trace_id)
     if event.trace_id is not None:
         event.span_id = _span_id(record.span_id, read.span_id)
         event.parent_span_id = read.parent_span_id
     event.status, event.error = read.status, read.error
-    if event.error is None and names.EXCEPTION_TYPE in attributes:
-        event.error = error_of(attributes, is_own=read.is_own)
+    if event.error is None and names.EXCEPTION_TYPE in record.attributes:
+        event.error = error_of(record.attributes, is_own=read.is_own)
     if not read.is_own and event.trace_id is None and origin.rest:
         _put(read.fields, "context", {"resource": origin.rest})
     return event
@@ -180,7 +207,7 @@ def _log(told: Log, above: Received) -> Received:
     )
 
 
-def _event(read: Read, origin: Origin) -> Received:
+def _event(read: Read, origin: Origin, flags: list[str]) -> Received:
     """Make an event of what its attributes tell, with nothing that stands elsewhere."""
     return Received(
         timestamp=EPOCH,
@@ -195,7 +222,7 @@ def _event(read: Read, origin: Origin) -> Received:
         session_id=read.session_id,
         request_id=read.request_id,
         fields=read.fields,
-        sanitized=read.sanitized,
+        sanitized=[*read.sanitized, *flags],
     )
 
 
@@ -205,10 +232,10 @@ def _put(fields: dict[str, Any], name: str, told: dict[str, Any]) -> None:
         fields[name] = {**told, **(fields.get(name) or {})}
 
 
-def _links(span: Span) -> dict[str, Any]:
+def _links(span: SpanItem) -> dict[str, Any]:
     links = [
         {"trace_id": trace_id, "span_id": _span_id(link.span_id, None)}
-        for link in span.links[:MAX_LINKS]
+        for link in span.links
         if (trace_id := _trace_id(link.trace_id)) is not None
     ]
     return {"links": links} if links else {}
@@ -228,7 +255,7 @@ def _span_id(told: bytes, own: str | None) -> str | None:
     return from_otel_span_id(digits)
 
 
-def _level(record: LogRecord) -> str:
+def _level(record: LogItem) -> str:
     for least, level in _SEVERITIES:
         if record.severity_number >= least:
             return level
@@ -240,18 +267,7 @@ def _moment(time_ns: int) -> datetime:
     return EPOCH + timedelta(microseconds=time_ns // 1000) if time_ns else clock.now()
 
 
-def _ms_between(start_ns: int, end_ns: int) -> float:
-    return (end_ns - start_ns) / 1_000_000 if end_ns > start_ns else 0.0
-
-
-def by_start(spans: Iterable[Span]) -> list[Span]:
-    """Sort spans so that parents stand before their children: they begin earlier, or end later."""
-    return sorted(spans, key=lambda span: (span.start_time_unix_nano, -span.end_time_unix_nano))
-
-
-def identity_of(record: LogRecord) -> str | None:
+def identity_of(record: LogItem) -> str | None:
     """Return by what a record can be told from others; None for one that does not say."""
-    for attribute in record.attributes:
-        if attribute.key == names.LOG_RECORD_UID:
-            return json.encode(plain(attribute.value)).decode()
-    return None
+    told = record.attributes.get(names.LOG_RECORD_UID)
+    return None if told is None else repr(told)

@@ -35,6 +35,7 @@ from clew.server.health import Counted, RequestCounts, health_routes
 from clew.server.inflow import Inflow
 from clew.server.leaving import Leaving
 from clew.server.store_metrics import StoreGauges
+from clew.server.turns import Turns
 from clew.server.ui.pages import page_routes
 
 if TYPE_CHECKING:
@@ -71,6 +72,7 @@ def create_app(
     connections = Connections(settings)
     counts = RequestCounts()
     intake = Intake(settings)
+    turns = Turns()
     langsmith, otlp = LangSmithReceiver(intake), OtlpReceiver(intake)
 
     def received() -> Iterable[Family]:
@@ -101,14 +103,14 @@ def create_app(
         cost_routes(connections),
         insight_routes(connections),
         metric_routes(connections),
-        langsmith_routes(langsmith, connections),
-        otlp_routes(otlp),
+        langsmith_routes(langsmith, connections, turns, settings),
+        otlp_routes(otlp, turns, settings),
         health_routes(connections, counts, StoreGauges(connections, settings), received),
         docs_routes(app),
         page_routes(connections, settings, account),
     ):
         app.include_router(router)
-    app.add_middleware(Inflow)
+    app.add_middleware(Inflow, max_bytes=settings.receive_in_flight_bytes)
     app.add_middleware(Leaving)
     app.add_middleware(Gate, settings=settings)
     app.add_middleware(SafeHeaders)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
@@ -12,7 +12,7 @@ from clew.receivers.body import MAX_BODY_BYTES, WireError, inflate
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-__all__ = ["body_of", "read_body"]
+__all__ = ["body_of", "inflate_body", "read_body"]
 
 
 def body_of(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
@@ -26,24 +26,30 @@ def body_of(schemas: dict[str, dict[str, Any]]) -> dict[str, Any]:
 
 
 async def read_body(request: Request, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
-    """Read a request's body, with its ``Content-Encoding`` undone.
+    """Read a request's body as it comes; ``inflate_body`` undoes its ``Content-Encoding``.
 
     Args:
         request: The request; what it says of its length is not believed.
-        max_bytes: The longest body, as it comes and inflated.
+        max_bytes: The longest body.
 
     Raises:
-        WireError: It is too large, not in its encoding, or the client went away.
+        WireError: It is too large, or the client went away.
     """
-    chunks: list[bytes] = []
-    size = 0
+    content = BytesIO()
     try:
         async for chunk in request.stream():
-            size += len(chunk)
-            if size > max_bytes:
+            if content.tell() + len(chunk) > max_bytes:
                 raise WireError(f"the body is longer than {max_bytes} bytes", status=413)
-            chunks.append(chunk)
+            content.write(chunk)
     except ClientDisconnect:
         raise WireError("the client went away before its request was whole") from None
-    encoding = request.headers.get("content-encoding", "")
-    return await asyncio.to_thread(inflate, b"".join(chunks), encoding, max_bytes=max_bytes)
+    return content.getvalue()
+
+
+def inflate_body(request: Request, body: bytes, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:
+    """Undo the ``Content-Encoding`` of a body; takes time, and memory.
+
+    Raises:
+        WireError: It is not in its encoding, or holds too much.
+    """
+    return inflate(body, request.headers.get("content-encoding", ""), max_bytes=max_bytes)

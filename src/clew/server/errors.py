@@ -100,7 +100,10 @@ def install(app: FastAPI) -> None:
 async def _clew_error(_request: Request, error: Exception) -> Response:
     assert isinstance(error, ClewError)
     if isinstance(error, WireError):
-        return error_response(error.status, error.message, error.hint)
+        response = error_response(error.status, error.message, error.hint)
+        if error.status == 503:
+            response.headers["retry-after"] = str(RETRY_AFTER_S)
+        return response
     response = error_response(status_of(error), error.message, error.hint)
     if isinstance(error, SpoolError):
         response.headers["retry-after"] = str(RETRY_AFTER_S)

@@ -24,10 +24,12 @@ class Inflow:
 
     Args:
         app: What takes them.
+        max_bytes: How large they may be together.
     """
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, max_bytes: int | None = None) -> None:
         self._app = app
+        self._max_bytes = MAX_IN_FLIGHT_BYTES if max_bytes is None else max_bytes
         self._bytes = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -40,8 +42,10 @@ class Inflow:
             size = len(message.get("body", b""))
             taken += size
             self._bytes += size
-            if self._bytes > MAX_IN_FLIGHT_BYTES:
-                raise WireError("others are handing in too much at this moment; come back", status=503)
+            if self._bytes > self._max_bytes:
+                raise WireError(
+                    f"too many uploads in progress: together more than {self._max_bytes} bytes; retry later", status=503
+                )
             return message
 
         try:

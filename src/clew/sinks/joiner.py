@@ -28,6 +28,7 @@ from msgspec import DecodeError, Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
 from clew.ids import to_otel_span_id
+from clew.record import ENDED
 from clew.spool.directory import make_private_directory, producer_directories
 from clew.spool.format import Position
 from clew.spool.replace import replace_file
@@ -201,6 +202,8 @@ class Joiner:
         for index, event, size in events:
             span_id: str = event.get("span_id") or ""
             if event["kind"] == "span_start":
+                if event.get("status") == ENDED:
+                    continue  # the span has been joined
                 open_[span_id] = _Open(self._known.get(span_id, ()))
             elif event["kind"] == "span":
                 begun = open_.pop(span_id, None) or early.pop(span_id, None) or self._begun_elsewhere(span_id)

@@ -13,7 +13,7 @@ from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError,
 
 from clew.measures.minutes import MEASURED_MESSAGES
 from clew.measures.observation import decode_fields
-from clew.record import LEVELS
+from clew.record import ENDED, LEVELS
 from clew.spool.format import event_id
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from clew.sinks.base import Batch
     from clew.spool.format import Position
 
-__all__ = ["Row", "Sorter"]
+__all__ = ["Row", "Sorter", "late_values"]
 
 ROWS_A_SLICE = 100
 
@@ -85,6 +85,7 @@ class Sorter:
     Attributes:
         begun: By span, the row of ``open_spans`` of each one that begins here and does not end here.
         ended: Spans that end here and began before.
+        late: Beginnings that come after the end of their spans, which they add to.
         taken: How many events are not stored yet.
         refused: Indexes of the events that PostgreSQL is spared.
         reason: What is wrong with the last of these.
@@ -93,6 +94,7 @@ class Sorter:
     def __init__(self, batch: Batch, committed: Position) -> None:
         self.begun: dict[UUID, tuple[Any, ...]] = {}
         self.ended: list[UUID] = []
+        self.late: list[Row] = []
         self.taken = 0
         self.refused: list[int] = []
         self.reason = ""
@@ -133,9 +135,21 @@ class Sorter:
         return rows, measured
 
     def _begin(self, row: Row, payload: bytes) -> None:
-        if row.span_id is not None:
+        if row.status == ENDED:
+            self.late.append(row)
+        elif row.span_id is not None:
             told = (row.span_id, row.trace_id, row.timestamp, self._batch.producer.id, payload)
             self.begun[row.span_id] = told
+
+
+def late_values(row: Row) -> dict[str, Any]:
+    """Name the values of a beginning that comes late, as the statement has them that adds it to its span."""
+    plain = ("timestamp", "trace_id", "span_id", "parent_span_id", "message", "service", "environment", "version")
+    more = ("stage", "logger", "user_id", "request_id", "session_id", "run_type")
+    values: dict[str, Any] = {name: getattr(row, name) for name in (*plain, *more)}
+    values["context"], values["metrics"] = bytes(row.context).decode(), bytes(row.metrics).decode()
+    values["sanitized"] = row.sanitized or []
+    return values
 
 
 def _columns(row: Row, level: int, id_: _Id) -> tuple[Any, ...]:

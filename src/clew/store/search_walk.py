@@ -13,11 +13,11 @@ and whoever asked may go on from there.
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
 from uuid import UUID
 
-from clew import clock
+from clew import arrival, clock
 from clew.store.load import query
 from clew.store.paging import Place
 from clew.store.reading import Reading, Row, Statement
@@ -25,7 +25,6 @@ from clew.store.search_pieces import bounds_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from datetime import datetime
 
 __all__ = ["BUDGET_S", "Walked", "before", "walk", "with_conditions"]
 
@@ -35,7 +34,7 @@ BUDGET_S: Final = 4.0
 FIRST_EVENTS: Final = 2000
 NARROWEST: Final = timedelta(milliseconds=1)
 _FIRST_ID: Final = UUID(int=0)
-_NEWEST: Final = {"before": "infinity", "before_id": UUID(int=2**128 - 1)}
+_LAST_ID: Final = UUID(int=2**128 - 1)
 
 
 class Walked(NamedTuple):
@@ -50,9 +49,16 @@ class Walked(NamedTuple):
     place: Place | None
 
 
-def before(place: Place | None) -> dict[str, Any]:
-    """Give the parameters of a statement that is to begin behind *place*; at the newest when that is None."""
-    return _NEWEST if place is None else {"before": place.timestamp, "before_id": place.id}
+def before(place: Place | None, since: datetime | None = None) -> dict[str, Any]:
+    """Give the parameters of a statement that is to begin behind *place*; at the newest when that is None.
+
+    The newest is no further ahead than a clock is believed (``arrival``): what a store holds from before that rule would
+    be the newest for ever. It is found by who asks for *since* when.
+    """
+    if place is not None:
+        return {"before": place.timestamp, "before_id": place.id}
+    latest = datetime.now(UTC) + arrival.AHEAD
+    return {"before": latest if since is None or since < latest else "infinity", "before_id": _LAST_ID}
 
 
 def with_conditions(name: str, condition: LiteralString) -> LiteralString:
@@ -79,7 +85,12 @@ def walk(
         since: Where to end; None for the oldest.
     """
     start = clock.monotonic_ns()
-    bounds = {**before(place), "after": since or "-infinity", "few": FIRST_EVENTS // 10, "offset": FIRST_EVENTS - 1}
+    bounds = {
+        **before(place, since),
+        "after": since or "-infinity",
+        "few": FIRST_EVENTS // 10,
+        "offset": FIRST_EVENTS - 1,
+    }
     [extent] = yield Statement(query("events_extent"), bounds)
     if extent["oldest"] is None:
         return Walked([], None)

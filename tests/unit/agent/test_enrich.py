@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any
 
@@ -235,3 +235,40 @@ def test_an_agent_does_not_start_with_prices_that_mean_nothing(tmp_path: Path) -
 
     with pytest.raises(ConfigError, match="line 2: model is 3"):
         Supervisor(config.load(data_dir=tmp_path, prices=prices), sinks=[RecordingSink()])
+
+
+@pytest.mark.parametrize("timestamp", ["2554-07-21T23:34:33.709551Z", "1970-01-01T00:00:00Z", "0001-01-01T00:00:00Z"])
+def test_a_time_that_no_clock_can_mean_is_that_of_arrival(timestamp: str) -> None:
+    """What was sent stays in the context; a span that ended began as long ago as it took."""
+    before = datetime.now(UTC)
+    told = json.decode(event("answer", {"a": 1}, {"duration_ms": 3_600_000}, kind="span", timestamp=timestamp))
+
+    found = json.decode(Enricher(Prices())(json.encode({**told, "sanitized": ["nul"]})))
+
+    began = datetime.fromisoformat(found["timestamp"])
+    assert before - timedelta(hours=1) <= began <= datetime.now(UTC) - timedelta(hours=1)
+    assert (found["context"], found["sanitized"]) == ({"a": 1, "sent_timestamp": timestamp}, ["clock", "nul"])
+
+
+@pytest.mark.parametrize("hours", [-200_000, -1, 0, 14, 23.9])
+def test_a_time_that_a_clock_can_mean_stays(hours: float) -> None:
+    """Events wait on the spool, and clocks without a zone are off by some hours."""
+    moment = (datetime.now(UTC) + timedelta(hours=hours)).isoformat()
+    payload = event("answer", {}, {}, timestamp=moment)
+
+    assert Enricher(Prices())(payload) is payload
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b'{"timestamp":"9999-',
+        b'{"timestamp":"9999-99-99T00:00:00Z","kind":"log"}',
+        b"[]",
+        b"",
+        b'{"timestamp":7,"kind":1}',
+    ],
+)
+def test_what_is_no_event_keeps_its_time(payload: bytes) -> None:
+    """The sinks judge it."""
+    assert Enricher(Prices())(payload) is payload

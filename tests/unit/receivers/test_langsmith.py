@@ -115,14 +115,169 @@ def test_a_request_that_comes_again_changes_nothing(receive: Callable[..., LangS
 def test_a_beginning_that_comes_late_is_not_a_run_of_its_own(
     receive: Callable[..., LangSmithReceiver], tmp_path: Path
 ) -> None:
-    """A run that has ended does not begin again."""
+    """A run that has ended does not begin again: its beginning is told as one that adds to it, once."""
     receiver = receive()
 
-    receiver.receive([patch(name="answer", start_time=BEGAN, session_name="maze")])
-    receiver.receive([post()])
+    receiver.receive([patch(outputs={"answer": "so"}, run_type="llm", extra={"metadata": {"a": 1}})])
+    for _ in range(2):
+        receiver.receive([post(inputs={"question": "how?"}, extra={"metadata": {"b": 2, "user_id": "u1"}})])
 
-    assert [event["kind"] for event in spooled_events(tmp_path / "spool")] == ["span"]
-    assert receiver.counts.unbegun == 1
+    span, beginning = spooled_events(tmp_path / "spool")
+    assert (span["kind"], span["message"], span["context"]["outputs"]) == ("span", "unknown", {"answer": "so"})
+    assert (beginning["kind"], beginning["status"], beginning["message"]) == ("span_start", "ended", "answer")
+    assert (beginning["span_id"], beginning["timestamp"]) == (ROOT, "2026-11-23T10:30:58Z")
+    assert beginning["context"]["inputs"] == {"question": "how?"}
+    assert beginning["context"]["metadata"] == {"a": 1, "b": 2}
+    assert (beginning["metrics"], beginning["user_id"]) == ({"duration_ms": 250.0}, "u1")
+    assert (receiver.counts.runs, receiver.counts.unbegun, receiver.counts.late, receiver.counts.repeated) == (
+        1,
+        1,
+        1,
+        1,
+    )
+
+
+def test_a_beginning_that_comes_after_a_restart_adds_to_its_run(
+    receive: Callable[..., LangSmithReceiver], tmp_path: Path
+) -> None:
+    """Another process knows which runs have ended without having begun, and which have begun since."""
+    receive().receive([patch(ROOT), patch(CHILD)])
+    receive().receive([post(ROOT, inputs={"question": "how?"})])
+
+    receive().receive([post(ROOT, inputs={"question": "how?"}), post(CHILD)])
+
+    told = [(event["span_id"], event.get("status")) for event in spans(tmp_path, "span_start")]
+    assert sorted(told) == [(ROOT, "ended"), (ROOT, "running"), (CHILD, "ended")]
+
+
+def test_an_update_before_the_beginning_belongs_to_it(
+    receive: Callable[..., LangSmithReceiver], tmp_path: Path
+) -> None:
+    """A run that was updated, has begun and has ended is one span, with what each of them told."""
+    receiver = receive()
+
+    receiver.receive([read_run(json.encode({"outputs": {"answer": "so"}}), run_id=ROOT)])
+    receiver.receive([post(inputs={"question": "how?"})])
+    receiver.receive([patch()])
+
+    [span] = spans(tmp_path)
+    assert (span["message"], span["context"]) == (
+        "answer",
+        {"inputs": {"question": "how?"}, "outputs": {"answer": "so"}},
+    )
+
+
+def test_a_late_beginning_that_finds_no_room_comes_again(
+    receive: Callable[..., LangSmithReceiver], tmp_path: Path
+) -> None:
+    """Nothing of it is forgotten by the attempt that failed."""
+    receiver = receive()
+    receiver.receive([patch()])
+    room, receiver._intake = receiver._intake, receive({"spool_keep_free_bytes": 1 << 60})._intake
+    with pytest.raises(IntakeFullError):
+        receiver.receive([post(inputs={"question": "how?"})])
+
+    receiver._intake = room
+    receiver.receive([post(inputs={"question": "how?"})])
+
+    assert [event["status"] for event in spans(tmp_path, "span_start")] == ["ended"]
+    assert receiver.counts.late == 1
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        {"id": ROOT.upper()},
+        {"id": ROOT.replace("-", "")},
+        {"extra": None, "inputs": None, "events": None, "tags": None, "error": None, "serialized": None},
+        {"start_time": 1795429858000},
+        {"start_time": "1795429858000"},
+        {"start_time": "2026-11-23T10:30:58"},
+        {"start_time": "2026-11-23T11:30:58+01:00"},
+        {"session_id": OTHER, "session_name": None},
+        {"run_type": None},
+        {"run_type": "something_new"},
+        {"run_type": 7, "name": 7, "extra": 7, "inputs": 7, "outputs": "x", "events": {}, "tags": "x"},
+        {"serialized": {"id": ["langchain"]}, "reference_example_id": None, "child_runs": []},
+    ],
+)
+def test_the_forms_that_the_api_allows_are_taken(
+    receive: Callable[..., LangSmithReceiver], tmp_path: Path, run: dict[str, Any]
+) -> None:
+    """Whichever of them a client writes, it is the same run."""
+    receiver = receive()
+
+    receiver.receive([post(**{"end_time": None, **run})])
+    receiver.receive([patch()])
+
+    [span] = spans(tmp_path)
+    assert (span["span_id"], span["trace_id"]) == (ROOT, ROOT)
+    assert (span["timestamp"], span["metrics"]["duration_ms"]) == ("2026-11-23T10:30:58Z", 250.0)
+
+
+def test_a_run_without_an_id_gets_one(receive: Callable[..., LangSmithReceiver], tmp_path: Path) -> None:
+    """It is a trace of its own."""
+    receive().receive([post(id=None, end_time=ENDED)])
+
+    [span] = spans(tmp_path)
+    assert span["trace_id"] == span["span_id"]
+
+
+def test_a_child_that_names_its_parent_alone_is_in_its_trace(
+    receive: Callable[..., LangSmithReceiver], tmp_path: Path
+) -> None:
+    """Also when it stands before its parent in the request, or its parent never comes."""
+    receiver = receive()
+
+    receiver.receive([post(CHILD, parent_run_id=ROOT, end_time=ENDED), post(ROOT, trace_id=OTHER, end_time=ENDED)])
+    receiver.receive(
+        [
+            post(
+                "019ab000-0000-7000-8000-000000000009",
+                parent_run_id="019ab000-0000-7000-8000-000000000008",
+                end_time=ENDED,
+            )
+        ]
+    )
+
+    assert [span["trace_id"] for span in spans(tmp_path)] == [OTHER, OTHER, "019ab000-0000-7000-8000-000000000008"]
+    assert receiver.unknown([post(parent_run_id="019ab000-0000-7000-8000-000000000007")]) == {
+        "019ab000-0000-7000-8000-000000000007"
+    }
+
+
+def test_what_had_to_be_changed_is_flagged(receive: Callable[..., LangSmithReceiver], tmp_path: Path) -> None:
+    """On the span too whose other half it was."""
+    receiver = receive()
+
+    receiver.receive([read_run(b'{"id": "%s", "name": "cut \\ud83d", "inputs": {"score": NaN}}' % ROOT.encode())])
+    receiver.receive([patch(start_time=BEGAN)])
+
+    [start], [span] = spans(tmp_path, "span_start"), spans(tmp_path)
+    assert start["sanitized"] == span["sanitized"] == ["nonfinite", "surrogate"]
+    assert (span["message"], span["context"]["inputs"]) == ("cut \ufffd", {"score": "nan"})
+
+
+@pytest.mark.parametrize(
+    ("times", "duration_ms"),
+    [
+        ({"start_time": BEGAN, "end_time": ENDED}, 250.0),
+        ({"start_time": None, "end_time": ENDED}, None),
+        ({"start_time": ENDED, "end_time": BEGAN}, None),
+        ({"start_time": "1970-01-01T00:00:00", "end_time": ENDED}, None),
+        ({"start_time": BEGAN, "end_time": "2554-01-01T00:00:00"}, None),
+        ({"start_time": "2554-01-01T00:00:00", "end_time": "2554-01-01T00:00:01"}, 1000.0),
+    ],
+)
+def test_times_that_cannot_be_meant_are_no_duration(
+    receive: Callable[..., LangSmithReceiver], tmp_path: Path, times: dict[str, Any], duration_ms: float | None
+) -> None:
+    """A run takes what its clock says, and nothing where that says nothing."""
+    receive().receive([post(**times)])
+
+    [span] = spans(tmp_path)
+    assert span["metrics"].get("duration_ms") == duration_ms
+    assert ("clock" in span.get("sanitized", [])) == (duration_ms != 250.0)
 
 
 def test_an_end_without_a_beginning_tells_what_it_can(

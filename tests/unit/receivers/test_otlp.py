@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
-    from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+    from clew.receivers.otlp_records import Group
 
 TRACE, ROOT, CHILD = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "00f067aa0ba902b8"
 TRACE_ID = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"
@@ -53,14 +52,14 @@ def span(span_id: str = ROOT, **told: Any) -> dict[str, Any]:
     return {**whole, "endTimeUnixNano": BEGAN_NS + 250_000_000, **told}
 
 
-def spans(*told: dict[str, Any], **resource: Any) -> ExportTraceServiceRequest:
+def spans(*told: dict[str, Any], **resource: Any) -> Iterator[Group]:
     """Make a request of spans."""
     above = {"attributes": attributes(**({"service__name": "maze"} | resource))}
     scope = {"scope": {"name": "minos"}, "spans": list(told)}
     return read_spans(json.encode({"resourceSpans": [{"resource": above, "scopeSpans": [scope]}]}), JSON)
 
 
-def logs(*told: dict[str, Any]) -> ExportLogsServiceRequest:
+def logs(*told: dict[str, Any]) -> Iterator[Group]:
     """Make a request of log records."""
     above = {"attributes": attributes(service__name="maze", host__name="minos")}
     return read_logs(json.encode({"resourceLogs": [{"resource": above, "scopeLogs": [{"logRecords": told}]}]}), JSON)

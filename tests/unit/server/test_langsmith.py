@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 TOKEN = "a-long-secret"  # not a secret of anything
 ROOT = "019ab000-0000-7000-8000-000000000001"
+OTHER = "019ab000-0000-7000-8000-000000000005"
 FEEDBACK = "019ab000-0000-7000-8000-000000000009"
 BEGAN, ENDED = "2026-11-23T10:30:58.000000+00:00", "2026-11-23T10:30:58.250000+00:00"
 RUN = {"id": ROOT, "name": "answer", "run_type": "chain", "session_name": "maze", "start_time": BEGAN}
@@ -54,12 +55,20 @@ def serve(tmp_path: Path) -> Iterator[Callable[..., Callable[..., httpx.Response
             runner.run(client.aclose())
 
 
+def written(name: str, data: bytes) -> bytes:
+    """Write one part of a multipart body, whatever is in it."""
+    head = b'--b\r\nContent-Disposition: form-data; name="%s"\r\nContent-Type: application/json\r\n\r\n%s\r\n'
+    return head % (name.encode(), data)
+
+
 def part(name: str, value: Any) -> bytes:
     """Write one part of a multipart body."""
-    return b'--b\r\nContent-Disposition: form-data; name="%s"\r\nContent-Type: application/json\r\n\r\n%s\r\n' % (
-        name.encode(),
-        json.encode(value),
-    )
+    return written(name, json.encode(value))
+
+
+def alone(told: bytes) -> bytes:
+    """Write a multipart body of one part."""
+    return told + b"--b--\r\n"
 
 
 def multipart(**more: bytes) -> bytes:
@@ -142,23 +151,95 @@ def test_a_batch_is_taken(serve: Callable[..., Any], tmp_path: Path) -> None:
     assert kinds(tmp_path) == ["span_start", "span"]
 
 
+ODD_RUN = json.encode(RUN).replace(ROOT.encode(), FEEDBACK.encode())
+
+
+@pytest.mark.parametrize(
+    ("odd", "is_kept"),
+    [
+        (ODD_RUN.replace(b"answer", b"cut \\ud83d"), True),
+        (ODD_RUN.replace(b"answer", b"\xff"), True),
+        (ODD_RUN.replace(b'"answer"', b"NaN"), True),
+        (ODD_RUN.replace(b'"answer"', b"[" * 1000 + b"]" * 1000), True),
+        (ODD_RUN.replace(b'"answer"', b"9" * 5000), True),
+        (ODD_RUN.replace(b'"answer"', b"nul"), False),
+        (b'{"id": "nobody", "name": NaN}', False),
+        (b"[NaN]", False),
+        (b"7", False),
+    ],
+)
+@pytest.mark.parametrize("kind", ["batch", "multipart"])
+def test_an_odd_run_costs_nothing_else(
+    serve: Callable[..., Any], tmp_path: Path, kind: str, odd: bytes, is_kept: bool
+) -> None:
+    """It is read as far as it can be, or named in the answer; the runs before and behind it are taken."""
+    first, last = json.encode(RUN), json.encode({**RUN, "id": OTHER})
+    send = serve()
+
+    if kind == "batch":
+        answer = send("POST", "/runs/batch", content=b'{"post": [%s, %s, %s]}' % (first, odd, last))
+    else:
+        parts = [written(f"post.{ROOT}", first), written(f"post.{FEEDBACK}", odd), written(f"post.{OTHER}", last)]
+        answer = send("POST", "/runs/multipart", content=b"".join(parts) + b"--b--\r\n", headers=MULTIPART)
+
+    told = spooled_events(tmp_path / "spool")
+    assert answer.status_code == 202
+    assert {ROOT, OTHER} <= {event["span_id"] for event in told}
+    assert (FEEDBACK in {event["span_id"] for event in told}) == is_kept
+    assert answer.json().get("left_out_count", 0) == (not is_kept)
+    assert bool([event for event in told if event.get("sanitized")]) == is_kept
+
+
+def test_an_odd_field_in_a_part_of_its_own_costs_not_its_run(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """What cannot be read as JSON is kept as text; a part of an unknown name is named in the answer."""
+    parts = [
+        written(f"post.{ROOT}", json.encode({**RUN, "end_time": ENDED})),
+        written(f"post.{ROOT}.inputs", b"no json"),
+        written(f"post.{ROOT}.surprise", b"{}"),
+    ]
+
+    answer = serve()("POST", "/runs/multipart", content=b"".join(parts) + b"--b--\r\n", headers=MULTIPART)
+
+    [span] = [event for event in spooled_events(tmp_path / "spool") if event["kind"] == "span"]
+    assert (span["context"]["inputs"], span["sanitized"]) == ("no json", ["repr"])
+    assert [left["item"] for left in answer.json()["left_out"]] == [f"post.{ROOT}.surprise"]
+
+
+def test_a_run_without_an_id_is_answered_with_the_one_it_got(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """A client that does not mint ids can name the run afterwards."""
+    answer = serve()("POST", "/runs", json={key: value for key, value in RUN.items() if key != "id"})
+
+    [start] = spooled_events(tmp_path / "spool")
+    assert answer.json() == {"id": start["span_id"]}
+
+
+def test_more_runs_than_a_request_may_hold_are_refused(serve: Callable[..., Any], tmp_path: Path) -> None:
+    """A few bytes each, they are many events; and values that are larger in memory than on the wire are counted."""
+    send = serve(receive_max_records=10)
+
+    answers = [
+        send("POST", "/runs/batch", content=b'{"post": [' + b"{}," * 10 + b"{}]}"),
+        send("POST", "/runs/batch", content=b'{"post": [{"inputs": [' + b"{}," * 2_000_000 + b"{}]}]}"),
+        send("POST", "/runs/multipart", content=written("post.x", b"{}") * 11, headers=MULTIPART),
+    ]
+
+    assert [answer.status_code for answer in answers] == [413] * 3
+    assert not (tmp_path / "spool").exists()
+
+
 @pytest.mark.parametrize(
     ("path", "request_", "status"),
     [
         ("/runs/multipart", {"content": multipart()[:-9], "headers": MULTIPART}, 400),
         ("/runs/multipart", {"content": multipart()}, 400),
-        ("/runs/multipart", {"content": multipart(end=part("post.x", {})), "headers": MULTIPART}, 422),
-        ("/runs/multipart", {"content": multipart(end=part("else", {})), "headers": MULTIPART}, 422),
-        ("/runs/multipart", {"content": multipart(end=part(f"post.{FEEDBACK}.inputs", {})), "headers": MULTIPART}, 422),
-        ("/runs/multipart", {"content": multipart(end=part(f"post.{FEEDBACK}", [])), "headers": MULTIPART}, 422),
-        (
-            "/runs/multipart",
-            {"content": multipart(end=part(f"post.{FEEDBACK}", {"id": ROOT})), "headers": MULTIPART},
-            422,
-        ),
+        ("/runs/multipart", {"content": alone(part("post.x", {})), "headers": MULTIPART}, 422),
+        ("/runs/multipart", {"content": alone(part("else", {})), "headers": MULTIPART}, 422),
+        ("/runs/multipart", {"content": alone(part(f"post.{ROOT}.inputs", {})), "headers": MULTIPART}, 422),
+        ("/runs/multipart", {"content": alone(part(f"post.{ROOT}", [])), "headers": MULTIPART}, 422),
+        ("/runs/multipart", {"content": alone(part(f"post.{FEEDBACK}", {"id": ROOT})), "headers": MULTIPART}, 422),
         ("/runs/multipart", {"content": b"x", "headers": {**MULTIPART, "content-encoding": "zstd"}}, 400),
         ("/runs/multipart", {"content": b"x", "headers": {**MULTIPART, "content-encoding": "br"}}, 415),
-        ("/runs/batch", {"json": {"post": [RUN, {"id": 1}]}}, 422),
+        ("/runs/batch", {"json": {"post": [{"id": 1}]}}, 422),
         ("/runs/batch", {"json": {"post": RUN}}, 422),
         ("/runs/batch", {"json": {"post": [], "patch": {}}}, 422),
         ("/runs/batch", {"json": []}, 422),

@@ -218,3 +218,14 @@ def test_little_is_kept_of_a_producer_without_open_spans(place: Path) -> None:
 
     assert at_start == {f"{ONE.id}.json": b'{"position":3,"open":{}}'}
     assert [path.name for path in place.iterdir()] == [f"{OTHER.id}.json"]
+
+
+def test_a_beginning_that_comes_late_begins_nothing(place: Path) -> None:
+    """The span has been joined; what is logged in it afterwards belongs to none that is open."""
+    joiner = Joiner(place)
+    joiner.join(batch(ONE, 0, event("span", 1, status="ok"), event("span_start", 1, status="ended")))
+    joiner.commit()
+
+    join = joiner.join(batch(ONE, 2, event("log", 1)))
+
+    assert (len(join.spans), len(join.loose)) == (0, 1)

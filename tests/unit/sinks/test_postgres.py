@@ -105,6 +105,66 @@ def test_an_event_keeps_every_field(sink: PostgresSink, postgres: str) -> None:
     assert row["sanitized"] == ["nul"]
 
 
+@pytest.mark.parametrize("is_one_batch", [True, False])
+def test_a_beginning_that_comes_late_adds_to_its_span(sink: PostgresSink, postgres: str, is_one_batch: bool) -> None:
+    """One row, with the name and inputs of the beginning and what the end said; nothing is open, nothing counts twice."""
+    trace, span = uuid7(1_700_000_000_000_000_000), uuid7(1_700_000_000_001_000_000)
+    context = {"outputs": {"a": 1}, "metadata": {"a": 1, "both": "end"}}
+    end = event(
+        kind="span",
+        message="unknown",
+        service="langsmith",
+        status="ok",
+        run_type="chain",
+        trace_id=span,
+        span_id=span,
+        timestamp="2026-11-23T10:00:01Z",
+        context=context,
+        sanitized=["clock"],
+    )
+    beginning = event(
+        kind="span_start",
+        message="answer",
+        service="maze",
+        status="ended",
+        run_type="llm",
+        stage="generation",
+        trace_id=trace,
+        span_id=span,
+        parent_span_id=trace,
+        user_id="u1",
+        timestamp="2026-11-23T10:00:00Z",
+        context={"inputs": {"q": 1}, "metadata": {"b": 2, "both": "beginning"}},
+        metrics={"duration_ms": 1000.0},
+        sanitized=["deep"],
+    )
+    for told in [batch(end, beginning)] if is_one_batch else [batch(end), batch(beginning, start=164)]:
+        assert sink.deliver(told) == Delivered()
+
+    (row,) = rows(postgres)
+    assert (row["message"], row["service"], row["run_type"], row["stage"]) == ("answer", "maze", "llm", "generation")
+    assert (row["trace_id"], row["parent_span_id"], row["user_id"]) == (UUID(trace), UUID(trace), "u1")
+    assert (row["status"], row["duration_ms"], row["sanitized"]) == ("ok", 1000.0, ["clock", "deep"])
+    assert row["timestamp"] == datetime(2026, 11, 23, 10, tzinfo=UTC)
+    assert row["context"] == {
+        "inputs": {"q": 1},
+        "outputs": {"a": 1},
+        "metadata": {"a": 1, "b": 2, "both": "end"},
+    }
+    assert rows(postgres, "SELECT * FROM open_spans") == []
+    requests = rows(postgres, "SELECT sum(\"sum\")::int AS number FROM rollups WHERE metric = 'clew_requests_total'")
+    assert requests == [{"number": 1}]
+
+
+def test_a_late_beginning_whose_span_is_not_there_changes_nothing(sink: PostgresSink, postgres: str) -> None:
+    """The span may be past its retention, or have been erased."""
+    beginning = event(kind="span_start", status="ended", span_id=uuid7(1), trace_id=uuid7(1))
+
+    assert sink.deliver(batch(beginning, event())) == Delivered()
+
+    assert len(rows(postgres)) == 1
+
+
 def test_a_batch_delivered_twice_is_stored_once(sink: PostgresSink, postgres: str) -> None:
     """A replay after a lost answer adds nothing, also through a new connection."""
     same = batch(event(), event())

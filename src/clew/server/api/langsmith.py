@@ -20,22 +20,26 @@ from msgspec import json
 
 from clew import clock
 from clew.errors import ClewError, NotFoundError
+from clew.receivers.langsmith_runs import needs_parent
 from clew.receivers.langsmith_wire import (
+    LeftOut,
     Operation,
     read_batch,
     read_feedback,
     read_multipart,
     read_run,
 )
-from clew.server.body import body_of, read_body
+from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import TAKING, error_response
 from clew.store.events import fetch_span, format_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from clew.config import Settings
     from clew.receivers.langsmith import LangSmithReceiver
     from clew.server.connections import Connections
+    from clew.server.turns import Turns
 
 __all__ = ["INFO", "PREFIX", "langsmith_routes"]
 
@@ -76,15 +80,20 @@ RunId = Annotated[str, Path(description="The run's UUID", json_schema_extra={"fo
 Name = Annotated[str, Query(description="Name of the project")]
 
 
-def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> APIRouter:
+def langsmith_routes(
+    receiver: LangSmithReceiver, connections: Connections, turns: Turns, settings: Settings
+) -> APIRouter:
     """Make the routes of this module.
 
     Args:
         receiver: What takes the runs.
         connections: The way to the store, to look up what began before this server.
+        turns: How many requests are read at once.
+        settings: What one request may hold.
     """
+    most = settings.receive_max_records
     router = APIRouter(tags=["langsmith"], responses=TAKING)
-    taking = _Taking(receiver, connections)
+    taking = _Taking(receiver, connections, turns, settings.receive_max_body_bytes)
 
     @router.get("/info", summary="How LangSmith's clients are to send")
     async def info() -> Response:
@@ -96,16 +105,16 @@ def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> A
     async def multipart(request: Request) -> Response:
         """Take what the LangSmith SDK sends, gzip, zstd or plain."""
         kind = request.headers.get("content-type", "")
-        return await taking.take(request, lambda body: read_multipart(kind, body))
+        return await taking.take(request, lambda body, left: read_multipart(kind, body, left, max_parts=most))
 
     @router.post("/runs/batch", status_code=202, summary="Take runs as one object", openapi_extra=_BATCH)
     async def batch(request: Request) -> Response:
         """Take `{"post": [run, …], "patch": [run, …]}`."""
-        return await taking.take(request, read_batch)
+        return await taking.take(request, lambda body, left: read_batch(body, left, max_items=most))
 
     @router.post("/runs", status_code=202, summary="Take a run that begins, or a whole one", openapi_extra=_RUN)
     async def create(request: Request) -> Response:
-        return await taking.take(request, lambda body: [read_run(body)])
+        return await taking.take(request, lambda body, _: [read_run(body)])
 
     @router.patch("/runs/batch", include_in_schema=False)
     @router.patch("/runs/multipart", include_in_schema=False)
@@ -115,11 +124,11 @@ def langsmith_routes(receiver: LangSmithReceiver, connections: Connections) -> A
 
     @router.patch("/runs/{run_id}", status_code=202, summary="Take the end of a run", openapi_extra=_END)
     async def update(request: Request, run_id: RunId) -> Response:
-        return await taking.take(request, lambda body: [read_run(body, run_id=run_id)])
+        return await taking.take(request, lambda body, _: [read_run(body, run_id=run_id)])
 
     @router.post("/feedback", summary="Take a score", openapi_extra=_RUN)
     async def feedback(request: Request) -> Response:
-        return await taking.take(request, lambda body: [read_feedback(body)], status=200)
+        return await taking.take(request, lambda body, _: [read_feedback(body)], status=200)
 
     @router.get("/sessions", summary="The project of a name")
     async def sessions(name: Name = "default") -> Response:
@@ -167,24 +176,43 @@ def _not_allowed(request: Request, allowed: list[str]) -> Response:
 class _Taking:
     """Take one request after the other in."""
 
-    def __init__(self, receiver: LangSmithReceiver, connections: Connections) -> None:
+    def __init__(self, receiver: LangSmithReceiver, connections: Connections, turns: Turns, max_bytes: int) -> None:
         self._receiver = receiver
         self._connections = connections
+        self._turns = turns
+        self._max_bytes = max_bytes
         self._arrived = asyncio.Condition()
 
-    async def take(self, request: Request, read: Callable[[bytes], list[Operation]], *, status: int = 202) -> Response:
+    async def take(
+        self, request: Request, read: Callable[[bytes, LeftOut], list[Operation]], *, status: int = 202
+    ) -> Response:
         """Read a request, and answer when what it tells is on the spool."""
-        body = await read_body(request)
-        operations = await asyncio.to_thread(read, body)
-        begins = [operation for operation in operations if operation.kind == "post"]
-        if begins and self._receiver.unknown(operations):
-            await self._receive(begins)  # others may be waiting for these
-            operations = [operation for operation in operations if operation.kind != "post"]
-        if unknown := self._receiver.unknown(operations):
+        left_out = LeftOut()
+        body = await read_body(request, max_bytes=self._max_bytes)
+        async with self._turns.turn():
+            operations = await asyncio.to_thread(
+                lambda: read(inflate_body(request, body, max_bytes=self._max_bytes), left_out)
+            )
+            waiting = await self._begin(operations)
+        if unknown := self._receiver.unknown(waiting):
             await self._look_up(sorted(unknown)[:MAX_LOOKED_UP])
-            await self._wait_for_beginnings(operations)
-        await self._receive(operations)
-        return Response(b"{}", status, media_type="application/json")
+            await self._wait_for_beginnings(waiting)
+        if waiting:
+            await self._receive(waiting)
+        self._receiver.counts.left_out += left_out.number
+        return _answer(operations, left_out, status)
+
+    async def _begin(self, operations: list[Operation]) -> list[Operation]:
+        """Take what can be taken at once; return the rest, which is told by runs that are not known yet."""
+        unknown = self._receiver.unknown(operations)
+        if not unknown:
+            await self._receive(operations)
+            return []
+        begins = [operation for operation in operations if operation.kind == "post"]
+        if begins and not any(map(needs_parent, (operation.body for operation in begins))):
+            await self._receive(begins)  # others may be waiting for these
+            return [operation for operation in operations if operation.kind != "post"]
+        return operations
 
     async def _receive(self, operations: list[Operation]) -> None:
         await asyncio.to_thread(self._receiver.receive, operations)
@@ -203,6 +231,16 @@ class _Taking:
         with suppress(TimeoutError):
             async with asyncio.timeout(BEGINNING_WAIT_S), self._arrived:
                 await self._arrived.wait_for(lambda: not self._receiver.unknown(operations))
+
+
+def _answer(operations: list[Operation], left_out: LeftOut, status: int) -> Response:
+    """Answer a request that was taken: what was left out of it, and the id of a run that had none."""
+    told: dict[str, Any] = {}
+    if left_out.number:
+        told = {"left_out": left_out.items, "left_out_count": left_out.number}
+    elif len(operations) == 1:
+        told = {"id": operations[0].id}
+    return Response(json.encode(told), status, media_type="application/json")
 
 
 def _json(value: Any) -> Response:

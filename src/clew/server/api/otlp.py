@@ -4,11 +4,11 @@ An application sets ``OTEL_EXPORTER_OTLP_ENDPOINT`` to this server's address and
 the spool when it is answered.
 
 ======  ===============================================================================
-200     taken; ``partial_success`` counts spans without ids, which were left out
-400     not the message that belongs here
-413     longer than 64 MiB, as it comes or inflated
+200     taken; ``partial_success`` counts what was left out: spans without ids, what cannot be read
+400     not the message that belongs here, or cut on its way
+413     longer, as it comes or inflated, or with more records or values than one request may have
 415     neither protobuf nor JSON, or neither gzip, zstd nor plain
-503     the spool has no room: exporters come back after ``Retry-After``
+503     the spool has no room, or too much is being received: exporters come back after ``Retry-After``
 ======  ===============================================================================
 
 Answers are of the request's own type, errors as ``google.rpc.Status``.
@@ -26,6 +26,7 @@ from fastapi import APIRouter, Request, Response
 
 from clew.errors import ClewError, SpoolError
 from clew.receivers.body import WireError
+from clew.receivers.otlp_records import Budget
 from clew.receivers.otlp_wire import (
     JSON,
     PROTOBUF,
@@ -36,13 +37,15 @@ from clew.receivers.otlp_wire import (
     type_of,
     write_status,
 )
-from clew.server.body import body_of, read_body
+from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import RETRY_AFTER_S, responses, status_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from clew.config import Settings
     from clew.receivers.otlp import OtlpReceiver
+    from clew.server.turns import Turns
 
 __all__ = ["otlp_routes"]
 
@@ -65,12 +68,29 @@ _REFUSALS: Final = responses(
 )
 
 
-def otlp_routes(receiver: OtlpReceiver) -> APIRouter:
+def otlp_routes(receiver: OtlpReceiver, turns: Turns, settings: Settings) -> APIRouter:
     """Make the routes of this module.
 
     Args:
         receiver: What takes spans and log records.
+        turns: How many requests are read at once.
+        settings: What one request may hold.
     """
+    max_bytes = settings.receive_max_body_bytes
+
+    async def answer(request: Request, take: Callable[[bytes, str], bytes]) -> Response:
+        kind = request.headers.get("content-type", "")
+        try:
+            body = await read_body(request, max_bytes=max_bytes)
+            async with turns.turn():
+                told = await asyncio.to_thread(lambda: take(inflate_body(request, body, max_bytes=max_bytes), kind))
+        except ClewError as error:
+            return _refusal(error, kind)
+        return Response(told, media_type=type_of(kind))
+
+    def budget() -> Budget:
+        return Budget(records=settings.receive_max_records)
+
     router = APIRouter(prefix="/v1", tags=["otlp"], responses=_REFUSALS)
 
     @router.post("/traces", summary="Take spans", openapi_extra=_TOLD, responses=_TAKEN)
@@ -78,36 +98,26 @@ def otlp_routes(receiver: OtlpReceiver) -> APIRouter:
         """Take an `ExportTraceServiceRequest`, as protobuf or JSON."""
 
         def take(body: bytes, kind: str) -> bytes:
-            return answer_spans(*receiver.receive_spans(read_spans(body, kind)), kind)
+            return answer_spans(*receiver.receive_spans(read_spans(body, kind, budget())), kind)
 
-        return await _take(request, take)
+        return await answer(request, take)
 
     @router.post("/logs", summary="Take log records", openapi_extra=_TOLD, responses=_TAKEN)
     async def logs(request: Request) -> Response:
         """Take an `ExportLogsServiceRequest`, as protobuf or JSON."""
 
         def take(body: bytes, kind: str) -> bytes:
-            return answer_logs(*receiver.receive_logs(read_logs(body, kind)), kind)
+            return answer_logs(*receiver.receive_logs(read_logs(body, kind, budget())), kind)
 
-        return await _take(request, take)
+        return await answer(request, take)
 
     return router
-
-
-async def _take(request: Request, take: Callable[[bytes, str], bytes]) -> Response:
-    kind = request.headers.get("content-type", "")
-    try:
-        body = await read_body(request)
-        answer = await asyncio.to_thread(take, body, kind)
-    except ClewError as error:
-        return _refusal(error, kind)
-    return Response(answer, media_type=type_of(kind))
 
 
 def _refusal(error: ClewError, kind: str) -> Response:
     status = error.status if isinstance(error, WireError) else status_of(error)
     spoken = JSON if type_of(kind) == JSON else PROTOBUF  # never a type that only the request knows
     response = Response(write_status(status, error.message, spoken), status, media_type=spoken)
-    if isinstance(error, SpoolError):
+    if isinstance(error, SpoolError) or status == 503:
         response.headers["retry-after"] = str(RETRY_AFTER_S)
     return response
