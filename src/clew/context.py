@@ -2,8 +2,12 @@
 
 One frozen ``Context`` sits in one context variable. asyncio copies it into every task and
 ``asyncio.to_thread``; ``propagation`` carries it into executors. It is replaced, never
-changed, and always set back by value, not by token: a token is bound to the
-``contextvars.Context`` that made it, and generators end in other ones.
+changed.
+
+A block may end elsewhere than it began: a generator that holds a span is closed in another
+task, or by the garbage collector in another thread, and no code can change the variable of a
+``contextvars.Context`` that it does not run in. Such a context is remembered as *left*, and who
+finds it in force takes what was in force around it instead.
 
 Ids also cross process borders, in these headers:
 
@@ -23,29 +27,46 @@ Source:
 from __future__ import annotations
 
 import re
-from contextvars import ContextVar
-from typing import TYPE_CHECKING, Self
+from contextvars import ContextVar, Token
+from typing import TYPE_CHECKING, Final, Self, TypeAlias
+from weakref import ref
 
 from msgspec import Struct
 from msgspec.structs import replace
 
 from clew import clock, ids
+from clew.foreign import attempt
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import TracebackType
 
-__all__ = ["Context", "activate", "current", "from_headers", "mint_id", "restore", "to_headers", "trace_context"]
+__all__ = [
+    "Context",
+    "Entry",
+    "activate",
+    "current",
+    "enter",
+    "from_headers",
+    "in_force",
+    "leave",
+    "left",
+    "mint_id",
+    "resolve",
+    "to_headers",
+    "trace_context",
+]
 
 MAX_OPAQUE_ID_CHARS = 200
+MAX_LEFT_IN_A_ROW = 1000
 
 _TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
 _DOTTED_ORDER = re.compile(r"(?:\d{8}T\d{12}Z[0-9a-f-]{36}\.)*\d{8}T\d{12}Z[0-9a-f-]{36}")
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 
 
-class Context(Struct, frozen=True):
+class Context(Struct, frozen=True, weakref=True):
     """The ids in force at one point of the program.
 
     Attributes:
@@ -70,31 +91,73 @@ class Context(Struct, frozen=True):
 _NOWHERE = Context()
 _context: ContextVar[Context] = ContextVar("clew_context", default=_NOWHERE)
 
-current = _context.get
-"""Return the ids in force here.
+in_force = _context.get
+"""Return what was put in force last here; while ``left`` holds anything, ask ``current`` instead."""
 
-Example:
-    >>> with trace_context(user_id="user-123"):
-    ...     current().user_id
-    'user-123'
-"""
+Entry: TypeAlias = "tuple[Context, Context, Token[Context]]"
+"""(context, what was in force before, token), as ``enter`` returns it."""
 
-
-def activate(context: Context) -> Context:
-    """Put *context* in force; return the one it replaces, for ``restore``."""
-    outer = _context.get()
-    _context.set(context)
-    return outer
+left: Final[dict[int, tuple[ref[Context], Context]]] = {}
+"""Contexts that were left elsewhere than they were entered, by identity, each with what is in force instead."""
 
 
-def restore(context: Context, outer: Context) -> None:
-    """Put *outer* back in force, unless something else than *context* is by now.
+def current() -> Context:
+    """Return the ids in force here.
 
-    The condition matters for a generator that is closed long after it was abandoned: its end
-    runs wherever the garbage collector does, and must not move that code into another trace.
+    Example:
+        >>> with trace_context(user_id="user-123"):
+        ...     current().user_id
+        'user-123'
     """
-    if _context.get() is context:
-        _context.set(outer)
+    return resolve(_context.get()) if left else _context.get()
+
+
+def resolve(context: Context) -> Context:
+    """Return what is in force where *context* is found: what is around it, if it has been left; put that in force."""
+    around = context
+    for _ in range(MAX_LEFT_IN_A_ROW):
+        found = left.get(id(around))
+        if found is None or found[0]() is not around:
+            break
+        around = found[1]
+    if around is not context:
+        _context.set(around)
+    return around
+
+
+def activate(context: Context) -> None:
+    """Put *context* in force, for good."""
+    _context.set(context)
+
+
+def enter(context: Context) -> Entry:
+    """Put *context* in force until ``leave``."""
+    outer = current()
+    return context, outer, _context.set(context)
+
+
+def leave(entry: Entry) -> None:
+    """Take a context out of force again, whatever has become of the place where it was entered.
+
+    Something else that is in force by now stays so: a block inside that ends later, or code into which the garbage
+    collector has brought us, which must not be moved into another trace.
+    """
+    context, outer, token = entry
+    found = _context.get()
+    is_here = True
+    try:
+        _context.reset(token)
+    except ValueError:  # another `contextvars.Context` than the one it was entered in
+        is_here = False
+    except RuntimeError:  # left before
+        return
+    if found is not context:
+        _context.set(found)
+    elif left or not is_here:
+        _context.set(resolve(outer))
+    if found is not context or not is_here:
+        key = id(context)
+        left[key] = (ref(context, lambda _, pop=left.pop: pop(key, None)), outer)
 
 
 def mint_id() -> str:
@@ -106,7 +169,8 @@ class trace_context:  # noqa: N801 - reads as the function it is used like
     """Put ids in force for a block: every event inside carries them.
 
     Ids not given are kept from the surrounding block; without any trace a new one begins. A
-    malformed ``trace_id`` or ``parent_span_id`` is ignored, as in a header.
+    malformed ``trace_id`` or ``parent_span_id`` is ignored, as in a header; so is an id whose own
+    code fails. An id that is no text is taken by its ``str``.
 
     Args:
         trace_id: The trace to join, as UUID or 32 hex digits.
@@ -133,13 +197,15 @@ class trace_context:  # noqa: N801 - reads as the function it is used like
         self._trace_id = trace_id
         self._ids = {"user_id": user_id, "request_id": request_id, "session_id": session_id}
         self._parent_span_id = parent_span_id
-        self._entered: list[tuple[Context, Context]] = []
+        self._entered: list[Entry] = []
 
     def __enter__(self) -> Context:
-        outer = _context.get()
-        trace_id = parse_uuid(str(self._trace_id)) if self._trace_id else None
-        parent = _span_id(str(self._parent_span_id)) if self._parent_span_id else None
-        changes: dict[str, str | None] = {name: str(value) for name, value in self._ids.items() if value is not None}
+        outer = current()
+        told_id, told_parent = _told(self._trace_id), _told(self._parent_span_id)
+        trace_id = parse_uuid(told_id) if told_id else None
+        parent = _span_id(told_parent) if told_parent else None
+        ids_told = {name: _told(value) for name, value in self._ids.items()}
+        changes: dict[str, str | None] = {name: text for name, text in ids_told.items() if text is not None}
         if trace_id is not None and trace_id != outer.trace_id:
             changes |= {"trace_id": trace_id, "span_id": parent, "parent_span_id": None, "stage": None}
         elif outer.trace_id is None:
@@ -147,13 +213,16 @@ class trace_context:  # noqa: N801 - reads as the function it is used like
         elif parent is not None:
             changes["span_id"] = parent
         inner = replace(outer, **changes)
-        self._entered.append((inner, activate(inner)))
+        self._entered.append(enter(inner))
         return inner
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        restore(*self._entered.pop())
+        # Tasks may share one block: each takes out what it has put in.
+        found = in_force()
+        mine = next((n for n, entry in enumerate(self._entered) if entry[0] is found), -1)
+        leave(self._entered.pop(mine))
 
     async def __aenter__(self) -> Context:
         return self.__enter__()
@@ -236,6 +305,12 @@ def _from_dotted_order(header: str) -> tuple[str | None, str | None]:
         return None, None
     segments = text.split(".")
     return parse_uuid(segments[0][-36:]), parse_uuid(segments[-1][-36:])
+
+
+def _told(value: object) -> str | None:
+    """Return an id as text; None for none, and for one whose own code fails."""
+    text = value if value is None or type(value) is str else attempt(str, value)
+    return text if type(text) is str else None
 
 
 def _span_id(text: str) -> str | None:

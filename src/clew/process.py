@@ -16,27 +16,59 @@ import threading
 import time
 from contextlib import contextmanager
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
 from clew import clock, config
 from clew.context import Context
 from clew.errors import ClewError, SpoolClosedError
+from clew.foreign import STOPS, name_of
 from clew.forks import new_mark
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
-from clew.sanitize import message_of
+from clew.sanitize import message_of, safe_repr
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from types import TracebackType
 
     from clew.config import Settings
-    from clew.spool.writer import Writer
+    from clew.spool.writer import Bounds, Writer
 
     Append = Callable[[bytes, int], bool]
 
-__all__ = ["configure", "emit", "flush", "guarded", "isolated", "limits", "settings", "shutdown", "threshold"]
+__all__ = [
+    "configure",
+    "emit",
+    "flush",
+    "give_up",
+    "guarded",
+    "is_enabled",
+    "isolated",
+    "limits",
+    "settings",
+    "shutdown",
+]
+
+
+class _Tools(NamedTuple):
+    """What it takes to open a spool.
+
+    It is imported at the first event, so that `import clew` stays cheap for who never emits one; and kept, since
+    finalisers emit when nothing can be imported any more.
+    """
+
+    describe: Callable[[Settings], bytes]
+    bounds: type[Bounds]
+    writer: type[Writer]
+
+    @classmethod
+    def load(cls) -> _Tools:
+        from clew import identity
+        from clew.spool.writer import Bounds, Writer
+
+        return cls(identity.describe, Bounds, Writer)
 
 
 class _Process:
@@ -60,6 +92,8 @@ class _Process:
         self.failures = 0
         self.next_attempt = 0.0
         self.has_hooks = False
+        self.is_ending = False
+        self.tools: _Tools | None = None
         self.is_opening = False
         self.next_watch = 0.0
 
@@ -119,9 +153,14 @@ def limits() -> Limits:
     return _process.limits
 
 
-def threshold() -> int:
-    """Return the number of the lowest level that is emitted."""
-    return _process.threshold
+def is_enabled(level: str) -> bool:
+    """Whether events of *level*, a name of ``LEVELS``, are emitted."""
+    if _process.settings is None:
+        try:
+            settings()
+        except ClewError:
+            return True  # `emit` says what is wrong with them
+    return LEVELS[level] >= _process.threshold
 
 
 def emit(head: Head, fields: dict[str, Any], error: BaseException | dict[str, Any] | None, context: Context) -> None:
@@ -156,17 +195,43 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | dict[str, An
                 append = _enter_process()
             else:
                 return
-    except Exception as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
-        _count_failure(failure)
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
+        give_up(failure)
 
 
-@contextmanager
-def guarded() -> Generator[None]:
-    """Guard the code of an integration that makes events: whatever goes wrong is counted, and goes no further."""
+class guarded:  # noqa: N801 - reads as the function it is used like
+    """Guard the code of an integration that makes events: whatever goes wrong is counted, and goes no further.
+
+    Example:
+        >>> with guarded():
+        ...     pass
+    """
+
+    def __enter__(self) -> None:
+        """Begin to guard."""
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> bool:
+        if error is None or kind is None or issubclass(kind, STOPS):
+            return False
+        give_up(error)
+        return True
+
+
+def give_up(failure: BaseException) -> None:
+    """Count an event that could not be emitted, and say so once for each kind of cause."""
     try:
-        yield
-    except Exception as failure:  # noqa: BLE001 - the emit guard, for what is made of another library's telemetry
-        _count_failure(failure)
+        _process.failures += 1
+        writer = _process.writer
+        if writer is not None and not isinstance(failure, ClewError):
+            writer.losses.add("unencodable")
+        kind = name_of(type(failure))
+        _say(f"an event could not be emitted: {kind}: {message_of(failure)}", about=kind)
+    except Exception:  # noqa: BLE001 - the interpreter is ending, and has taken modules to pieces: nobody is left to tell
+        return
 
 
 def flush(timeout: float = 5.0) -> bool:
@@ -180,13 +245,25 @@ def flush(timeout: float = 5.0) -> bool:
 
     Returns:
         True when everything is on the disk; False after the timeout or a disk error.
+
+    Raises:
+        TypeError: *timeout* is no number.
     """
+    if not isinstance(timeout, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
+        message = f"timeout is {safe_repr(timeout)}, not a number of seconds"
+        raise TypeError(message)
+    if timeout != timeout:  # noqa: PLR0124 - NaN, for which nothing can be waited
+        timeout = 0.0
     writer = _process.writer
     return writer is None or _process.pid != os.getpid() or writer.flush(timeout)
 
 
 def shutdown() -> None:
-    """Close the spool in good order; the next event would open it anew. Runs at exit by itself."""
+    """Close the spool in good order; the next event would open it anew. Runs at exit by itself.
+
+    Events emitted after that (by exit handlers that were registered before clew's, and by finalisers) go into a log
+    of their own, which nobody has to close.
+    """
     with _process.lock:
         writer, is_ours = _process.writer, _process.pid == os.getpid()
         _process.writer, _process.append, _process.pid = None, None, -1
@@ -212,7 +289,7 @@ def isolated(**pinned: Any) -> Generator[None]:
     """
     global _process
     outer, _process = _process, _Process()
-    _process.pinned, _process.has_hooks = pinned, outer.has_hooks
+    _process.pinned, _process.has_hooks, _process.is_ending = pinned, outer.has_hooks, outer.is_ending
     try:
         yield
     finally:
@@ -256,9 +333,15 @@ def _install_hooks(resolved: Settings) -> None:
         propagation.install(resolved.propagate)
     if not _process.has_hooks:
         _process.has_hooks = True
-        atexit.register(shutdown)
+        atexit.register(_end)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=_after_fork)
+
+
+def _end() -> None:
+    """Close the spool while the interpreter can still do it, and from then on open it without what it cannot do."""
+    _process.is_ending = True
+    shutdown()
 
 
 def _open() -> None:
@@ -277,28 +360,30 @@ def _open() -> None:
 
 
 def _open_writer(resolved: Settings) -> None:
-    # Imported at the first event: `import clew` stays cheap for who never emits one.
-    from clew import identity
-    from clew.spool.writer import Bounds, Writer
-
-    bounds = Bounds(
+    if _process.tools is None:
+        _process.tools = _Tools.load()
+    tools = _process.tools
+    bounds = tools.bounds(
         resolved.spool_dir, max_bytes=resolved.spool_max_bytes, keep_free_bytes=resolved.spool_keep_free_bytes
     )
-    writer = Writer(
+    writer = tools.writer(
         resolved.spool_dir,
         service=resolved.service,
-        identity=identity.describe(resolved),
+        identity=tools.describe(resolved),
         segment_bytes=resolved.segment_bytes,
         bounds=bounds,
         flush_interval_s=resolved.flush_interval_s,
         describe_losses=_describe_losses,
         report=partial(_say, about="disk"),
-        heartbeat=_watch_shipping if resolved.agent == "auto" else None,
+        heartbeat=_watch_shipping if resolved.agent == "auto" and not _process.is_ending else None,
     )
+    if _process.is_ending:
+        writer.mark_ended()
     _process.writer, _process.append = writer, writer.append
     _process.pid = os.getpid()
     _process.is_own[0] = 1
-    _ensure_shipping(resolved)
+    if not sys.is_finalizing():  # no process can be started then, nor a module imported
+        _ensure_shipping(resolved)
 
 
 def _ensure_shipping(resolved: Settings) -> None:
@@ -358,7 +443,7 @@ def _watch_shipping() -> None:
     try:
         shipping.ensure(resolved)
     except Exception as failure:  # noqa: BLE001 - the emit guard, on the flusher's side
-        _count_failure(failure)
+        give_up(failure)
 
 
 def _describe_losses(dropped: dict[str, int]) -> bytes | None:
@@ -368,23 +453,13 @@ def _describe_losses(dropped: dict[str, int]) -> bytes | None:
     try:
         return encode_event(head, fields, None, Context(), _process.origin, _process.limits)
     except Exception as failure:  # noqa: BLE001 - the emit guard, on the flusher's side
-        _count_failure(failure)
+        give_up(failure)
         return None
 
 
 def _span_priority(context: Context) -> int:
     """Tell how important a span is when the spool fills up (see ``spool.writer``)."""
     return 1 if context.parent_span_id is None or context.stage == "evaluation" else 2
-
-
-def _count_failure(failure: Exception) -> None:
-    """Count an event that could not be emitted, and say so once for each kind of cause."""
-    _process.failures += 1
-    writer = _process.writer
-    if writer is not None and not isinstance(failure, ClewError):
-        writer.losses.add("unencodable")
-    kind = type(failure).__name__
-    _say(f"an event could not be emitted: {kind}: {message_of(failure)}", about=kind)
 
 
 def _say(text: str, *, about: str) -> None:

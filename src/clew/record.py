@@ -17,16 +17,18 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from msgspec import UNSET, Raw, Struct, UnsetType, json
-from msgspec.structs import asdict
+from msgspec.structs import asdict, replace
 
 from clew.catalog import METRIC_FIELDS, STAGE_OF
 from clew.context import Context
+from clew.failure import encode_error
+from clew.foreign import STOPS, text_of
+from clew.habits import LOGGING_WORDS, read_logging_words
 from clew.redact import MEMO_KEYS, MIN_CARD_DIGITS
-from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer, message_of
+from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
-    from types import TracebackType
 
     from clew.redact import Redactor
 
@@ -38,8 +40,8 @@ __all__ = [
     "Head",
     "Limits",
     "Origin",
-    "encode_error",
     "encode_event",
+    "encode_field",
     "encode_value",
     "is_clean",
     "stage_of",
@@ -79,8 +81,6 @@ COLUMNS: Final = (
 )
 """(name, PostgreSQL type) of the columns of ``events``: the one order of ``COPY`` and the schema."""
 
-MAX_CAUSES = 5
-MAX_FRAMES = 50
 MAX_NAME_CHARS = 200
 MAX_REMEMBERED_CHARS = 200
 _AT, _EQUALS, _COLON = "@=:"
@@ -185,6 +185,7 @@ class Head(Struct, frozen=True, gc=False):
     sanitized: tuple[str, ...] = ()
 
 
+_NEVER_LEARNT: Final = LOGGING_WORDS | {"metrics", "context"}  # each of their values has to be looked into
 _encode = json.Encoder().encode
 _BACKSLASH, _BRACE = b"\\{"  # numbers: looking for one byte by its number is four times as fast as by a bytes object
 
@@ -208,7 +209,7 @@ def encode_event(
         head: When, what, how grave.
         fields: What was told. Names of ``METRIC_FIELDS`` become metrics, and so does
             what a mapping ``metrics`` holds; the rest becomes context.
-        error: What was raised, if anything, or what another system told of it as ``encode_error`` would.
+        error: What was raised, if anything, or what another system told of it as ``failure.encode_error`` would.
         context: The ids in force.
         origin: The emitting service.
         limits: What an event may hold.
@@ -217,9 +218,23 @@ def encode_event(
         One line of compact JSON, UTF-8, at most ``max_event_bytes`` long. The order of keys is
         that of ``Event``.
     """
-    told = UNSET if error is None else encode_error(error) if isinstance(error, BaseException) else error
+    told = UNSET
+    if error is not None:
+        if type(error) is dict:
+            told = error
+        else:
+            flags = set(head.sanitized)
+            told = encode_error(cast("BaseException", error), flags)
+            if len(flags) > len(head.sanitized):
+                head = replace(head, sanitized=tuple(sorted(flags)))
     redactor = limits.redactor
-    plain, metrics, is_safe, is_innocent = _look_over(fields, redactor, is_span=head.kind != "log")
+    try:
+        plain, metrics, is_safe, is_innocent = _look_over(fields, redactor, is_span=head.kind != "log")
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - a name is a text of a foreign type, whose code fails
+        named = {str.__str__(name): value for name, value in fields.items()}
+        plain, metrics, is_safe, is_innocent = *_by_role(named), False, False
     if is_safe and type(head.message) is str:
         event = _build(head, context, origin, plain, metrics, told, list(head.sanitized) if head.sanitized else UNSET)
         try:
@@ -267,6 +282,8 @@ def _look_over(  # noqa: C901, PLR0912
             if MIN_INT <= value <= MAX_INT:
                 continue
         elif kind is str:
+            if role:
+                return _look_closely(fields, redactor, is_span=is_span)  # a text where a number is expected
             if len(value) < MIN_CARD_DIGITS:
                 if _AT in value or _EQUALS in value or _COLON in value:
                     is_innocent = False
@@ -289,6 +306,8 @@ def _look_closely(
     fields: dict[str, Any], redactor: Redactor, *, is_span: bool
 ) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
     """Do the same for fields of which one is not known yet, or has to be made safe; learn its name if it can be."""
+    if not is_span and not LOGGING_WORDS.isdisjoint(fields):
+        fields = read_logging_words(fields)
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     is_safe = True
@@ -302,10 +321,19 @@ def _look_closely(
             plain[name] = value
         if name not in redactor.harmless:
             is_safe = False
-        elif name not in ("metrics", "context") and len(redactor.roles) < MEMO_KEYS:
+        elif name not in _NEVER_LEARNT and len(redactor.roles) < MEMO_KEYS:
             redactor.roles[name] = name in METRIC_FIELDS
-        is_safe = is_safe and ((kind is Raw and is_span) or is_clean([value], redactor.harmless))
+        is_text_for_number = kind is str and name in METRIC_FIELDS
+        is_safe = (
+            is_safe and not is_text_for_number and ((kind is Raw and is_span) or is_clean([value], redactor.harmless))
+        )
     return plain, metrics, is_safe, False
+
+
+def _by_role(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Sort fields into (context, metrics) by their names alone."""
+    metrics = {name: value for name, value in fields.items() if name in METRIC_FIELDS}
+    return {name: value for name, value in fields.items() if name not in metrics}, metrics
 
 
 def _remember_texts(fields: dict[str, Any], redactor: Redactor) -> None:
@@ -325,11 +353,13 @@ def is_clean(value: Any, harmless: AbstractSet[str]) -> bool:
     Returns:
         False at the first thing that needs a closer look: a type that JSON does not know, a
         number that JSON does not know, a name not yet judged, or too deep a nesting. False also
-        when another thread changes a container meanwhile.
+        when another thread changes a container meanwhile, or a key of a foreign type fails.
     """
     try:
         return _is_clean(value, harmless, 0)
-    except RuntimeError:
+    except STOPS:
+        raise
+    except BaseException:  # noqa: BLE001 - the ``__hash__`` of a foreign key, or another thread
         return False
 
 
@@ -358,6 +388,23 @@ def _is_clean(value: Any, harmless: AbstractSet[str], depth: int) -> bool:
             continue
         return False
     return True
+
+
+def encode_field(name: str, value: Any, limits: Limits, flags: set[str]) -> Any:
+    """Encode a field as it is now, to be placed into an event later: as ``encode_value`` does, or as the metric it is.
+
+    Args:
+        name: Its name.
+        value: Anything.
+        limits: What an event may hold.
+        flags: What had to be changed is added to it.
+    """
+    if name in METRIC_FIELDS or name == "metrics":
+        sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
+        told: Any = sanitizer.metrics(value) if type(value) is dict else sanitizer.metric(value)  # pyright: ignore[reportUnknownArgumentType]
+        flags |= sanitizer.flags
+        return cast("Any", told) if type(told) is dict and name == "metrics" else Raw(_encode(told))
+    return encode_value(value, limits, flags)
 
 
 def encode_value(value: Any, limits: Limits, flags: set[str] | None = None) -> Raw:
@@ -389,35 +436,6 @@ def encode_value(value: Any, limits: Limits, flags: set[str] | None = None) -> R
     if flags is not None:
         flags |= sanitizer.flags
     return Raw(payload)
-
-
-def encode_error(error: BaseException) -> dict[str, Any]:
-    """Describe what was raised: its type, its message, and the frames it went through.
-
-    The frames are walked, not formatted: ``traceback.format_exception`` reads source files and
-    takes 250 µs for nine frames, this a few.
-
-    Returns:
-        ``{"type": name, "message": text, "stack": one frame a line, innermost last}``; causes
-        stand before what they caused, as Python prints them, and so do the exceptions of a group.
-    """
-    parts: list[str] = []
-    messages: list[str] = []
-    seen: set[int] = set()
-    links = [error]
-    while links and len(seen) < MAX_CAUSES:
-        link = links.pop()
-        if id(link) in seen:
-            continue
-        seen.add(id(link))
-        messages.append(message_of(link))
-        parts.append("\n".join([*_frames(link.__traceback__), f"{_qualified_name(type(link))}: {messages[-1]}"]))
-        cause = link.__cause__ or (None if link.__suppress_context__ else link.__context__)
-        if cause is not None:
-            links.append(cause)
-        if isinstance(link, BaseExceptionGroup):
-            links += cast("tuple[BaseException, ...]", link.exceptions)
-    return {"type": type(error).__name__, "message": messages[0], "stack": "\n\ncaused\n\n".join(reversed(parts))}
 
 
 def _build(
@@ -468,7 +486,7 @@ def _encode_unclean(
     keeps_raw = head.kind != "log"  # encode_value has made it, from what a span was told
     sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes, keeps_raw=keeps_raw)
     sanitizer.flags.update(head.sanitized)
-    safe_fields, safe_metrics = sanitizer.fields(fields), sanitizer.fields(metrics)
+    safe_fields, safe_metrics = sanitizer.fields(fields), sanitizer.metrics(metrics)
     told = error if error is UNSET else sanitizer.fields(error)
     names = _sanitize_names(sanitizer, head, context, origin)
 
@@ -494,8 +512,7 @@ def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: 
     def text(value: Any) -> Any:
         if value is UNSET:
             return value
-        safe = sanitizer.value(value)
-        return safe if type(safe) is str else str(safe)
+        return text_of(sanitizer.value(value))
 
     names = {name: text(value) for name, value in asdict(head).items() if name not in ("timestamp", "sanitized")}
     return (
@@ -514,19 +531,3 @@ def _leave_out_largest(parts: list[dict[str, Any]], excess_bytes: int) -> None:
             return
         part[name] = note
         excess_bytes -= size - len(note) - 2
-
-
-def _frames(trace: TracebackType | None) -> list[str]:
-    lines: list[str] = []
-    while trace is not None:
-        code = trace.tb_frame.f_code
-        lines.append(f'  File "{code.co_filename}", line {trace.tb_lineno}, in {code.co_qualname}')
-        trace = trace.tb_next
-    if len(lines) > MAX_FRAMES:
-        half = MAX_FRAMES // 2
-        lines[half:-half] = [f"  … {len(lines) - 2 * half} frames left out …"]
-    return lines
-
-
-def _qualified_name(kind: type[BaseException]) -> str:
-    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

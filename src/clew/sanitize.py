@@ -15,6 +15,8 @@ deep       a container was nested deeper than 20
 wide       a container held more than 10,000 items
 bytes      bytes became their length
 repr       an object of a foreign type became its ``repr``, at most 1,000 characters of it
+unreadable code of a value failed: a note stands for what it should have told
+format     a message and its arguments did not fit together: both stand as they were told
 truncated  a string was cut to its head and tail
 redacted   a secret was taken out: a field's whole value, or a part of a text
 clock      its time cannot be meant, and is that of its arrival; or it told no duration (see ``arrival``)
@@ -22,14 +24,13 @@ clock      its time cannot be meant, and is that of its arrival; or it told no d
 
 Values bring code of their own: ``__repr__``, properties, iterators, even a ``__class__`` that lies. A
 value is therefore judged by its real type, built-in containers are read by the built-in type's
-methods, and where foreign code has to run, whatever it raises is caught.
+methods, and where foreign code has to run, whatever it raises is caught (see ``foreign``).
 """
 
 from __future__ import annotations
 
 import math
 import sys
-import threading
 from collections.abc import Collection, Iterable, Mapping, MappingView, Sequence
 from collections.abc import Set as AbstractSet
 from datetime import date, time, timedelta
@@ -40,7 +41,11 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from msgspec import DecodeError, Raw, json
+from msgspec import UNSET, DecodeError, Raw, json
+
+from clew.foreign import STOPS, UNREADABLE, Unreadable, attempt, describe, name_of, text_of
+from clew.quantity import number_of
+from clew.shapes import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,7 +61,7 @@ MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
 
 _replacement = "\ufffd"
-_foreign = threading.local()
+_END: Final = object()
 _WRITTEN: Final = (date, time, UUID, PurePath, Decimal)
 _SEQUENCES: Final[tuple[Any, ...]] = (list, tuple, set, frozenset)
 
@@ -98,7 +103,7 @@ class Sanitizer:
 
     def fields(self, fields: dict[Any, Any]) -> dict[str, Any]:
         """Rebuild a mapping: string keys, safe values, no secrets."""
-        return self._mapping(_copy(fields), 0)
+        return self._mapping(_pairs(fields), 0)
 
     def text(self, text: str) -> str:
         """Rebuild a string: no NUL, no lone surrogate, not too long."""
@@ -127,6 +132,25 @@ class Sanitizer:
         kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
         if value is None or kind is bool or (kind is Raw and self._keeps_raw):
             return value
+        try:
+            return self._rebuilt(value, kind, depth)
+        except STOPS:
+            raise
+        except BaseException:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
+            return self._opaque(value)
+
+    def metrics(self, metrics: dict[Any, Any]) -> dict[str, Any]:
+        """Rebuild a mapping of metrics."""
+        return self._mapping(_pairs(metrics), 0, self.metric)
+
+    def metric(self, value: Any, depth: int = 0) -> Any:
+        """Rebuild what is told as a metric: a number in whatever form becomes one of JSON, with the digits it had."""
+        number = attempt(number_of, value)
+        if number is None or number is UNREADABLE:
+            return self.value(value, depth)
+        return number if type(number) is Raw else self.value(number, depth)
+
+    def _rebuilt(self, value: Any, kind: type[object], depth: int) -> Any:
         if issubclass(kind, Enum):
             return self.value(value._value_, depth)
         if issubclass(kind, str):
@@ -137,7 +161,7 @@ class Sanitizer:
             return self._float(value)
         if issubclass(kind, (bytes, bytearray, memoryview)):
             self.flags.add("bytes")
-            return f"<{len(value)} bytes>"
+            return f"<{memoryview(value).nbytes} bytes>"
         return self._container(value, kind, depth)
 
     def _integer(self, value: int) -> int | str:
@@ -165,28 +189,29 @@ class Sanitizer:
         self._open.add(id(value))
         try:
             if issubclass(kind, dict):
-                return self._mapping(_copy(value), depth + 1)
+                return self._mapping(_pairs(value), depth + 1)
             for builtin in _SEQUENCES:
                 if issubclass(kind, builtin):
                     return self._sequence(list(builtin.__iter__(value)), depth + 1)
             return self._object(value, kind, depth)
-        except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
-            return self._opaque(value)
         finally:
             self._open.discard(id(value))
 
-    def _mapping(self, items: dict[Any, Any], depth: int) -> dict[str, Any]:
-        """Rebuild a dict that is ours alone: another thread may change the one it was copied from."""
+    def _mapping(
+        self, items: list[tuple[Any, Any]], depth: int, rebuild: Callable[[Any, int], Any] | None = None
+    ) -> dict[str, Any]:
+        """Rebuild the pairs of a mapping, which are ours alone: another thread may change the one they were in."""
+        rebuild = rebuild or self.value
         safe: dict[str, Any] = {}
         if len(items) > MAX_ITEMS:
             self.flags.add("wide")
-        for key, item in islice(items.items(), MAX_ITEMS):
+        for key, item in islice(items, MAX_ITEMS):
             name = self._key(key, safe)
             if self._redactor.is_secret(name) and item is not None:
                 self.flags.add("redacted")
-                safe[name] = self._redactor.replace_value(item)
+                safe[name] = self._redactor.replace_value(text_of(item))
             else:
-                safe[name] = self.value(item, depth)
+                safe[name] = rebuild(item, depth)
         return safe
 
     def _key(self, key: Any, taken: dict[str, Any]) -> str:
@@ -226,24 +251,46 @@ class Sanitizer:
         if issubclass(kind, timedelta):
             return self._float(value.total_seconds())
         if issubclass(kind, BaseException):
-            return {"type": kind.__name__, "message": self.text(message_of(value)[: MAX_REPR_CHARS * 4])}
-        if (names := _field_names(kind)) is not None:
-            return self._mapping({name: _read(value, name) for name in names}, depth + 1)
+            return {"type": name_of(kind), "message": self.text(message_of(value, self.flags)[: MAX_REPR_CHARS * 4])}
+        if (told := fields_of(value, kind)) is not None:
+            return self._mapping([(name, self._noted(item)) for name, item in told if item is not UNSET], depth + 1)
         if str(kind.__module__).partition(".")[0] in {"numpy", "torch"}:
             return self._array(value, kind, depth)
         return self._collection(value, kind, depth)
 
     def _collection(self, value: Any, kind: type[object], depth: int) -> Any:
         if issubclass(kind, Mapping):
-            return self._mapping(dict(_some(value.items())), depth + 1)
+            return self._mapping([(key, item) for key, item in self._some(value.items())], depth + 1)
         # Not any iterable: to iterate over one may use it up.
         if issubclass(kind, (Sequence, AbstractSet, MappingView)) and issubclass(kind, Collection):
-            return self._sequence(_some(value), depth + 1)
+            return self._sequence(self._some(value), depth + 1)
         return self._opaque(value)
 
     def _opaque(self, value: object) -> str:
         self.flags.add("repr")
-        return self.text(safe_repr(value))
+        return self.text(safe_repr(value, self.flags))
+
+    def _some(self, items: Iterable[Any]) -> list[Any]:
+        """Take as much of a foreign container as is kept, and one more by which that is seen; or until it fails."""
+        taken: list[Any] = []
+        iterator = iter(items)
+        while len(taken) <= MAX_ITEMS:
+            item = attempt(next, iterator, _END)
+            if item is _END:
+                break
+            if item is UNREADABLE:
+                if not taken:
+                    raise ValueError  # nothing could be read: its repr may tell more
+                self.flags.add("unreadable")
+                break
+            taken.append(item)
+        return taken
+
+    def _noted(self, item: Any) -> Any:
+        if item is not UNREADABLE:
+            return item
+        self.flags.add("unreadable")
+        return repr(UNREADABLE)
 
     def _array(self, value: Any, kind: type[object], depth: int) -> Any:
         """Describe an array by its shape and type; take a numpy scalar for the number it is."""
@@ -255,58 +302,32 @@ class Sanitizer:
         shape = [int(size) for size in getattr(value, "shape", ())]
         if not shape and not hasattr(value, "dtype"):
             return self._opaque(value)
-        return {"type": kind.__name__, "shape": shape, "dtype": self.text(str(getattr(value, "dtype", "")))}
+        return {"type": name_of(kind), "shape": shape, "dtype": self.text(str(getattr(value, "dtype", "")))}
 
 
-def _copy(items: dict[Any, Any]) -> dict[Any, Any]:
-    """Copy a dict in one step, before another thread can change it; a subclass, by its built-in part alone."""
-    return items.copy() if type(items) is dict else dict(dict[Any, Any].items(items))
+def _pairs(items: dict[Any, Any]) -> list[tuple[Any, Any]]:
+    """List the pairs of a dict, before another thread can change it; of a subclass, by its built-in part alone.
 
-
-def _some(items: Iterable[Any]) -> list[Any]:
-    """Take as much of a foreign container as is kept, and one more by which that is seen."""
-    return list(islice(items, MAX_ITEMS + 1))
-
-
-def safe_repr(value: object) -> str:
-    """Return the ``repr`` of an object of a foreign type, whatever that code does; its first 1,000 characters."""
-    return _run_foreign(repr, value, f"<{type(value).__name__} object>")[:MAX_REPR_CHARS]
-
-
-def message_of(error: BaseException) -> str:
-    """Return an exception's message, whatever its ``__str__`` does."""
-    return _run_foreign(str, error, f"<{type(error).__name__} whose message cannot be read>")
-
-
-def _run_foreign(describe: Callable[[object], str], value: object, fallback: str) -> str:
-    """Have a value described by its own code.
-
-    Code that itself emits an event about its object would recurse; the inner event gets *fallback*.
+    A list, since to put a foreign key into a dict runs its ``__hash__``.
     """
-    if getattr(_foreign, "is_running", False):
-        return fallback
-    _foreign.is_running = True
-    try:
-        text = describe(value)
-        return text if type(text) is str else fallback
-    except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
-        return fallback
-    finally:
-        _foreign.is_running = False
+    if type(items) is dict:
+        copied = attempt(items.copy)
+        if not isinstance(copied, Unreadable):
+            return list(copied.items())
+    return list(dict[Any, Any].items(items))
 
 
-def _field_names(kind: type[object]) -> list[str] | None:
-    """Name the fields of a record type (dataclass, msgspec, attrs, pydantic); None for others."""
-    for marker in ("__dataclass_fields__", "__struct_fields__", "__attrs_attrs__", "__pydantic_fields__"):
-        declared = getattr(kind, marker, None)
-        if declared is not None:
-            return [name if isinstance(name, str) else str(name.name) for name in declared]
-    return None
+def safe_repr(value: object, flags: set[str] | None = None) -> str:
+    """Return the ``repr`` of an object of a foreign type, whatever that code does; its first 1,000 characters."""
+    text = describe(repr, value)
+    if text is None and flags is not None:
+        flags.add("unreadable")
+    return (f"<{name_of(type(value))} object>" if text is None else text)[:MAX_REPR_CHARS]
 
 
-def _read(value: object, name: str) -> object:
-    """Read one field of a record, which may be a property that fails."""
-    try:
-        return getattr(value, name, None)
-    except Exception:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
-        return "<cannot be read>"
+def message_of(error: BaseException, flags: set[str] | None = None) -> str:
+    """Return an exception's message, whatever its ``__str__`` does; flagged as unreadable if it does not tell."""
+    text = describe(str, error)
+    if text is None and flags is not None:
+        flags.add("unreadable")
+    return f"<{name_of(type(error))} whose message cannot be read>" if text is None else text

@@ -15,12 +15,13 @@ from msgspec import UNSET
 
 from clew import clock, ids, process
 from clew.catalog import STAGE_OF_RUN_TYPE
-from clew.context import Context, activate, current, restore
-from clew.errors import ConfigError
-from clew.record import Head, encode_value
+from clew.context import Context, Entry, activate, current, enter, leave
+from clew.errors import ClewError
+from clew.foreign import UNREADABLE, attempt, text_of
+from clew.record import Head, encode_field
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from types import TracebackType
 
 __all__ = ["Span", "is_capturing", "span", "with_labels"]
@@ -37,6 +38,7 @@ class Span:
         stage: Its stage; by default what the run type implies, else its parent's.
         inputs: What it works on.
         fields: What else to tell about it.
+        flags: What could not be read of that, in the words of ``clew.sanitize``.
 
     Attributes:
         trace_id: Its trace, a UUID.
@@ -46,6 +48,7 @@ class Span:
 
     __slots__ = (
         "_context",
+        "_entry",
         "_error",
         "_fields",
         "_flags",
@@ -63,19 +66,21 @@ class Span:
         self,
         name: str,
         *,
-        run_type: str = "chain",
+        run_type: str | None = "chain",
         stage: str | None = None,
         inputs: Any = None,
         fields: dict[str, Any] | None = None,
+        flags: Iterable[str] = (),
     ) -> None:
         self._name = name
-        self._run_type = run_type
-        self._stage = stage or STAGE_OF_RUN_TYPE.get(run_type)
+        self._run_type = "chain" if run_type is None else text_of(run_type) or "chain"
+        self._stage = ("" if stage is None else text_of(stage)) or STAGE_OF_RUN_TYPE.get(self._run_type)
         self._fields: dict[str, Any] = {}
-        self._flags: set[str] = set()
+        self._flags = set(flags)
         self._has_inputs = inputs is not None
         self._error: BaseException | None = None
         self._outer: Context | None = None
+        self._entry: Entry | None = None
         self._context: Context | None = None
         self.status = "running"
         if fields:
@@ -98,16 +103,15 @@ class Span:
         """The ids in force inside it; None before it has opened."""
         return self._context
 
-    def set(self, **fields: Any) -> None:
+    def set(self, /, **fields: Any) -> None:
         """Tell more about the span; as with a log, names of metrics become metrics."""
         for name, value in fields.items():
             # Numbers and texts cannot change until the span ends; everything else is taken as it is now.
-            self._fields[name] = (
-                value if type(value) in _IMMUTABLE else encode_value(value, process.limits(), self._flags)
-            )
+            self._fields[name] = value if type(value) in _IMMUTABLE else self._encode(name, value)
 
-    def set_outputs(self, outputs: Any) -> None:
-        """Tell what came out."""
+    def set_outputs(self, outputs: Any, *, flags: Iterable[str] = ()) -> None:
+        """Tell what came out, and what of it could not be read."""
+        self._flags.update(flags)
         self._set_value("outputs", outputs)
 
     def rename(self, name: str) -> None:
@@ -124,7 +128,9 @@ class Span:
             self._fields["time_to_first_token_ms"] = self._elapsed_ms()
 
     def begin(self, parent: Context | None = None) -> None:
-        """Open the span below *parent* (default: the ids in force) and put it in force."""
+        """Open the span below *parent* (default: the ids in force) and put it in force. Once only."""
+        if self._context is not None:
+            return
         above = current() if parent is None else parent
         self._started_at = clock.now()
         self._started_ns = clock.monotonic_ns()
@@ -138,19 +144,27 @@ class Span:
             stage=self._stage or above.stage,
             parent_span_id=above.span_id,
         )
-        self._outer = activate(self._context)
+        self._entry = enter(self._context)
+        self._outer = self._entry[1]
         fields = dict(self._fields)
         if self._has_inputs and len(cast("bytes", fields["inputs"])) > SMALL_INPUTS_BYTES:
             del fields["inputs"]
         self._emit("span_start", "INFO", fields, None)
 
-    def end(self, error: BaseException | None = None) -> None:
-        """Close the span: failed if *error* is given or ``fail`` was called, else ok. Once only."""
+    def end(self, error: BaseException | None = None, *, stays: bool = False) -> None:
+        """Close the span: failed if *error* is given or ``fail`` was called, else ok. Once only.
+
+        Args:
+            error: What was raised.
+            stays: Its ids stay in force, for work that follows it and belongs to it.
+        """
         if self.status != "running" or self._context is None or self._outer is None:
             return
         error = self._error if error is None else error
         self.status = _status_of(error)
-        restore(self._context, self._outer)
+        if self._entry is not None and not stays:
+            leave(self._entry)
+        self._entry = None
         self._fields["duration_ms"] = self._elapsed_ms()
         failure = error if self.status == "error" else None
         self._emit("span", "INFO" if failure is None else "ERROR", self._fields, failure)
@@ -160,11 +174,13 @@ class Span:
         inside = current()
         if self._outer is not None:
             activate(self._outer)
+        self._entry = None
         return inside
 
     def resume(self, inside: Context) -> None:
         """Put what ``suspend`` returned in force again, wherever the generator is continued."""
-        self._outer = activate(inside)
+        self._entry = enter(inside)
+        self._outer = self._entry[1]
 
     def _elapsed_ms(self) -> float:
         return round((clock.monotonic_ns() - self._started_ns) / 1e6, 3)
@@ -177,9 +193,16 @@ class Span:
 
     def _set_value(self, name: str, value: Any) -> None:
         if is_capturing():
-            self._fields[name] = encode_value(value, process.limits(), self._flags)
+            self._fields[name] = self._encode(name, value)
         elif name == "inputs":
             self._has_inputs = False
+
+    def _encode(self, name: str, value: Any) -> Any:
+        told = attempt(encode_field, name, value, process.limits(), self._flags)
+        if told is UNREADABLE:
+            self._flags.add("unreadable")
+            return repr(UNREADABLE)
+        return told
 
     def __enter__(self) -> Self:
         self.begin()
@@ -235,16 +258,20 @@ def is_capturing() -> bool:
     """Whether inputs and outputs are to be recorded; not with settings that are wrong, as ``emit`` reports."""
     try:
         return process.settings().capture
-    except ConfigError:
+    except ClewError:
         return False
 
 
 def with_labels(fields: dict[str, Any], tags: Any, metadata: Any) -> dict[str, Any]:
     """Add what is well-formed of *tags* and *metadata*: a caller's slip is no reason to fail its call."""
-    if tags and isinstance(tags, (list, tuple, set, frozenset)):
-        fields["tags"] = [*fields.get("tags", []), *cast("Sequence[str]", tags)]
-    if metadata and isinstance(metadata, Mapping):
-        fields["metadata"] = {**fields.get("metadata", {}), **cast("Mapping[str, Any]", metadata)}
+    if issubclass(type(tags), (list, tuple, set, frozenset)):
+        added: object = attempt(list[Any], tags)
+        if added:
+            fields["tags"] = [*fields.get("tags", []), *added] if type(added) is list else added
+    if metadata is not None and attempt(issubclass, cast("object", type(metadata)), Mapping) is True:
+        added = attempt(lambda: {text_of(name): value for name, value in metadata.items()})
+        if added:
+            fields["metadata"] = {**fields.get("metadata", {}), **added} if isinstance(added, dict) else added
     return fields
 
 
@@ -253,4 +280,4 @@ def _status_of(error: BaseException | None) -> str:
         return "ok"
     # asyncio.CancelledError, GeneratorExit, KeyboardInterrupt and SystemExit are not Exceptions:
     # somebody asked the work to stop, it did not fail.
-    return "error" if isinstance(error, Exception) else "cancelled"
+    return "error" if issubclass(type(error), Exception) else "cancelled"

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from weakref import finalize
 
 from clew.context import Context, current
+from clew.foreign import STOPS, attempt, name_of, text_of
 from clew.spans import Span, is_capturing, span, with_labels
 
 if TYPE_CHECKING:
@@ -90,8 +91,11 @@ class _Plan:
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         named: Any = getattr(function, "func", function) if _is_partial(function) else function
-        self.name: str = options.get("name") or getattr(named, "__name__", None) or type(named).__name__
-        self.run_type: str = options.get("run_type") or "chain"
+        told = options.get("name")
+        self.name = ("" if told is None else text_of(told)) or text_of(
+            getattr(named, "__name__", None) or type(named).__name__
+        )
+        self.run_type = options.get("run_type")
         self.stage: str | None = options.get("stage")
         self.is_enabled = options.get("enabled") is not False
         self.process_inputs: Process | None = options.get("process_inputs")
@@ -104,25 +108,27 @@ class _Plan:
         """Make the span of one call; it is not begun yet."""
         extra = kwargs.pop("langsmith_extra", None) if "langsmith_extra" in kwargs else None
         fields, name = self._labels, self.name
-        if isinstance(extra, dict):
+        if type(extra) is dict:
             told = cast("dict[str, Any]", extra)
-            name = str(told.get("name") or name)
+            name = name if told.get("name") is None else text_of(told["name"]) or name
             fields = with_labels(dict(fields), told.get("tags"), told.get("metadata"))
-        inputs = None
+        inputs, flags = None, ()
         if is_capturing():
-            inputs = _processed(self.process_inputs, self._signature.bind(args, kwargs))
-        return Span(name, run_type=self.run_type, stage=self.stage, inputs=inputs, fields=fields)
+            inputs, flags = _processed(self.process_inputs, self._signature.bind(args, kwargs))
+        return Span(name, run_type=self.run_type, stage=self.stage, inputs=inputs, fields=fields, flags=flags)
 
     def finish(self, span: Span, outputs: Any) -> None:
         """End the span of a call that returned *outputs*."""
         if outputs is not None:
-            span.set_outputs(_processed(self.process_outputs, outputs))
+            told, flags = _processed(self.process_outputs, outputs)
+            span.set_outputs(told, flags=flags)
         span.end()
 
     def finish_items(self, span: Span, items: list[Any], error: BaseException | None = None) -> None:
         """End the span of a generator that gave *items*."""
-        outputs = _processed(self.reduce_fn, items) if self.reduce_fn else items
-        span.set_outputs(_processed(self.process_outputs, outputs))
+        reduced, flags = _processed(self.reduce_fn, items)
+        outputs, more_flags = _processed(self.process_outputs, reduced)
+        span.set_outputs(outputs, flags=(*flags, *more_flags))
         span.end(error)
 
 
@@ -231,9 +237,10 @@ def _trace_async_generator(function: Callable[..., Any], plan: _Plan) -> Callabl
 def _finish_or_follow(plan: _Plan, span: Span, result: Any) -> Any:
     """End the span now, or at the last item if the function returned a generator."""
     items = _Items()
-    if isinstance(result, GeneratorType):
+    # By `type`, since `isinstance` runs the `__class__` of what the application has returned.
+    if type(result) is GeneratorType:
         driven: Any = _drive(plan, span, cast("Generator[Any, Any, Any]", result), None, items)
-    elif isinstance(result, AsyncGeneratorType):
+    elif type(result) is AsyncGeneratorType:
         driven = _drive_async(plan, span, cast("AsyncGenerator[Any, Any]", result), None, items)
     else:
         plan.finish(span, result)
@@ -345,8 +352,7 @@ class _Items:
 def _open_for_items(span: Span, parent: Context | None) -> Context:
     """Begin the span if it has not begun, and leave it; return what is in force inside."""
     if parent is None:
-        assert span.context is not None
-        return span.context
+        return span.context or current()
     span.begin(parent)
     return span.suspend()
 
@@ -355,11 +361,18 @@ def _is_partial(function: Any) -> bool:
     return isinstance(function, partial)
 
 
-def _processed(function: Callable[[Any], Any] | None, value: Any) -> Any:
-    """Apply the user's function to what is to be recorded; if it fails, nothing of the value is recorded."""
+def _processed(function: Callable[[Any], Any] | None, value: Any) -> tuple[Any, tuple[str, ...]]:
+    """Apply the user's function to what is to be recorded; if it fails, nothing of the value is recorded.
+
+    Returns:
+        (what is to be recorded, flags).
+    """
     if function is None:
-        return value
+        return value, ()
     try:
-        return function(value)
-    except Exception as error:  # noqa: BLE001 - the user's code, run inside a call that promised never to raise
-        return {"not_recorded": f"{getattr(function, '__name__', 'the function')} failed: {type(error).__name__}"}
+        return function(value), ()
+    except STOPS:
+        raise
+    except BaseException as error:  # noqa: BLE001 - the user's code, run inside a call that promised never to raise
+        name = attempt(getattr, function, "__name__", "the function")
+        return {"not_recorded": f"{text_of(name)} failed: {name_of(type(error))}"}, ("unreadable",)

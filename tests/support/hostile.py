@@ -4,14 +4,29 @@ from __future__ import annotations
 
 import math
 from collections import OrderedDict, deque
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = [
+    "Broken",
+    "BrokenStr",
+    "Liar",
+    "Loud",
+    "PanicException",
+    "PropertyFails",
+    "cyclic",
+    "hostile_values",
+    "nested",
+    "values_that_raise",
+]
 
-__all__ = ["Broken", "BrokenStr", "Liar", "Loud", "PropertyFails", "cyclic", "hostile_values", "nested"]
+
+class PanicException(BaseException):
+    """No ``Exception``, and none of those that ask the process to end."""
 
 
 class Broken:
@@ -174,3 +189,105 @@ def hostile_values() -> dict[str, Any]:
         "complex": 1j,
         "ellipsis": ...,
     }
+
+
+def values_that_raise(kind: type[BaseException]) -> dict[str, Any]:
+    """Name values by the code of theirs that raises *kind*: everything that a logger might run."""
+
+    def fail(*_: Any) -> Any:
+        raise kind
+
+    def make(*names: str, base: type[Any] = object) -> Any:
+        return type("Odd", (base,), dict.fromkeys(names, fail))
+
+    class Fails:
+        @property
+        def field(self) -> int:
+            raise kind
+
+    @dataclass
+    class Record:
+        kept: int = 1
+        field: int = 2
+
+        def __getattribute__(self, name: str) -> Any:
+            if name == "field":
+                raise kind
+            return object.__getattribute__(self, name)
+
+    class Meta(type):
+        @property
+        def __name__(cls) -> str:  # pyright: ignore[reportIncompatibleVariableOverride]
+            raise kind
+
+    class Named(metaclass=Meta):
+        __repr__ = fail
+
+    def half() -> Iterator[int]:
+        yield 1
+        raise kind
+
+    class Half(list[int], Sequence[int]):  # pyright: ignore[reportIncompatibleMethodOverride]
+        __iter__ = fail
+
+    class HalfSequence(Sequence[int]):
+        def __len__(self) -> int:
+            return 2
+
+        def __getitem__(self, index: Any) -> Any:
+            return 1
+
+        def __iter__(self) -> Iterator[int]:
+            return half()
+
+    class Pairs(Mapping[str, int]):
+        __getitem__ = __iter__ = __len__ = keys = items = values = fail
+
+    class Shape:
+        __array__ = __float__ = __index__ = __int__ = fail
+        shape = property(fail)
+        dtype = property(fail)
+        __module__ = "numpy"
+
+    return {
+        "repr": make("__repr__", "__str__", "__format__")(),
+        "getattr": make("__getattr__", "__getattribute__", "__repr__")(),
+        "class": type("Odd", (), {"__class__": property(fail), "__repr__": fail})(),
+        "iter": make("__iter__", "__next__", "__len__", "__getitem__", "__repr__")(),
+        "bool and eq": make("__bool__", "__eq__", "__hash__", "__lt__", "__repr__")(),
+        "str": make("__str__", "__repr__", "__eq__", "__len__", "__iter__", "__hash__", base=str)("text"),
+        "int": make("__str__", "__repr__", "__int__", "__index__", "__eq__", base=int)(7),
+        "float": make("__str__", "__repr__", "__float__", "__eq__", base=float)(0.5),
+        "dict": make("items", "keys", "__iter__", "__len__", "__getitem__", "copy", base=dict)(a=1),
+        "list": make("__iter__", "__len__", "__getitem__", "copy", base=list)([1]),
+        "bytes": make("__len__", "__iter__", "__repr__", "decode", base=bytes)(b"b"),
+        "decimal": make("__str__", "__repr__", "__float__", "is_finite", base=Decimal)("0.5"),
+        "property": Fails(),
+        "dataclass": Record(),
+        "metaclass": Named(),
+        "list iterator": Half([1]),
+        "sequence iterator": HalfSequence(),
+        "mapping": Pairs(),
+        "array": Shape(),
+        "key": {make("__repr__", "__str__")(): 1},
+        "key hash": _with_key(kind),
+        "datetime": make("isoformat", "__str__", "__repr__", base=datetime)(2026, 1, 1),
+        "timedelta": make("total_seconds", "__str__", "__repr__", base=timedelta)(1),
+        "exception": make("__str__", "__repr__", base=ValueError)("told"),
+        "json": make("__json__", "to_json", "dict", "model_dump", "__repr__")(),
+    }
+
+
+def _with_key(kind: type[BaseException]) -> dict[Any, int]:
+    """Make a dict whose key can be hashed while it is put there, and never again."""
+
+    class Once:
+        hashes = 0
+
+        def __hash__(self) -> int:
+            type(self).hashes += 1
+            if type(self).hashes > 1:
+                raise kind
+            return 1
+
+    return {Once(): 1}

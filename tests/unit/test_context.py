@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+import gc
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
@@ -13,15 +16,19 @@ from hypothesis import strategies as st
 from clew.context import (
     MAX_OPAQUE_ID_CHARS,
     Context,
-    activate,
     current,
+    enter,
     from_headers,
+    leave,
+    left,
     mint_id,
     opaque_id,
-    restore,
     to_headers,
     trace_context,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Generator
 
 TRACE = "550e8400-e29b-41d4-a716-446655440000"
 DIGITS = TRACE.replace("-", "")
@@ -98,17 +105,100 @@ def test_a_block_works_in_async_with() -> None:
     assert inherited is context
 
 
-def test_restoring_leaves_another_context_alone() -> None:
-    """What ends late, where something else is in force by now, does not move that elsewhere."""
-    mine, other = Context(user_id="mine"), Context(user_id="other")
-    outer = activate(mine)
-    activate(other)
+def test_leaving_leaves_another_context_alone() -> None:
+    """What ends before what it holds moves that nowhere, and is not in force again after it."""
+    outer = current()
+    mine = enter(Context(user_id="mine"))
+    other = enter(Context(user_id="other"))
 
-    restore(mine, outer)
+    leave(mine)
+    between = current()
+    leave(other)
 
-    assert current() is other
-    restore(other, outer)
+    assert (between.user_id, current()) == ("other", outer)
+    leave(other)  # once more changes nothing
     assert current() is outer
+
+
+@pytest.mark.parametrize("where", ["a task", "a thread", "a copied context"])
+def test_what_is_left_elsewhere_is_in_force_nowhere(where: str) -> None:
+    """Whoever still has it in force gets what was in force around it; blocks inside it that were left as well, too."""
+    outer = enter(Context(user_id="outer"))
+    inner = enter(Context(user_id="inner"))
+    innermost = enter(Context(user_id="innermost"))
+
+    def leave_both() -> None:
+        leave(innermost)
+        leave(inner)
+
+    async def main() -> None:
+        leave_both()
+
+    if where == "a task":
+        asyncio.run(main())
+    elif where == "a thread":
+        with ThreadPoolExecutor(1) as pool:
+            pool.submit(leave_both).result()
+    else:
+        copy_context().run(leave_both)
+
+    assert current().user_id == "outer"
+    leave(outer)
+    assert current() == Context()
+
+
+def test_nothing_is_remembered_of_contexts_that_are_gone() -> None:
+    """What was left elsewhere is forgotten with the last one who could find it in force."""
+
+    def hold() -> Generator[None]:
+        with trace_context(user_id="held"):
+            yield
+
+    def cut_short() -> None:
+        holding = hold()
+        copy_context().run(next, holding)
+        holding.close()
+
+    for _ in range(100):
+        cut_short()
+    gc.collect()
+
+    assert not left
+
+
+def test_tasks_that_share_a_block_each_leave_their_own() -> None:
+    """One configured block, in two tasks that take turns, gives neither of them the other's ids."""
+    block = trace_context(user_id="u")
+
+    async def work(mine: str, steps: int) -> tuple[str | None, str | None]:
+        with trace_context(session_id=mine):
+            with block:
+                for _ in range(steps):
+                    await asyncio.sleep(0)
+                inside = current().session_id
+            return inside, current().user_id
+
+    async def main() -> list[tuple[str | None, str | None]]:
+        return await asyncio.gather(work("a", 1), work("b", 3), work("c", 2))
+
+    assert asyncio.run(main()) == [("a", None), ("b", None), ("c", None)]
+
+
+class _Mute:
+    """An id whose own code fails."""
+
+    def __str__(self) -> str:
+        raise GeneratorExit
+
+
+def test_hostile_ids_are_ignored_and_odd_ones_taken_by_their_text() -> None:
+    """No id that a block is given raises, whatever it is."""
+    mute: Any = _Mute()
+    odd: Any = 7
+
+    with trace_context(trace_id=mute, user_id=mute, request_id=odd, session_id="\0\ud800", parent_span_id=mute) as ids:
+        assert (ids.user_id, ids.request_id, ids.session_id, ids.span_id) == (None, "7", "\0\ud800", None)
+        assert ids.trace_id is not None
 
 
 def test_minted_ids_are_uuids_of_version_seven() -> None:

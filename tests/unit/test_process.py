@@ -45,7 +45,7 @@ def test_configuring_returns_the_settings_and_opens_the_spool(tmp_path: Path) ->
     configure(tmp_path, environment="prod", version="1", level="INFO")
 
     assert (process.settings().service, process.settings().environment) == ("test", "prod")
-    assert process.threshold() == 20
+    assert (process.is_enabled("INFO"), process.is_enabled("DEBUG")) == (True, False)
     assert len(list((tmp_path / "spool" / "test").iterdir())) == 1
 
 

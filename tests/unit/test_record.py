@@ -14,13 +14,10 @@ from clew.context import Context
 from clew.record import (
     COLUMNS,
     LEVELS,
-    MAX_CAUSES,
-    MAX_FRAMES,
     Event,
     Head,
     Limits,
     Origin,
-    encode_error,
     encode_event,
     encode_value,
     is_clean,
@@ -196,73 +193,6 @@ def test_every_event_stays_within_its_bound(fields: dict[str, Any]) -> None:
     assert event["message"].startswith("told")
     assert event["error"]["type"] == "ValueError"
     assert "truncated" in event["sanitized"]
-
-
-def test_an_error_is_described_with_its_frames_and_causes() -> None:
-    """Type, message, and the frames of every link, innermost cause first."""
-    try:
-        try:
-            {}["missing"]
-        except KeyError as cause:
-            raise clew.ClewError("cannot parse", hint="look") from cause
-    except clew.ClewError as caught:
-        told = encode_error(caught)
-
-    assert (told["type"], told["message"]) == ("ClewError", "cannot parse; look")
-    first, second = told["stack"].split("\n\ncaused\n\n")
-    assert first.endswith("KeyError: 'missing'")
-    assert second.endswith("clew.errors.ClewError: cannot parse; look")
-    assert f'File "{__file__}", line ' in second
-    assert second.splitlines()[0].endswith("in test_an_error_is_described_with_its_frames_and_causes")
-
-
-def test_what_a_group_holds_stands_before_it() -> None:
-    """A task group says how many failed; which and why is in what it holds."""
-    told = encode_error(ExceptionGroup("two tasks", [ValueError("no chunk"), KeyError("model")]))
-
-    assert (told["type"], told["message"]) == ("ExceptionGroup", "two tasks (2 sub-exceptions)")
-    first, second, last = told["stack"].split("\n\ncaused\n\n")
-    assert first == "ValueError: no chunk"
-    assert second == "KeyError: 'model'"
-    assert last.endswith("ExceptionGroup: two tasks (2 sub-exceptions)")
-
-
-def test_a_cause_that_was_disowned_is_left_out() -> None:
-    """``raise … from None`` says that the context does not matter."""
-    try:
-        try:
-            {}["missing"]
-        except KeyError:
-            raise ValueError("told") from None
-    except ValueError as caught:
-        told = encode_error(caught)
-
-    assert "KeyError" not in told["stack"]
-
-
-def test_chains_and_stacks_are_bounded() -> None:
-    """A ring of causes ends, a chain is cut, a deep recursion keeps its ends."""
-    ring = ValueError("a")
-    ring.__cause__ = ValueError("b")
-    ring.__cause__.__cause__ = ring
-    chain = ValueError("0")
-    for n in range(1, 20):
-        link = ValueError(str(n))
-        link.__cause__, chain = chain, link
-
-    def recurse(n: int) -> None:
-        if n:
-            recurse(n - 1)
-        raise ValueError(n)
-
-    with pytest.raises(ValueError, match="0") as deep:
-        recurse(300)
-
-    assert encode_error(ring)["stack"].count("ValueError") == 2
-    assert encode_error(chain)["stack"].count("ValueError") == MAX_CAUSES
-    lines = encode_error(deep.value)["stack"].splitlines()
-    assert len(lines) == MAX_FRAMES + 2
-    assert "frames left out" in lines[MAX_FRAMES // 2]
 
 
 def test_the_stage_comes_from_the_catalogue_then_from_the_span() -> None:

@@ -15,7 +15,8 @@ answered below 500                  ``ok``      ``http_status``
 answered 5xx                        ``error``   ``http_status``, and the exception if one follows
 an exception reaches the middleware ``error``   the exception, which goes on to the server
 the application never finishes      ``error``   that it did not
-the client goes away before the end ``cancelled`` ``client_disconnected``
+the client goes away before the end ``cancelled`` ``client_disconnected``; also where a middleware
+                                                ends the cut response as if it were whole
 the server cancels the request      ``cancelled``
 =================================== =========== ===============================================
 
@@ -35,7 +36,9 @@ import inspect
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
+from clew import process
 from clew.context import Context, activate, current, from_headers, mint_id, opaque_id, to_headers
+from clew.foreign import STOPS, text_of
 from clew.logger import Logger
 from clew.tracing import Span
 
@@ -111,14 +114,21 @@ class ClewMiddleware:
             await self._app(scope, receive, send)
             return
         outer = current()
-        exchange = self._begin(kind, scope, receive, send)
+        exchange = None
+        with process.guarded():
+            exchange = self._begin(kind, scope, receive, send)
+        if exchange is None:
+            await self._app(scope, receive, send)
+            return
         try:
             await self._app(scope, exchange.receive, exchange.send)
         except BaseException as error:
-            exchange.fail(error)
+            with process.guarded():
+                exchange.fail(error)
             raise
         else:
-            exchange.finish()
+            with process.guarded():
+                exchange.finish()
         finally:
             activate(outer)
 
@@ -144,14 +154,16 @@ class ClewMiddleware:
         scope[SEEN] = span.span_id
         return kind(span, scope, receive, send)
 
-    def _name_user(self, scope: Scope, headers: dict[str, str]) -> tuple[str | None, Exception | None]:
+    def _name_user(self, scope: Scope, headers: dict[str, str]) -> tuple[str | None, BaseException | None]:
         """Return (user id, why it could not be had)."""
         if self._user is None:
             return opaque_id(headers.get(self._user_header)), None
         try:
             named = self._user(scope)
-            return (None if named is None else str(named)), None
-        except Exception as error:  # noqa: BLE001 - the host's code, which must not fail the host's request
+            return (None if named is None else text_of(named)), None
+        except STOPS:
+            raise
+        except BaseException as error:  # noqa: BLE001 - the host's code, which must not fail the host's request
             return None, error
 
 
@@ -217,15 +229,14 @@ class _Exchange:
             self._span.set(http_route=route)
         if isinstance(error, ClientDisconnected):
             self._span.set(client_disconnected=True)
-        inside = current()
-        self._span.end(error)
-        activate(inside)
+        self._span.end(error, stays=True)
 
     def _is_disconnection(self, error: BaseException) -> bool:
         """Whether *error* is how a framework says that the client has gone."""
         # By name, since Starlette's two are not OSErrors and need not be installed.
         is_its_name = type(error).__name__ in {"ClientDisconnect", "WebSocketDisconnect"}
-        return self._is_disconnected and (is_its_name or isinstance(error, OSError) or not isinstance(error, Exception))
+        kind = type(error)  # not `isinstance`, which may run code of the application's exception
+        return self._is_disconnected and (is_its_name or issubclass(kind, OSError) or not issubclass(kind, Exception))
 
 
 class _Request(_Exchange):
@@ -253,9 +264,10 @@ class _Request(_Exchange):
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            message = self._with_ids(message)
-            self._status = message["status"]
-            self._has_trailers = bool(message.get("trailers"))
+            with process.guarded():
+                message = self._with_ids(message)
+                self._status = message["status"]
+                self._has_trailers = bool(message.get("trailers"))
         try:
             await self._send(message)
         except OSError:
@@ -265,7 +277,8 @@ class _Request(_Exchange):
             self._is_complete = True
             # What caused a 5xx follows it: ServerErrorMiddleware answers first and raises then.
             if self._status is None or self._status < 500:
-                self._end_response(None)
+                with process.guarded():
+                    self._end_response(ClientDisconnected() if self._is_disconnected else None)
 
     def finish(self) -> None:
         if self._is_complete:
@@ -277,13 +290,13 @@ class _Request(_Exchange):
 
     def fail(self, error: BaseException) -> None:
         if self._span.status != "running":
-            if isinstance(error, Exception):
+            if issubclass(type(error), Exception):
                 activate(self._context)
                 _log.error("request_failed_after_response", error=error)
             return
         if self._is_disconnection(error):
             error = ClientDisconnected()
-        elif self._status is None and isinstance(error, Exception):
+        elif self._status is None and issubclass(type(error), Exception):
             self._status = 500  # what every server answers for an application that raised instead
         self._end_response(error)
 
@@ -330,11 +343,13 @@ class _Connection(_Exchange):
     async def send(self, message: Message) -> None:
         kind = message["type"]
         if kind == "websocket.accept":
-            message = self._with_ids(message)
+            with process.guarded():
+                message = self._with_ids(message)
             self._is_accepted = True
             self._status = 101
         elif kind == "websocket.http.response.start":
-            message = self._with_ids(message)
+            with process.guarded():
+                message = self._with_ids(message)
             self._status = message["status"]
         elif kind == "websocket.close" and self._code is None:
             self._code = message.get("code") or 1000

@@ -36,7 +36,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from msgspec import UNSET
 
 from clew import clock, process
-from clew.context import Context, activate, current, restore
+from clew.context import Context, current, enter, leave
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.record import Head
 from clew.semconv.inside import MAX_EVENTS, SpanEvent, read_inside
@@ -225,13 +225,14 @@ def inside() -> Generator[Context]:
         ...     context.trace_id is None  # no span is open here
         True
     """
-    outer = current()
-    context = _of_otel(outer)
-    activate(context)
+    context = outer = current()
+    with process.guarded():
+        context = _of_otel(outer)
+    entry = enter(context)
     try:
         yield context
     finally:
-        restore(context, outer)
+        leave(entry)
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import os
+import sys
 import threading
 import time
 from itertools import count
@@ -284,6 +285,11 @@ class Writer:
         (self.directory / CLOSED_FILE).touch(mode=0o600)
         self._lock.release()
 
+    def mark_ended(self) -> None:
+        """Mark the directory closed ahead of time, for a process that is ending: nobody will be there to close it."""
+        with contextlib.suppress(OSError):
+            (self.directory / CLOSED_FILE).touch(mode=0o600)
+
     def abandon(self) -> None:
         """Forget an inherited writer after a fork, leaving its files to the parent."""
         self._is_open = False
@@ -472,9 +478,11 @@ class _Flusher:
         self._thread = threading.Thread(target=self._run, name="clew-flusher", daemon=True)
 
     def start(self) -> None:
-        # An interpreter that is ending starts no threads: then callers make their segments themselves.
-        with contextlib.suppress(RuntimeError):
-            self._thread.start()
+        # An interpreter that is ending starts no threads: then callers make their segments themselves. Before
+        # Python 3.12 it is not refused but waited for in vain.
+        if not sys.is_finalizing():
+            with contextlib.suppress(RuntimeError):
+                self._thread.start()
 
     def wake(self) -> None:
         with contextlib.suppress(RuntimeError):

@@ -12,8 +12,8 @@ import pytest
 
 from clew import get_logger, span, traceable
 from clew.cli.main import run
+from clew.failure import encode_error
 from clew.query import parse
-from clew.record import encode_error
 from clew.store import fingerprints
 from clew.store.connect import connect
 from clew.store.fingerprints import FaultList, fetch_faults, fingerprint
