@@ -69,7 +69,7 @@ def describe(function: Callable[[object], object], value: object) -> str | None:
         _running.is_running = False
     if type(text) is str:
         return text
-    return str.__str__(text) if issubclass(type(text), str) else None
+    return str.__str__(text) if issubclass(type(text), str) else None  # pyright: ignore[reportArgumentType]
 
 
 def text_of(value: object) -> str:

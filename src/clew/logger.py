@@ -137,8 +137,9 @@ class Logger:
         except (KeyboardInterrupt, SystemExit):
             raise
         except BaseException as failure:  # noqa: BLE001 - the emit guard, for what comes before it
-            if process is not None:  # pyright: ignore[reportUnnecessaryComparison]
-                process.give_up(failure)
+            give_up = getattr(process, "give_up", None)
+            if give_up is not None:
+                give_up(failure)
 
     def __repr__(self) -> str:
         bound = "".join(f", {name}={safe_repr(value)}" for name, value in (self._bound or {}).items())

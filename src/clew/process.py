@@ -252,8 +252,8 @@ def flush(timeout: float = 5.0) -> bool:
     if not isinstance(timeout, (int, float)):  # pyright: ignore[reportUnnecessaryIsInstance]
         message = f"timeout is {safe_repr(timeout)}, not a number of seconds"
         raise TypeError(message)
-    if timeout != timeout:  # noqa: PLR0124 - NaN, for which nothing can be waited
-        timeout = 0.0
+    # NaN, for which nothing can be waited, compares as False, so that nothing is what it becomes.
+    timeout = min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0
     writer = _process.writer
     return writer is None or _process.pid != os.getpid() or writer.flush(timeout)
 

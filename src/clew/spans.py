@@ -131,25 +131,32 @@ class Span:
         """Open the span below *parent* (default: the ids in force) and put it in force. Once only."""
         if self._context is not None:
             return
-        above = current() if parent is None else parent
-        self._started_at = clock.now()
-        self._started_ns = clock.monotonic_ns()
-        span_id = ids.mint(int(self._started_at.timestamp() * 1e9))
-        self._context = Context(
-            trace_id=above.trace_id or span_id,
-            span_id=span_id,
-            user_id=above.user_id,
-            request_id=above.request_id,
-            session_id=above.session_id,
-            stage=self._stage or above.stage,
-            parent_span_id=above.span_id,
-        )
-        self._entry = enter(self._context)
-        self._outer = self._entry[1]
-        fields = dict(self._fields)
-        if self._has_inputs and len(cast("bytes", fields["inputs"])) > SMALL_INPUTS_BYTES:
-            del fields["inputs"]
-        self._emit("span_start", "INFO", fields, None)
+        try:
+            above = current() if parent is None else parent
+            self._started_at = clock.now()
+            self._started_ns = clock.monotonic_ns()
+            span_id = ids.mint(int(self._started_at.timestamp() * 1e9))
+            self._context = Context(
+                trace_id=above.trace_id or span_id,
+                span_id=span_id,
+                user_id=above.user_id,
+                request_id=above.request_id,
+                session_id=above.session_id,
+                stage=self._stage or above.stage,
+                parent_span_id=above.span_id,
+            )
+            self._entry = enter(self._context)
+            self._outer = self._entry[1]
+            fields = dict(self._fields)
+            if self._has_inputs and len(cast("bytes", fields["inputs"])) > SMALL_INPUTS_BYTES:
+                del fields["inputs"]
+            self._emit("span_start", "INFO", fields, None)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failure:  # noqa: BLE001 - the emit guard; globals are None when the interpreter ends
+            give_up = getattr(process, "give_up", None)
+            if give_up is not None:
+                give_up(failure)
 
     def end(self, error: BaseException | None = None, *, stays: bool = False) -> None:
         """Close the span: failed if *error* is given or ``fail`` was called, else ok. Once only.
@@ -160,14 +167,21 @@ class Span:
         """
         if self.status != "running" or self._context is None or self._outer is None:
             return
-        error = self._error if error is None else error
-        self.status = _status_of(error)
-        if self._entry is not None and not stays:
-            leave(self._entry)
-        self._entry = None
-        self._fields["duration_ms"] = self._elapsed_ms()
-        failure = error if self.status == "error" else None
-        self._emit("span", "INFO" if failure is None else "ERROR", self._fields, failure)
+        try:
+            error = self._error if error is None else error
+            self.status = _status_of(error)
+            if self._entry is not None and not stays:
+                leave(self._entry)
+            self._entry = None
+            self._fields["duration_ms"] = self._elapsed_ms()
+            failure = error if self.status == "error" else None
+            self._emit("span", "INFO" if failure is None else "ERROR", self._fields, failure)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as failure:  # noqa: BLE001 - the emit guard; globals are None when the interpreter ends
+            give_up = getattr(process, "give_up", None)
+            if give_up is not None:
+                give_up(failure)
 
     def suspend(self) -> Context:
         """Take the span out of force between two items of a generator; return what was in force inside."""

@@ -24,6 +24,7 @@ BROAD_EXCEPTS = {
     "clew/logger.py": "the emit guard, for what a logger does before it",
     "clew/record.py": "foreign code: the names of fields, and the keys of dicts",
     "clew/sanitize.py": "foreign code: values, wherever that of theirs fails",
+    "clew/spans.py": "the emit guard, for what a span does before it",
     "clew/tracing.py": "the user's functions process_inputs, process_outputs and reduce_fn; what a generator throws",
     "clew/redact.py": "the error type of re2, which exists only where it is installed",
     "clew/agent/worker.py": "the worker loop",

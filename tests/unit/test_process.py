@@ -450,3 +450,100 @@ def test_capturing_sees_events_of_an_application_that_configures_itself() -> Non
         clew.get_logger().info("told")
 
     assert [(event["service"], event["message"]) for event in captured.logs()] == [("app", "told")]
+
+
+@pytest.mark.parametrize("options", ["", "-W error"])
+def test_events_of_finalisers_are_kept_when_the_interpreter_ends(tmp_path: Path, options: str) -> None:
+    """After every exit handler, when nothing can be imported and no thread started any more."""
+    program = """
+        import clew, sys
+        log = clew.get_logger()
+
+        class Late:
+            def __del__(self):
+                assert sys.is_finalizing()
+                log.info("1")
+                log.warning("%d", 2, n=object())
+                with clew.span("3"):
+                    pass
+                try:
+                    raise ValueError("told")
+                except ValueError:
+                    log.exception("4")
+
+        clew.configure(service="late")
+        log.info("0")
+        late = Late()
+        late.itself = late
+    """
+
+    ended = run_program(tmp_path, program, PYTHONWARNINGS=options.removeprefix("-W "))
+
+    assert (ended.status, ended.complaints) == (0, [])
+    assert sorted(message for found in messages(tmp_path) for message in found) == ["0", "1", "2", "3", "3", "4"]
+    assert all((directory / "closed").exists() for directory in (tmp_path / "data" / "spool" / "late").iterdir())
+
+
+@pytest.mark.parametrize("first", ["pass", "import threading; threading.late = late"])
+def test_a_finaliser_that_comes_too_late_raises_nothing(tmp_path: Path, first: str) -> None:
+    """In a process that never emitted nothing can be imported any more, and near the very end clew is gone itself."""
+    program = f"""
+        import clew
+        log = clew.get_logger()
+
+        class Late:
+            def __del__(self):
+                log.info("1")
+
+        late = Late()
+        late.itself = late
+        {first}
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert ended.status == 0
+    assert all(line.startswith("clew: ") for line in ended.complaints)
+
+
+@pytest.mark.parametrize("gone", ["clew.logger", "clew.process", "clew.record", "clew.context", "clew.spans"])
+def test_a_module_that_the_interpreter_has_cleared_raises_nothing(tmp_path: Path, gone: str) -> None:
+    """The globals of a module are None near the end; who emits then gets no traceback."""
+    program = f"""
+        import clew, os, sys
+        log, span = clew.get_logger(), clew.span("work")
+        clew.configure(service="late")
+        log.info("0")
+        cleared = sys.modules["{gone}"].__dict__
+        for name in [name for name in cleared if name != "__builtins__"]:
+            cleared[name] = None
+        log.info("1")
+        log.error("%s", 2, exc_info=True)
+        with span:
+            pass
+        print("went on", flush=True)
+        os._exit(0)
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert ended.said == "went on\n"
+    assert all(line.startswith("clew: ") for line in ended.complaints)
+
+
+@pytest.mark.parametrize("timeout", [float("inf"), float("nan"), -1, 0, 10**400, True])
+def test_flushing_takes_any_number(tmp_path: Path, timeout: float) -> None:
+    """Odd ones are waited for as far as that can be done."""
+    configure(tmp_path)
+    clew.get_logger().info("told")
+
+    assert clew.flush(timeout) in {True, False}
+
+
+@pytest.mark.parametrize("timeout", [None, "5", object()])
+def test_flushing_refuses_what_is_no_number(tmp_path: Path, timeout: Any) -> None:
+    """It says what it was given."""
+    configure(tmp_path)
+
+    with pytest.raises(TypeError, match=r"timeout is .*, not a number of seconds"):
+        clew.flush(timeout)

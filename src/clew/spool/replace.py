@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 __all__ = ["replace_file", "replacing", "temporary_path", "write_all"]
 
+_open = open  # finalisers emit when the interpreter has taken it out of the builtins
+
 
 def replace_file(path: Path, content: bytes, *, mode: int = 0o600, is_durable: bool = True) -> None:
     """Put *content* in the place of the file at *path*, whole or not at all.
@@ -66,7 +68,7 @@ def replacing(path: Path, *, mode: int = 0o600, is_durable: bool = True) -> Gene
     temporary = temporary_path(path)
     fd = _open_alone(temporary, mode)
     try:
-        with open(fd, "wb", closefd=False) as file:
+        with _open(fd, "wb", closefd=False) as file:
             yield file
         if is_durable:
             os.fsync(fd)
