@@ -15,6 +15,7 @@ from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew import clock
 from clew.spool.owner import boot_id
+from clew.spool.regular import NotRegularError, read_regular
 
 if TYPE_CHECKING:
     from clew.config import Settings
@@ -83,10 +84,14 @@ def describe(settings: Settings, *, only_sink: str | None = None, is_relay: bool
 
 
 def read(directory: Path) -> Identity:
-    """Read who writes, or wrote, in a producer's *directory*."""
+    """Read who writes, or wrote, in a producer's *directory*; of a file that is gone or damaged, as little as is known.
+
+    Raises:
+        OSError: The file is there and cannot be read now.
+    """
     try:
-        return json.decode((directory / PRODUCER_FILE).read_bytes(), type=Identity)
-    except (OSError, DecodeError, ValidationError):
+        return json.decode(read_regular(directory / PRODUCER_FILE), type=Identity)
+    except (FileNotFoundError, NotADirectoryError, NotRegularError, DecodeError, ValidationError):
         return Identity(service=directory.parent.name)
 
 

@@ -13,12 +13,14 @@ All is read from the disk, so that it works while no agent runs and without any 
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
 from clew import identity
 from clew.agent.ledger import Ledger, Share
+from clew.agent.oddities import Oddity, find_oddities, is_log
 from clew.agent.openspans import read_progress
 from clew.errors import SpoolFormatError
 from clew.spool import disk
@@ -27,7 +29,8 @@ from clew.spool.directory import LOCK_FILE, producer_directories, segment_name, 
 from clew.spool.format import Position, split_position
 from clew.spool.liveness import writer_lives
 from clew.spool.losses import read_losses
-from clew.spool.reader import Reader
+from clew.spool.reader import Reader, copied_from
+from clew.spool.regular import NotRegularError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -110,29 +113,39 @@ class SpoolAccount(Struct):
         logs: The logs that are there, oldest producer first.
         sinks: The sums by sink.
         dropped: Events that could not be accepted, by reason.
+        oddities: What people have to put right.
     """
 
     logs: list[LogAccount]
     sinks: dict[str, SinkTotals]
     dropped: dict[str, int]
+    oddities: list[Oddity] = []
 
 
 def read_account(spool: Path) -> SpoolAccount:
     """Account for every event of *spool*."""
     directories = sorted(producer_directories(spool), key=lambda directory: directory.name)
     past = Ledger(spool).read()
-    logs = [
-        _read_log(directory)
-        for directory in directories
-        if (directory / LOCK_FILE).exists() and directory.name not in past.producers
-    ]
+    oddities = find_oddities(spool)
+    logs: list[LogAccount] = []
+    for directory in directories:
+        try:
+            if _is_counted(directory) and directory.name not in past.producers:
+                logs.append(_read_log(directory))
+        except OSError as error:
+            oddities.append(Oddity(str(directory.relative_to(spool)), f"cannot be read: {error.strerror or error}"))
     dropped = dict(past.dropped)
     for log in logs:
         for reason, number in log.dropped.items():
             dropped[reason] = dropped.get(reason, 0) + number
     names = {*past.sinks, *(share.sink for log in logs for share in log.sinks)}
     sinks = {name: _sum_up(name, logs, past.sinks.get(name, Share())) for name in sorted(names)}
-    return SpoolAccount(logs, sinks, dropped)
+    return SpoolAccount(logs, sinks, dropped, oddities)
+
+
+def _is_counted(directory: Path) -> bool:
+    """Whether a directory holds a log of its own: a copy was counted as what it is a copy of."""
+    return is_log(directory) and os.path.lexists(directory / LOCK_FILE) and copied_from(directory) is None
 
 
 def _sum_up(name: str, logs: list[LogAccount], past: Share) -> SinkTotals:
@@ -166,7 +179,10 @@ def _read_log_once(directory: Path) -> tuple[LogAccount, bool]:
     progress = read_progress(directory)
     cursors: list[tuple[str, Position, int, int]] = []
     for path in sorted(directory.glob(f"{CURSOR_PREFIX}*")):
-        cursor = Cursor(path)
+        try:
+            cursor = Cursor(path)
+        except NotRegularError:
+            continue  # it is among what is odd
         name = path.name.removeprefix(CURSOR_PREFIX)
         cursors.append((name, cursor.position, cursor.delivered, cursor.quarantined))
         cursor.close()

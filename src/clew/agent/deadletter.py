@@ -21,7 +21,8 @@ from msgspec import DecodeError, Struct, ValidationError, json
 from clew.spool import disk
 from clew.spool.directory import make_private_directory
 from clew.spool.lock import FileLock
-from clew.spool.replace import replacing, temporary_path, write_all
+from clew.spool.regular import NotRegularError, open_regular, read_regular
+from clew.spool.replace import replacing, set_aside, temporary_path, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -83,11 +84,13 @@ class DeadLetters:
             OSError: The disk refused; the caller must not move past the events.
         """
         with self._locked():
+            with contextlib.suppress(FileNotFoundError):
+                self._clear_the_way()
             self._look_again()
             new = [letter for letter in letters if not self._knows(letter.producer, letter.position)]
             if not new:
                 return
-            fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o600)
+            fd = open_regular(self._path, os.O_RDWR | os.O_CREAT | os.O_APPEND)
             try:
                 _end_torn_line(fd)
                 write_all(fd, b"".join(json.encode(letter) + b"\n" for letter in new))
@@ -104,8 +107,8 @@ class DeadLetters:
     def read(self) -> list[DeadLetter]:
         """Return every letter, oldest first; a line that a crash has torn is left out."""
         try:
-            lines = self._path.read_bytes().splitlines()
-        except FileNotFoundError:
+            lines = read_regular(self._path).splitlines()
+        except (FileNotFoundError, NotRegularError):
             return []
         letters: list[DeadLetter] = []
         for line in lines:
@@ -136,6 +139,13 @@ class DeadLetters:
                 file.writelines(json.encode(letter) + b"\n" for letter in kept)
             return len(letters) - len(kept)
 
+    def _clear_the_way(self) -> None:
+        """Set aside what is in the place of the file and is none."""
+        try:
+            os.close(open_regular(self._path))
+        except NotRegularError:
+            set_aside(self._path)
+
     def _knows(self, producer: str, position: int) -> bool:
         positions = self._known.get(producer)
         if positions is None:
@@ -149,15 +159,16 @@ class DeadLetters:
         Only the places are kept, eight bytes a letter, and only what is new is read: there may be very many.
         """
         try:
-            told = self._path.stat()
-        except FileNotFoundError:
+            fd = open_regular(self._path)
+        except (FileNotFoundError, NotRegularError):
             self._forget(0)
             return
-        if told.st_ino != self._file or told.st_size < self._read_bytes:
-            self._forget(told.st_ino)
-        if told.st_size == self._read_bytes:
-            return
-        with self._path.open("rb") as file:
+        with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
+            told = os.fstat(fd)
+            if told.st_ino != self._file or told.st_size < self._read_bytes:
+                self._forget(told.st_ino)
+            if told.st_size == self._read_bytes:
+                return
             file.seek(self._read_bytes)
             for line in file:
                 if not line.endswith(b"\n"):
@@ -185,7 +196,9 @@ class DeadLetters:
 
 def dead_sinks(spool: Path) -> list[str]:
     """Name the sinks that have dead letters on *spool*."""
-    return sorted(path.stem for path in (spool / DEAD_DIRECTORY).glob("*.jsonl") if path.stat().st_size)
+    return sorted(
+        path.stem for path in (spool / DEAD_DIRECTORY).glob("*.jsonl") if path.is_file() and path.stat().st_size
+    )
 
 
 def _end_torn_line(fd: int) -> None:

@@ -34,6 +34,7 @@ from clew.spool.format import (
 )
 from clew.spool.lock import LifeLock
 from clew.spool.reader import Reader
+from clew.spool.regular import NotRegularError, read_regular
 from clew.spool.replace import replace_file, temporary_path
 
 if TYPE_CHECKING:
@@ -258,8 +259,8 @@ def _erase_memory(path: Path, theirs: _Theirs, *, is_dry_run: bool) -> int:
         for left in (temporary_path(path), path.with_suffix(".tmp")):  # by a kill; the second by an earlier clew
             left.unlink(missing_ok=True)
     try:
-        state = json.decode(path.read_bytes())
-    except (DecodeError, FileNotFoundError):
+        state = json.decode(read_regular(path))
+    except (DecodeError, FileNotFoundError, NotRegularError):
         return 0
     kept, count = _without(state, theirs)
     if count and not is_dry_run:

@@ -16,7 +16,8 @@ from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
 from clew.spool.lock import FileLock
-from clew.spool.replace import replace_file
+from clew.spool.regular import NotRegularError, read_regular
+from clew.spool.replace import replace_file, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -69,10 +70,14 @@ class Ledger:
         self._path = self._directory / "ledger.json"
 
     def read(self) -> Totals:
-        """Return the sums; zeros before the first log was added."""
+        """Return the sums; zeros before the first log was added, and of a file that is damaged.
+
+        Raises:
+            OSError: The file is there and cannot be read now.
+        """
         try:
-            return json.decode(self._path.read_bytes(), type=Totals)
-        except (OSError, DecodeError, ValidationError):
+            return json.decode(read_regular(self._path), type=Totals)
+        except (FileNotFoundError, NotADirectoryError, NotRegularError, DecodeError, ValidationError):
             return Totals()
 
     def version(self) -> object:
@@ -90,6 +95,7 @@ class Ledger:
             OSError: The disk refused; the log must stay.
         """
         with self._locked():
+            self._clear_the_way()
             totals = self.read()
             if producer in totals.producers:
                 return
@@ -103,6 +109,15 @@ class Ledger:
                 sum_.dropped += share.dropped
             totals.producers = [*totals.producers, producer][-REMEMBERED_PRODUCERS:]
             replace_file(self._path, json.encode(totals))
+
+    def _clear_the_way(self) -> None:
+        """Set a damaged file aside, instead of writing over what may be put right."""
+        try:
+            json.decode(read_regular(self._path), type=Totals)
+        except FileNotFoundError:
+            pass
+        except (NotRegularError, DecodeError, ValidationError):
+            set_aside(self._path)
 
     @contextmanager
     def _locked(self) -> Generator[None]:

@@ -7,6 +7,7 @@ it died of (see ``spool.liveness``), the agent takes that lock as well, and is t
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -19,6 +20,8 @@ from clew.spool.directory import AGENT_LOCK_FILE, CLOSED_FILE, LOCK_FILE, give_u
 from clew.spool.format import Position, split_position
 from clew.spool.liveness import adopt_writer_lock
 from clew.spool.lock import LifeLock
+from clew.spool.regular import NotRegularError
+from clew.spool.replace import set_aside
 from clew.spool.segment import trim_log
 
 if TYPE_CHECKING:
@@ -61,7 +64,7 @@ class ProducerLog:
             UUID(self.directory.name)
         except ValueError:
             return False
-        if not (self.directory / LOCK_FILE).exists():
+        if not os.path.lexists(self.directory / LOCK_FILE):
             return False
         lock = LifeLock(self.directory / AGENT_LOCK_FILE)
         if not lock.acquire():
@@ -92,12 +95,16 @@ class ProducerLog:
     def cursor(self, sink: str) -> Cursor:
         """Return the cursor of *sink*, opened at the first call."""
         if sink not in self.cursors:
+            path = cursor_path(self.directory, sink)
             try:
-                self.cursors[sink] = Cursor(cursor_path(self.directory, sink))
+                self.cursors[sink] = Cursor(path)
+            except NotRegularError:
+                set_aside(path)
+                self.cursors[sink] = Cursor(path)
             except OSError:
                 if not give_up_reserve(self.directory):
                     raise
-                self.cursors[sink] = Cursor(cursor_path(self.directory, sink))
+                self.cursors[sink] = Cursor(path)
         return self.cursors[sink]
 
     def bytes_between(self, start: Position, end: Position) -> int:

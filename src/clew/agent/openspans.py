@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.record import ENDED
-from clew.spool.format import Position
+from clew.spool.directory import segment_numbers
+from clew.spool.format import Position, split_position
 from clew.spool.reader import Reader
-from clew.spool.replace import replace_file
+from clew.spool.regular import NotRegularError, read_regular
+from clew.spool.replace import replace_file, set_aside
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,6 +35,7 @@ __all__ = ["OpenSpans", "Progress", "read_progress"]
 STATE_FILE = "open-spans.json"
 SAVE_INTERVAL_S = 1.0
 MAX_OPEN_SPANS = 10_000  # a program that opens spans and never ends them must not fill the agent's memory
+MOST_SEGMENTS = 1 << 22  # by the bits of a position
 KIND_WINDOW_BYTES = 96  # "kind" is the second key, so it stands within the first bytes
 
 
@@ -74,7 +77,7 @@ class OpenSpans:
     def __init__(self, log: ProducerLog) -> None:
         self._log = log
         self._path = log.directory / STATE_FILE
-        state = read_progress(log.directory)
+        state = _load(log.directory)
         self.seen = state.seen
         self._open: dict[str, bytes] = {span: event.encode() for span, event in state.open.items()}
         self._reader = Reader(log.directory, Position(state.position))
@@ -141,8 +144,37 @@ class OpenSpans:
 
 
 def read_progress(directory: Path) -> Progress:
-    """Read how far the agent has followed the log in *directory*."""
+    """Read how far the agent has followed the log in *directory*; of a file that is gone or damaged, not at all.
+
+    Raises:
+        OSError: The file is there and cannot be read now.
+    """
     try:
-        return json.decode((directory / STATE_FILE).read_bytes(), type=Progress)
-    except (OSError, DecodeError, ValidationError):
+        return _decode(directory)
+    except (FileNotFoundError, NotADirectoryError, NotRegularError, DecodeError, ValidationError):
         return Progress()
+
+
+def _load(directory: Path) -> Progress:
+    """Read how far the log in *directory* was followed, and set a damaged file aside."""
+    try:
+        return _decode(directory)
+    except FileNotFoundError:
+        return Progress()
+    except (NotRegularError, DecodeError, ValidationError):
+        set_aside(directory / STATE_FILE)
+        return Progress()
+
+
+def _decode(directory: Path) -> Progress:
+    """Read the state.
+
+    Raises:
+        ValidationError: It means nothing, or a place behind the end of the log.
+    """
+    state = json.decode(read_regular(directory / STATE_FILE), type=Progress)
+    last = max(segment_numbers(directory), default=MOST_SEGMENTS)
+    if state.seen < 0 or not 0 <= split_position(Position(state.position))[0] <= last:
+        message = f"position {state.position} after {state.seen} events is not in a log of {last} segments"
+        raise ValidationError(message)
+    return state

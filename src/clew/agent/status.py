@@ -12,6 +12,7 @@ from msgspec import Struct, json
 
 from clew.agent.health import SinkHealth
 from clew.spool.directory import AGENTS_DIRECTORY
+from clew.spool.regular import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +47,7 @@ def read_statuses(spool: Path) -> list[AgentStatus]:
     since = time.time() - STALE_S
     for path in sorted((spool / AGENTS_DIRECTORY).glob("*.json")):
         try:
-            status = json.decode(path.read_bytes(), type=AgentStatus)
+            status = json.decode(read_regular(path), type=AgentStatus)
         except (OSError, ValueError):
             continue  # removed or replaced while we looked
         if status.written_at >= since:

@@ -30,6 +30,7 @@ from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
 from clew.agent.lastwords import append_last_words
 from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
+from clew.agent.oddities import find_oddities
 from clew.agent.openspans import OpenSpans
 from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
@@ -39,6 +40,8 @@ from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
 from clew.spool.lock import LifeLock
 from clew.spool.losses import read_losses
+from clew.spool.reader import copied_from
+from clew.spool.regular import NotRegularError
 from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
@@ -115,7 +118,9 @@ class Supervisor:
         self._beat = time.time()
         self._adopted = 0
         self._is_full = False
-        self._foreign: set[str] = set()  # logs in a format that a later clew wrote: its own agent ships them
+        self._stuck: set[str] = (
+            set()
+        )  # logs for a later clew's agent, or for people to put right: nobody waits for them
         self._most_logs = _most_logs(len(self._sinks))
         self._told: dict[str, str] = {}
         self._pusher = self._make_pusher(settings.pushgateway_url)
@@ -237,11 +242,17 @@ class Supervisor:
     def _has_new(self) -> bool:
         """Whether there is a log that no agent ships."""
         places = producer_directories(self._spool)
-        logs = [ProducerLog(directory) for directory in places if directory.name not in self._foreign]
-        taken = [log.take() for log in logs]
-        for log in logs:
-            log.release()
-        return any(taken)
+        return any(self._is_free(directory) for directory in places if directory.name not in self._stuck)
+
+    def _is_free(self, directory: Path) -> bool:
+        """Whether a log is shipped by nobody, and could be."""
+        try:
+            log = ProducerLog(directory)
+            is_free = copied_from(directory) is None and log.take()
+        except (OSError, SpoolError):
+            return False
+        log.release()
+        return is_free
 
     def start(self) -> None:
         """Ship in a thread of this process."""
@@ -262,7 +273,7 @@ class Supervisor:
             if (
                 self._rounds_done >= seen_from
                 and not self._is_full
-                and not any(log.is_writer_dead for log in self.logs() if log.producer.id not in self._foreign)
+                and not any(log.is_writer_dead for log in self.logs() if log.producer.id not in self._stuck)
             ):
                 return True
         return False
@@ -271,7 +282,7 @@ class Supervisor:
         idle_since: float | None = None
         while not self._stopping.is_set():
             self._adopt_new()
-            if self._logs.keys() - self._foreign:
+            if self._logs.keys() - self._stuck:
                 idle_since = None
             for log in self.logs():
                 self._look_after(log)
@@ -288,19 +299,40 @@ class Supervisor:
 
     def _adopt_new(self) -> None:
         """Take the logs that nobody ships, the oldest first, as many as there are descriptors for."""
-        waiting = [place for place in producer_directories(self._spool) if place.name not in self._logs]
+        try:
+            waiting = [place for place in producer_directories(self._spool) if place.name not in self._logs]
+        except OSError as error:  # no descriptor is left, or the spool may not be read: tried again in the next round
+            self._tell(self._spool, error)
+            return
         self._is_full = False
         for directory in sorted(waiting, key=lambda place: place.name):
             if len(self._logs) >= self._most_logs:
                 self._is_full = True  # the rest comes when these are shipped
                 return
-            log = ProducerLog(directory)
-            if log.take():
-                if directory.name in self._ledger.read().producers:
-                    log.remove()  # an agent died after it had entered this log and before it could remove it
-                    continue
-                self._spans[directory.name] = OpenSpans(log)
-                self._logs[directory.name] = log
+            try:
+                self._adopt(directory)
+            except (OSError, SpoolError) as error:
+                self._tell(directory, error)
+
+    def _adopt(self, directory: Path) -> None:
+        """Take one log, if nobody ships it.
+
+        Raises:
+            OSError: It cannot be read now.
+            SpoolError: Its lock cannot be opened.
+        """
+        log = ProducerLog(directory)
+        if copied_from(directory) is not None or not log.take():  # a copy is reported with all that is odd
+            return
+        try:
+            if directory.name in self._ledger.read().producers:
+                log.remove()  # an agent died after it had entered this log and before it could remove it
+                return
+            self._spans[directory.name] = OpenSpans(log)
+        except OSError:
+            log.release()
+            raise
+        self._logs[directory.name] = log
 
     def _look_after(self, log: ProducerLog) -> None:
         """Follow one log, settle it when its writer has died, and remove what is shipped."""
@@ -316,29 +348,27 @@ class Supervisor:
                 if said:
                     who = f"{log.identity.service} (process {log.identity.pid})"
                     self._report(f"{who} died with spans open or losses untold: {said} events written in its place")
-        except SpoolFormatError as error:
-            self._foreign.add(log.producer.id)
-            self._tell(log, error)
-            return
-        except (OSError, SpoolError) as error:
-            self._tell(log, error)
-            return
-        cursors = [log.cursor(sink.name).position for sink in self._sinks if log.is_for(sink.name)]
-        try:
+            cursors = [log.cursor(sink.name).position for sink in self._sinks if log.is_for(sink.name)]
             if log.is_settled and all(position >= spans.reached for position in cursors):
                 self._remove(log)
             else:
                 log.prune(min([spans.position, *cursors]))
-        except OSError as error:
-            self._tell(log, error)
+        except (OSError, SpoolError) as error:
+            if _needs_people(error):
+                self._stuck.add(log.producer.id)
+            self._tell(log.directory, error)
+        else:
+            self._stuck.discard(log.producer.id)
 
-    def _tell(self, log: ProducerLog, error: Exception) -> None:
-        """Report trouble with one log; the others go on, and this one is tried again."""
+    def _tell(self, directory: Path, error: OSError | SpoolError) -> None:
+        """Report trouble with one log, once; the others go on, and this one is tried again."""
         if isinstance(error, SpoolFullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-            give_up_reserve(log.directory)
-        line = f"{log.directory}: {error}"
-        if line != self._told.get(log.producer.id):
-            self._told[log.producer.id] = line
+            give_up_reserve(directory)
+        if isinstance(error.__cause__ or error, NotRegularError):
+            return  # it is reported with all that is odd
+        line = f"{directory}: {error}"
+        if line != self._told.get(directory.name):
+            self._told[directory.name] = line
             self._report(line)
 
     def _remove(self, log: ProducerLog) -> None:
@@ -359,6 +389,10 @@ class Supervisor:
         if now < self._status_due:
             return
         self._status_due = now + STATUS_INTERVAL_S
+        for oddity in find_oddities(self._spool):
+            if oddity.path not in self._told:
+                self._told[oddity.path] = oddity.problem
+                self._report(f"{self._spool / oddity.path}: {oddity.problem}")
         living = sum(not log.is_writer_dead for log in self.logs())
         status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths())
         with contextlib.suppress(OSError):  # a full disk keeps nobody from shipping
@@ -424,6 +458,14 @@ def _most_logs(sinks: int) -> int:
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     descriptors = 65536 if soft == resource.RLIM_INFINITY else soft
     return max(FEWEST_LOGS, (descriptors // 2 - SPARE_DESCRIPTORS) // (3 + 2 * sinks))
+
+
+def _needs_people(error: OSError | SpoolError) -> bool:
+    """Whether trouble with a log does not pass by itself, as want of room or of descriptors does."""
+    cause = error if isinstance(error, OSError) else error.__cause__
+    return isinstance(error, SpoolFormatError) or isinstance(
+        cause, (NotRegularError, PermissionError, NotADirectoryError)
+    )
 
 
 def _join(threads: list[Worker], timeout_s: float) -> None:

@@ -41,6 +41,7 @@ from clew.spool.cursor import cursor_path, peek
 from clew.spool.directory import producer_directories
 from clew.spool.format import Position
 from clew.spool.reader import Reader
+from clew.spool.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -229,8 +230,8 @@ class Whereabouts:
         """Find the events of a trace among the dead letters of one sink."""
         wanted = trace_id.encode()
         with (
-            contextlib.suppress(FileNotFoundError),
-            (self._spool / DEAD_DIRECTORY / f"{sink}.jsonl").open("rb") as file,
+            contextlib.suppress(FileNotFoundError, NotRegularError),
+            open(open_regular(self._spool / DEAD_DIRECTORY / f"{sink}.jsonl"), "rb") as file,  # noqa: PTH123 - of a descriptor
         ):
             for line in file:
                 if wanted not in line:
@@ -289,7 +290,7 @@ class _Scan:
         """
         left = MAX_SCAN_BYTES if forms else 0
         for directory in sorted(_producers(self._spool), key=lambda path: path.name, reverse=True) if forms else ():
-            if identity.read(directory).only_sink not in {None, STORE}:
+            if _look_at(directory).only_sink not in {None, STORE}:
                 continue
             producer = UUID(directory.name).int
             reader = Reader(directory, peek(cursor_path(directory, STORE)))
@@ -345,7 +346,11 @@ def _producers(spool: Path) -> Iterator[Path]:
 def _look_at(directory: Path) -> _Log:
     names = [path.name.removeprefix(CURSOR_PREFIX) for path in directory.glob(f"{CURSOR_PREFIX}*")]
     cursors = {name: peek(cursor_path(directory, name)) for name in names}
-    return _Log(identity.read(directory).only_sink, cursors)
+    try:
+        who = identity.read(directory)
+    except OSError:  # the agent reports it
+        who = identity.Identity()
+    return _Log(who.only_sink, cursors)
 
 
 def _read(payload: bytes) -> _Told | None:

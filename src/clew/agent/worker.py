@@ -24,6 +24,7 @@ from clew.errors import SpoolFormatError
 from clew.sinks.base import Batch, Delivered, Rejected, Retry
 from clew.spool.format import Position
 from clew.spool.reader import Reader
+from clew.spool.regular import NotRegularError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -125,6 +126,8 @@ class Worker(threading.Thread):
                 continue
             try:
                 has_moved |= self._ship(log)
+            except (NotRegularError, PermissionError):
+                continue  # it costs this log; the supervisor reports it
             except FileNotFoundError:
                 if not log.is_gone:  # the supervisor removed it while we looked: there was nothing left to ship
                     raise

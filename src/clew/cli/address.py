@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import DecodeError, Struct, json
 
 from clew.spool.lock import is_held
+from clew.spool.regular import read_regular
 from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def tell_address(data_dir: Path, url: str) -> None:
 def server_url(settings: Settings) -> str:
     """Tell where the server is that shows the store of *settings*: the one that runs, else the one that would."""
     with contextlib.suppress(OSError, DecodeError):
-        told = json.decode((settings.data_dir / UP_FILE).read_bytes(), type=_Up)
+        told = json.decode(read_regular(settings.data_dir / UP_FILE), type=_Up)
         if is_held(settings.data_dir / UP_LOCK):
             return told.url
     return f"http://{settings.host}:{settings.port}"

@@ -43,6 +43,7 @@ def status(
             "sinks": account.sinks,
             "dropped": account.dropped,
             "producers": account.logs,
+            "oddities": account.oddities,
         }
         typer.echo(json.encode(told).decode())
         return
@@ -54,6 +55,8 @@ def status(
         typer.echo("nothing waits")
     for log in account.logs:
         typer.echo(_describe(log))
+    for oddity in account.oddities:
+        typer.echo(f"odd    {oddity.path}: {oddity.problem}")
 
 
 def _sums(totals: SinkTotals) -> str:

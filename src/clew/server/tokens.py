@@ -41,6 +41,7 @@ from msgspec.structs import replace
 
 from clew.errors import ConfigError, NotFoundError, UsageError
 from clew.spool.directory import make_private_directory
+from clew.spool.regular import read_regular
 from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
@@ -166,7 +167,7 @@ def read_tokens(data_dir: Path) -> tuple[Token, ...]:
     """
     path = data_dir / FILE
     try:
-        return json.decode(path.read_bytes(), type=_File).tokens
+        return json.decode(read_regular(path), type=_File).tokens
     except FileNotFoundError:
         return ()
     except OSError as error:

@@ -31,7 +31,8 @@ from clew.ids import to_otel_span_id
 from clew.record import ENDED
 from clew.spool.directory import make_private_directory, producer_directories
 from clew.spool.format import Position
-from clew.spool.replace import replace_file
+from clew.spool.regular import NotRegularError, read_regular
+from clew.spool.replace import replace_file, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -266,13 +267,19 @@ class Joiner:
             if not _is_uuid(path.stem):
                 continue
             if path.stem not in living:
-                path.unlink(missing_ok=True)
+                with contextlib.suppress(OSError):  # something else than a file; nobody looks at it
+                    path.unlink(missing_ok=True)
                 continue
-            with contextlib.suppress(OSError, DecodeError, ValidationError):
-                state = json.decode(path.read_bytes(), type=_State)
-                self._states[path.stem] = state
-                for span in state.open.values():
-                    self._know(span.path)
+            try:
+                state = json.decode(read_regular(path), type=_State)
+            except FileNotFoundError:
+                continue
+            except (NotRegularError, DecodeError, ValidationError):
+                set_aside(path)
+                continue
+            self._states[path.stem] = state
+            for span in state.open.values():
+                self._know(span.path)
 
     def _learn_paths(self, events: list[_Event]) -> None:
         """Work out the ancestors of every span that begins or ends among *events*, in whatever order they stand."""

@@ -20,6 +20,7 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
+from clew.spool.regular import read_regular
 from clew.spool.replace import replace_file
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class Projects:
         self._known = _Known(endpoint, _web_url(endpoint))
         self._ask_after: dict[str, float] = {}
         with contextlib.suppress(OSError, DecodeError, ValidationError):
-            known = json.decode(path.read_bytes(), type=_Known)
+            known = json.decode(read_regular(path), type=_Known)
             self._known = known if known.endpoint == endpoint else self._known
 
     def id_of(self, name: str) -> str | None:

@@ -28,12 +28,14 @@ from zlib import crc32
 
 from msgspec import DecodeError, Struct, field, json
 
+from clew.errors import SpoolError
 from clew.measures.counting import Followed
 from clew.sinks.prometheus_series import SavedMetric
 from clew.spool import disk
 from clew.spool.directory import make_private_directory
 from clew.spool.lock import FileLock
-from clew.spool.replace import replacing, write_all
+from clew.spool.regular import NotRegularError, open_regular, read_regular
+from clew.spool.replace import replacing, set_aside, write_all
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -79,13 +81,13 @@ class Slot:
         make_private_directory(directory)
         self.number, self._lock = _take(directory)
         self._path = directory / f"{self.number}{_SUFFIX}"
-        self._fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd, self.is_damaged = _open(self._path)
         try:
             raw = _read_all(self._fd)
             found = _newest(raw)
             self._turn, payload = found or (0, b"")
             self.state, is_sound = _decode(payload)
-            self.is_damaged = not is_sound or (found is None and any(raw))
+            self.is_damaged |= not is_sound or (found is None and any(raw))
             self._half = len(raw) // 2
             if self._half < FIRST_HALF_BYTES:
                 self._half = FIRST_HALF_BYTES
@@ -135,7 +137,7 @@ def read_slots(directory: Path) -> Iterator[State]:
     """Read what the agents of this host have saved, this one and those before it or beside it."""
     for path in sorted(directory.glob(f"*{_SUFFIX}")):
         with contextlib.suppress(OSError):
-            found = _newest(path.read_bytes())
+            found = _newest(read_regular(path))
             if found is not None:
                 yield _decode(found[1])[0]
 
@@ -143,10 +145,23 @@ def read_slots(directory: Path) -> Iterator[State]:
 def _take(directory: Path) -> tuple[int, FileLock]:
     for number in count():
         lock = FileLock(directory / f"{number}.lock")
-        if lock.acquire():
-            return number, lock
+        try:
+            if lock.acquire():
+                return number, lock
+        except SpoolError as error:
+            if not isinstance(error.__cause__, NotRegularError):
+                raise
         lock.release()
     raise AssertionError  # there is always a next number
+
+
+def _open(path: Path) -> tuple[int, bool]:
+    """Return (descriptor, whether something else than a file was there, which is set aside now)."""
+    try:
+        return open_regular(path, os.O_RDWR | os.O_CREAT), False
+    except NotRegularError:
+        set_aside(path)
+        return open_regular(path, os.O_RDWR | os.O_CREAT), True
 
 
 def _read_all(fd: int) -> bytes:

@@ -23,6 +23,7 @@ from zlib import crc32
 
 from clew.spool import disk
 from clew.spool.format import Position
+from clew.spool.regular import NotRegularError, open_regular, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,8 +44,8 @@ def cursor_path(directory: Path, sink: str) -> Path:
 def peek(path: Path) -> Position:
     """Return where the cursor file at *path* is; 0 if there is none. Makes no file, as ``Cursor`` would."""
     try:
-        raw = path.read_bytes()
-    except FileNotFoundError:
+        raw = read_regular(path)
+    except (FileNotFoundError, NotRegularError):
         return Position(0)
     return Position(max(_read_slot(raw[offset : offset + _SLOT.size]) for offset in _SLOT_OFFSETS)[1])
 
@@ -61,11 +62,12 @@ class Cursor:
         quarantined: How many it refused, which are dead letters now.
 
     Raises:
+        NotRegularError: It is something else than a file.
         OSError: The disk has no room for it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        self._fd = open_regular(path, os.O_RDWR | os.O_CREAT)
         try:
             disk.allocate(self._fd, FILE_BYTES)
         except OSError:

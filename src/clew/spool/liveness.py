@@ -11,6 +11,7 @@ In this order:
 
 from __future__ import annotations
 
+import os
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -18,6 +19,7 @@ from clew.errors import SpoolError
 from clew.spool.directory import LOCK_FILE
 from clew.spool.lock import FileLock, LifeLock, holds_adopted, read_owner
 from clew.spool.owner import Owner, maps_file_of
+from clew.spool.regular import open_regular
 from clew.spool.vitals import read_vitals
 
 if TYPE_CHECKING:
@@ -84,5 +86,8 @@ def _has_fresh_vitals(directory: Path) -> bool:
 
 def _peek_owner(path: Path) -> Owner | None:
     """Read whom a lock file names that another process holds."""
-    with path.open("rb") as file:
-        return read_owner(file.fileno())
+    fd = open_regular(path)
+    try:
+        return read_owner(fd)
+    finally:
+        os.close(fd)

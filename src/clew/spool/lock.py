@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from clew.errors import SpoolError
 from clew.spool.owner import RECORD_BYTES, Owner, this_process
+from clew.spool.regular import open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -95,7 +96,7 @@ class FileLock:
             if _is_ours(self._path):
                 return False
             try:
-                fd = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                fd = open_regular(self._path, os.O_RDWR | os.O_CREAT)
             except OSError as error:
                 message = f"cannot open the lock {self._path}: {error.strerror or error}"
                 raise SpoolError(message) from error

@@ -22,6 +22,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from clew.spool import disk
+from clew.spool.regular import NotRegularError, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,8 +103,8 @@ def read_reported(directory: Path) -> dict[str, int]:
 
 def _read(directory: Path, start: int) -> dict[str, int]:
     try:
-        raw = (directory / LOSSES_FILE).read_bytes()
-    except FileNotFoundError:
+        raw = read_regular(directory / LOSSES_FILE)
+    except (FileNotFoundError, NotRegularError):
         return {}
     if raw[:8] != _MAGIC or len(raw) < _REPORTED + 8 * len(REASONS):
         return {}

@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Damage", "Reader", "Slice"]
+__all__ = ["Damage", "Reader", "Slice", "copied_from"]
 
 READ_BYTES = 1024 * 1024
 MOST_EVENTS = 10_000
@@ -355,6 +355,18 @@ class Reader:
         if need > self._header.size_bytes - self._offset:
             return False
         return _record_at(os.pread(self._fd, need, self._offset), 0, self._header.salt) is not None
+
+
+def copied_from(directory: Path) -> str | None:
+    """Return whose log was copied to a producer's *directory*, if all of its segments are of the same other one."""
+    own, others = _producer_of(directory), set[bytes]()
+    for number in segment_numbers(directory):
+        header, _ = _look_at(directory / segment_name(number))
+        if header is not None and header.producer == own:
+            return None
+        if header is not None:
+            others.add(header.producer)
+    return str(UUID(bytes=others.pop())) if own is not None and len(others) == 1 else None
 
 
 def _producer_of(directory: Path) -> bytes | None:

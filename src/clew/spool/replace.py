@@ -14,15 +14,18 @@ import contextlib
 import fcntl
 import os
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, BinaryIO
+from itertools import count
+from typing import TYPE_CHECKING, BinaryIO, Final
 
-from clew.spool.regular import open_regular
+from clew.spool.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["replace_file", "replacing", "temporary_path", "write_all"]
+__all__ = ["SET_ASIDE_SUFFIX", "replace_file", "replacing", "set_aside", "temporary_path", "write_all"]
+
+SET_ASIDE_SUFFIX: Final = ".unreadable"
 
 _open = open  # finalisers emit when the interpreter has taken it out of the builtins
 
@@ -83,6 +86,25 @@ def replacing(path: Path, *, mode: int = 0o600, is_durable: bool = True) -> Gene
         _sync_directory(path.parent)
 
 
+def set_aside(path: Path) -> Path:
+    """Move what cannot be read out of the way, for people to look at, so that it can be begun anew.
+
+    Args:
+        path: A file that is damaged, or a directory, a FIFO or the like where a file should be.
+
+    Returns:
+        Where it is now: ``<name>.unreadable``, with a number if something has that name.
+
+    Raises:
+        OSError: It cannot be moved.
+    """
+    for number in count(1):
+        target = path.with_name(f"{path.name}{SET_ASIDE_SUFFIX}{number if number > 1 else ''}")
+        if not os.path.lexists(target):
+            return path.rename(target)
+    raise AssertionError  # there is always a next number
+
+
 def temporary_path(path: Path) -> Path:
     """Name the file beside *path* that its next content is written to; a kill may leave it behind."""
     return path.with_name(f"{path.name}.tmp")
@@ -102,7 +124,11 @@ def write_all(fd: int, content: bytes) -> None:
 def _open_alone(temporary: Path, mode: int) -> int:
     """Open the file beside, empty, for this thread alone; wait for whoever is writing to it."""
     while True:
-        fd = open_regular(temporary, os.O_RDWR | os.O_CREAT, mode)
+        try:
+            fd = open_regular(temporary, os.O_RDWR | os.O_CREAT, mode)
+        except NotRegularError:
+            set_aside(temporary)
+            continue
         try:
             fcntl.flock(fd, fcntl.LOCK_EX)
             if _is_at(fd, temporary):

@@ -22,6 +22,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from clew.spool import disk
+from clew.spool.regular import NotRegularError, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -81,8 +82,8 @@ class Vitals:
 def read_vitals(directory: Path) -> VitalsSample | None:
     """Read a producer's last sample; None when it never took one."""
     try:
-        raw = (directory / VITALS_FILE).read_bytes()
-    except FileNotFoundError:
+        raw = read_regular(directory / VITALS_FILE)
+    except (FileNotFoundError, NotRegularError):
         return None
     if len(raw) < _SAMPLE.size or raw[:8] != _MAGIC:
         return None

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import json
 
+from clew.spool.regular import read_regular
 from clew.spool.replace import replace_file
 from clew.store.load import name_of
 from clew.store.status import SLOW_MS, SlowStatement
@@ -85,6 +86,6 @@ class SlowRecord:
 def read_slow(data_dir: Path) -> list[SlowStatement]:
     """Read the record of a data directory; one that is not there, or is damaged, is empty."""
     try:
-        return json.decode((data_dir / FILE).read_bytes(), type=list[SlowStatement])
+        return json.decode(read_regular(data_dir / FILE), type=list[SlowStatement])
     except (OSError, msgspec.DecodeError):
         return []

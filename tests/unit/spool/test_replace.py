@@ -14,6 +14,7 @@ import pytest
 
 from clew.spool.replace import replace_file, replacing, temporary_path, write_all
 from support.fix_disk import fill
+from support.odd_files import ODD_KINDS, make_odd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -125,14 +126,15 @@ def test_writers_at_once_never_mix(state: Path) -> None:
     assert list(state.parent.iterdir()) == [state]
 
 
-def test_what_is_no_file_beside_it_is_an_error(state: Path) -> None:
-    """A FIFO under the name of the new content keeps the old one, and nobody waits for it."""
-    os.mkfifo(temporary_path(state))
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_what_is_no_file_beside_it_is_set_aside(kind: str, state: Path) -> None:
+    """A FIFO under the name of the new content is moved away, and nobody waits for it; a second one, too."""
+    for content in (b"new", b"newer"):
+        make_odd(temporary_path(state), kind)
+        replace_file(state, content)
+        assert state.read_bytes() == content
 
-    with pytest.raises(OSError, match="a FIFO where a file should be"):
-        replace_file(state, b"new")
-
-    assert state.read_bytes() == GOOD
+    assert len([path for path in state.parent.iterdir() if ".tmp.unreadable" in path.name]) == 2
 
 
 def test_writing_all_goes_on_after_a_short_write(tmp_path: Path) -> None:
