@@ -29,6 +29,7 @@ from clew.server.api.otlp import otlp_routes
 from clew.server.api.traces import trace_routes
 from clew.server.auth import Gate
 from clew.server.connections import Connections
+from clew.server.crowding import Crowding
 from clew.server.docs import docs_routes
 from clew.server.headers import SafeHeaders
 from clew.server.health import Counted, RequestCounts, health_routes
@@ -113,6 +114,7 @@ def create_app(
     app.add_middleware(Inflow, max_bytes=settings.receive_in_flight_bytes)
     app.add_middleware(Leaving)
     app.add_middleware(Gate, settings=settings)
+    app.add_middleware(Crowding)
     app.add_middleware(SafeHeaders)
     app.add_middleware(Counted, counts=counts)
     return app

@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["check_certificate", "http_config", "listen", "serve", "url_of"]
 
 STOP_TIMEOUT_S = 5
-MAX_CONNECTIONS = 512
-"""What comes beyond is answered 503."""
+BACKLOG = 1024
+"""Connections that wait to be accepted, in a burst."""
 
 
 def serve(
@@ -69,7 +69,6 @@ def http_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
         access_log=False,
         http=PatientProtocol,
         lifespan="on",
-        limit_concurrency=MAX_CONNECTIONS,
         log_level="warning",
         server_header=False,
         ssl_certfile=settings.tls_cert,
@@ -99,7 +98,7 @@ def listen(settings: Settings) -> socket.socket:
         try:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-            listener.listen(128)
+            listener.listen(BACKLOG)
         except BaseException:
             listener.close()
             raise

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import resource
 import shutil
 import socket
 import ssl
 import subprocess
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -22,6 +24,7 @@ from clew import config
 from clew.errors import ConfigError
 from clew.server import protocol
 from clew.server.app import create_app
+from clew.server.crowding import Crowding
 from clew.server.run import check_certificate, http_config, listen, url_of
 
 if TYPE_CHECKING:
@@ -29,6 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from support.fix_server import AskServer
 
@@ -219,6 +223,70 @@ def test_an_answer_that_is_not_taken_is_not_kept_for_ever(
 
         assert slow_app.state.is_over.wait(30)
         assert _read_to_the_end(connection) < PIECES * len(PIECE)
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"",
+        b"GET /tra",
+        b"POST /langsmith/runs HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-length: 9\r\ncontent-type: application/json\r\n\r\n{",
+    ],
+)
+def test_half_open_connections_take_nothing_away(tmp_path: Path, sent: bytes) -> None:
+    """Nine hundred clients that send nothing, half a head or half a body: others are answered all the while."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(max(soft, 4096), hard), hard))
+    app = create_app(config.load(data_dir=tmp_path, agent="external"))
+    run = {"name": "answer", "start_time": "2026-11-23T10:30:58"}
+    with _serving(app, tmp_path) as url, ExitStack() as opened:
+        told = httpx.URL(url)
+        for _ in range(900):
+            connection = opened.enter_context(socket.create_connection((told.host, told.port or 0), timeout=30))
+            connection.sendall(sent)
+        answers = [httpx.get(f"{url}/healthz", trust_env=False, timeout=30) for _ in range(3)]
+        taken = httpx.post(f"{url}/langsmith/runs", json=run, trust_env=False, timeout=30)
+
+    assert [answer.status_code for answer in answers] == [200] * 3
+    assert taken.status_code == 202
+
+
+def test_only_who_is_waited_for_makes_room(slow_server: tuple[str, int], monkeypatch: pytest.MonkeyPatch) -> None:
+    """The connection that has been waited for longest ends, for one more than there may be of one address."""
+    monkeypatch.setattr(protocol, "MAX_PER_CLIENT", 2)
+    with ExitStack() as opened:
+        first, second, third = (
+            opened.enter_context(socket.create_connection(slow_server, timeout=30)) for _ in range(3)
+        )
+
+        assert _read_to_the_end(first) == 0
+        for connection in (second, third):
+            connection.sendall(b"POST /take HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\na")
+            assert _read_answer(connection, b"1").startswith(b"HTTP/1.1 200")
+
+
+def test_health_is_answered_in_any_crowd() -> None:
+    """What else is asked beyond the bound is answered 503, with a time to come back."""
+    has_begun, may_end = asyncio.Event(), asyncio.Event()
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["path"] == "/slow":
+            has_begun.set()
+            await may_end.wait()
+        await Response()(scope, receive, send)
+
+    async def ask() -> list[tuple[int, str | None]]:
+        transport = httpx.ASGITransport(Crowding(answer, max_requests=1))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1") as client:
+            slow = asyncio.create_task(client.get("/slow"))
+            await has_begun.wait()
+            crowded = await client.get("/other")
+            answers = [crowded, await client.get("/healthz")]
+            may_end.set()
+            answers += [await slow, await client.get("/other")]
+            return [(answer.status_code, answer.headers.get("retry-after")) for answer in answers]
+
+    assert asyncio.run(ask()) == [(503, "5"), (200, None), (200, None), (200, None)]
 
 
 def test_a_client_that_takes_its_time_is_served(slow_server: tuple[str, int]) -> None:
