@@ -24,12 +24,11 @@ from clew.context import Context
 from clew.failure import encode_error
 from clew.foreign import STOPS, text_of
 from clew.habits import LOGGING_WORDS, read_logging_words
-from clew.redact import MEMO_KEYS, MIN_CARD_DIGITS
+from clew.redact import MEMO_KEYS
+from clew.redact.names import is_identifier
 from clew.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
 
 if TYPE_CHECKING:
-    from collections.abc import Set as AbstractSet
-
     from clew.redact import Redactor
 
 __all__ = [
@@ -187,7 +186,7 @@ class Head(Struct, frozen=True, gc=False):
 
 _NEVER_LEARNT: Final = LOGGING_WORDS | {"metrics", "context"}  # each of their values has to be looked into
 _encode = json.Encoder().encode
-_BACKSLASH, _BRACE = b"\\{"  # numbers: looking for one byte by its number is four times as fast as by a bytes object
+_BACKSLASH = b"\\"[0]  # a number: one byte is found by it four times as fast as by a bytes object
 
 
 def stage_of(message: str, context: Context) -> str:
@@ -218,57 +217,122 @@ def encode_event(
         One line of compact JSON, UTF-8, at most ``max_event_bytes`` long. The order of keys is
         that of ``Event``.
     """
-    told = UNSET
-    if error is not None:
-        if type(error) is dict:
-            told = error
-        else:
-            flags = set(head.sanitized)
-            told = encode_error(cast("BaseException", error), flags)
-            if len(flags) > len(head.sanitized):
-                head = replace(head, sanitized=tuple(sorted(flags)))
+    told, head = (UNSET, head) if error is None else _describe(error, head)
     redactor = limits.redactor
+    if context is not redactor.last_context:
+        context = _without_tokens(context, redactor)
     try:
-        plain, metrics, is_safe, is_innocent = _look_over(fields, redactor, is_span=head.kind != "log")
+        plain, metrics, texts = _look_over(fields, redactor, is_span=head.kind != "log")
     except STOPS:
         raise
-    except BaseException:  # noqa: BLE001 - a name is a text of a foreign type, whose code fails
+    except BaseException:  # noqa: BLE001 - a name is a text of a foreign type, whose code fails; or another thread
         named = {str.__str__(name): value for name, value in fields.items()}
-        plain, metrics, is_safe, is_innocent = *_by_role(named), False, False
-    if is_safe and type(head.message) is str:
-        event = _build(head, context, origin, plain, metrics, told, list(head.sanitized) if head.sanitized else UNSET)
-        try:
-            payload = _encode(event)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            payload = b""
-        if (
-            payload
-            and len(payload) <= limits.max_field_bytes
-            and not (_BACKSLASH in payload and b"\\u0000" in payload)
-            and (head.message in STAGE_OF or redactor.is_harmless_message(head.message))
-        ):
-            if is_innocent and error is None:
-                return payload
-            if not redactor.may_hold_secret(payload[payload.find(_BRACE, 1) :]):  # ids stand before the brace
-                _remember_texts(fields, redactor)
+        plain, metrics, texts = *_by_role(named), None
+    if texts is not None and type(head.message) is str and (told is UNSET or _is_collected(told, redactor, texts)):
+        # Types that JSON knows, and names that are harmless: the texts alone have to be searched, all at once.
+        flags: UnsetType | list[str] = list(head.sanitized) if head.sanitized else UNSET
+        is_clean = head.message in STAGE_OF or redactor.is_harmless_message(head.message)
+        if texts:
+            found = redactor.search(texts, limits.max_field_bytes)
+            if found is None:
+                return _encode_unclean(head, plain, metrics, told, context, origin, limits)
+            if not found:
+                _remember_texts(plain, redactor)
+            elif not _replace_texts(plain, metrics, told, found):
+                return _encode_unclean(head, plain, metrics, told, context, origin, limits)
+            else:
+                flags = _with_redacted(flags)
+        if is_clean:
+            try:
+                payload = _encode(_build(head, context, origin, plain, metrics, told, flags))
+            except (TypeError, ValueError, OverflowError, RecursionError):
+                payload = b""
+            if 0 < len(payload) <= limits.max_field_bytes and not (
+                _BACKSLASH in payload and payload.find(b"\\u0000") >= 0
+            ):
                 return payload
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
+
+
+def _describe(error: BaseException | dict[str, Any], head: Head) -> tuple[dict[str, Any], Head]:
+    """Describe what was raised, and flag in the head what of it could not be read."""
+    if type(error) is dict:
+        return error, head
+    flags = set(head.sanitized)
+    told = encode_error(cast("BaseException", error), flags)
+    return told, head if len(flags) == len(head.sanitized) else replace(head, sanitized=tuple(sorted(flags)))
+
+
+def _with_redacted(flags: UnsetType | list[str]) -> list[str]:
+    return ["redacted"] if flags is UNSET else sorted({*flags, "redacted"})
+
+
+def _replace_texts(
+    plain: dict[str, Any], metrics: dict[str, Any], error: dict[str, Any] | UnsetType, found: dict[str, str]
+) -> bool:
+    """Put what is left of the texts that were *found* to hold secrets in their places; False if one has no place.
+
+    The dicts are ours alone; a container in them is the caller's, and rebuilt.
+    """
+    places = 0
+    for fields in (plain, metrics) if error is UNSET else (plain, metrics, error):
+        for name, value in fields.items():
+            kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
+            if kind is str:
+                if value in found:
+                    if is_identifier(name):
+                        return False
+                    fields[name] = found[value]
+                    places += 1
+            elif kind is dict or kind is list or kind is tuple:
+                rebuilt = _with_replaced(value, found)
+                if rebuilt is not None:
+                    fields[name] = rebuilt
+                    places += 1
+    return places > 0
+
+
+def _with_replaced(value: Any, found: dict[str, str]) -> Any:
+    """Rebuild a container without the secrets in its texts; None if it holds none."""
+    kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
+    if kind is str:
+        return found.get(value)
+    if kind is dict:
+        changed = {name: part for name, item in value.items() if (part := _with_replaced(item, found)) is not None}
+        return {**value, **changed} if changed else None
+    if kind is list or kind is tuple:
+        parts = [_with_replaced(item, found) for item in value]
+        if any(part is not None for part in parts):
+            return [item if part is None else part for item, part in zip(value, parts, strict=True)]
+    return None
+
+
+def _without_tokens(context: Context, redactor: Redactor) -> Context:
+    """Take tokens out of the ids: an id has to stay what it is in order to be found, unless it opens something."""
+    ids = (context.user_id, context.request_id, context.session_id)
+    if ids != redactor.last_ids:
+        cleaned = [redactor.clean_id(id_) if type(id_) is str else id_ for id_ in ids]
+        if cleaned != [*ids]:
+            return replace(context, user_id=cleaned[0], request_id=cleaned[1], session_id=cleaned[2])
+    redactor.last_context, redactor.last_ids = context, ids
+    return context
 
 
 # The hottest loop there is, in one piece: a call for each field would cost more than looking at it.
 def _look_over(  # noqa: C901, PLR0912
     fields: dict[str, Any], redactor: Redactor, *, is_span: bool
-) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
-    """Sort *fields*, and tell whether they can be encoded as they are, and whether they are too plain for a secret.
+) -> tuple[dict[str, Any], dict[str, Any], list[str] | None]:
+    """Sort *fields*, and collect the texts that are to be searched for secrets.
 
     Returns:
-        (context, metrics, is safe to encode, is innocent): innocent are numbers, texts too short for a secret,
-        texts that the same field has held before, and what a span has encoded: ``encode_value`` has searched that.
+        (context, metrics, texts). No texts: all are numbers, or too short for a secret, or the same that the field has
+        held before, or encoded already by a span (``encode_value`` has searched that). None in their place: the fields
+        cannot be encoded as they are.
     """
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
-    roles, last_texts = redactor.roles, redactor.last_texts
-    is_innocent = not redactor.has_own_rules
+    texts: list[str] = []
+    roles, last_texts, shortest = redactor.roles, redactor.last_texts, redactor.shortest
     for name, value in fields.items():
         role = roles.get(name)
         if role is None:
@@ -284,32 +348,35 @@ def _look_over(  # noqa: C901, PLR0912
         elif kind is str:
             if role:
                 return _look_closely(fields, redactor, is_span=is_span)  # a text where a number is expected
-            if len(value) < MIN_CARD_DIGITS:
+            if len(value) < shortest:
                 if _AT in value or _EQUALS in value or _COLON in value:
-                    is_innocent = False
-            elif name not in last_texts or last_texts[name] != value:
-                is_innocent = False
+                    texts.append(value)
+            elif last_texts.get(name) != value:
+                texts.append(value)
             continue
         elif kind is float:
             if value - value == 0.0:  # not so for NaN and the infinities
                 continue
-        elif kind is bool or value is None or (kind is Raw and is_span):
-            continue
-        elif (kind is dict or kind is list or kind is tuple) and is_clean(value, redactor.harmless):
-            is_innocent = False
+        elif (
+            kind is bool
+            or value is None
+            or (kind is Raw and is_span)
+            or ((kind is dict or kind is list or kind is tuple) and _collect(value, redactor, texts))
+        ):
             continue
         return _look_closely(fields, redactor, is_span=is_span)
-    return plain, metrics, True, is_innocent
+    return plain, metrics, texts
 
 
 def _look_closely(
     fields: dict[str, Any], redactor: Redactor, *, is_span: bool
-) -> tuple[dict[str, Any], dict[str, Any], bool, bool]:
+) -> tuple[dict[str, Any], dict[str, Any], list[str] | None]:
     """Do the same for fields of which one is not known yet, or has to be made safe; learn its name if it can be."""
     if not is_span and not LOGGING_WORDS.isdisjoint(fields):
         fields = read_logging_words(fields)
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
+    texts: list[str] = []
     is_safe = True
     for name, value in fields.items():
         kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
@@ -319,15 +386,18 @@ def _look_closely(
             (metrics if name == "metrics" else plain).update(value)
         else:
             plain[name] = value
-        if name not in redactor.harmless:
+        if name in redactor.harmless:
+            if name not in _NEVER_LEARNT and len(redactor.roles) < MEMO_KEYS:
+                redactor.roles[name] = name in METRIC_FIELDS
+        elif not ((kind is int or kind is float) and redactor.keeps_number(name)):
             is_safe = False
-        elif name not in _NEVER_LEARNT and len(redactor.roles) < MEMO_KEYS:
-            redactor.roles[name] = name in METRIC_FIELDS
         is_text_for_number = kind is str and name in METRIC_FIELDS
         is_safe = (
-            is_safe and not is_text_for_number and ((kind is Raw and is_span) or is_clean([value], redactor.harmless))
+            is_safe
+            and not is_text_for_number
+            and ((kind is Raw and is_span) or _is_collected([value], redactor, texts))
         )
-    return plain, metrics, is_safe, False
+    return plain, metrics, texts if is_safe else None
 
 
 def _by_role(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -337,44 +407,61 @@ def _by_role(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 
 def _remember_texts(fields: dict[str, Any], redactor: Redactor) -> None:
-    """Remember the texts of an event in which no secret was found."""
+    """Remember the texts of an event in which no secret was found; of some events, for most texts never come again."""
+    redactor.turn += 1
+    if redactor.turn & 7:
+        return
     for name, value in fields.items():
-        if type(value) is str and MIN_CARD_DIGITS <= len(value) <= MAX_REMEMBERED_CHARS and name in redactor.roles:
+        if type(value) is str and redactor.shortest <= len(value) <= MAX_REMEMBERED_CHARS and name in redactor.roles:
             redactor.last_texts[name] = value
 
 
-def is_clean(value: Any, harmless: AbstractSet[str]) -> bool:
-    """Tell whether a container can be encoded as it is.
+def is_clean(value: Any, redactor: Redactor) -> bool:
+    """Tell whether a container can be encoded as it is, but for its texts, which are still to be searched.
 
     Args:
         value: A dict, list or tuple.
-        harmless: Field names that are known not to hold secrets.
+        redactor: Knows which names are harmless.
 
     Returns:
         False at the first thing that needs a closer look: a type that JSON does not know, a
         number that JSON does not know, a name not yet judged, or too deep a nesting. False also
         when another thread changes a container meanwhile, or a key of a foreign type fails.
     """
+    return _is_collected(value, redactor, [])
+
+
+def _is_collected(value: Any, redactor: Redactor, texts: list[str]) -> bool:
+    """Do what ``is_clean`` does, and add the texts to *texts*."""
     try:
-        return _is_clean(value, harmless, 0)
+        return _collect(value, redactor, texts)
     except STOPS:
         raise
     except BaseException:  # noqa: BLE001 - the ``__hash__`` of a foreign key, or another thread
         return False
 
 
-def _is_clean(value: Any, harmless: AbstractSet[str], depth: int) -> bool:
+def _collect(value: Any, redactor: Redactor, texts: list[str], depth: int = 0) -> bool:  # noqa: C901, PLR0911, PLR0912 - as hot
+    """Do the same; whatever the code of a foreign key raises passes."""
     if depth > MAX_DEPTH:
         return False
     items: Any = value
     if type(value) is dict:
+        harmless = redactor.harmless
         for key in items:
             if key not in harmless:
                 return False
+        if "value" in items and redactor.is_named_secret(items):
+            return False
         items = items.values()
+    elif len(items) == 2 and type(items[0]) is str and redactor.judge(items[0]):
+        return False  # the name and the value of a header, perhaps
     for item in items:
         kind: type[object] = type(item)  # pyright: ignore[reportUnknownVariableType]
-        if kind is str or kind is bool or item is None:
+        if kind is str:
+            texts.append(item)
+            continue
+        if kind is bool or item is None:
             continue
         if kind is int:
             if MIN_INT <= item <= MAX_INT:
@@ -384,7 +471,7 @@ def _is_clean(value: Any, harmless: AbstractSet[str], depth: int) -> bool:
             if item - item == 0.0:  # not so for NaN and the infinities
                 continue
             return False
-        if (kind is dict or kind is list or kind is tuple) and _is_clean(item, harmless, depth + 1):
+        if (kind is dict or kind is list or kind is tuple) and _collect(item, redactor, texts, depth + 1):
             continue
         return False
     return True
@@ -419,14 +506,9 @@ def encode_value(value: Any, limits: Limits, flags: set[str] | None = None) -> R
         JSON text, safe for every store; at most ``capture_max_bytes`` long, else a note of its size and
         how it begins.
     """
-    if is_clean([value], limits.redactor.harmless):
-        try:
-            payload = _encode(value)
-        except (TypeError, ValueError, OverflowError, RecursionError):
-            payload = b""
-        is_short = 0 < len(payload) <= min(limits.max_field_bytes, limits.capture_max_bytes)
-        if is_short and b"\\u0000" not in payload and not limits.redactor.may_hold_secret(payload):
-            return Raw(payload)
+    payload = _encode_captured(value, limits, flags)
+    if payload:
+        return Raw(payload)
     sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
     payload = _encode(sanitizer.value(value))
     if len(payload) > limits.capture_max_bytes:
@@ -436,6 +518,30 @@ def encode_value(value: Any, limits: Limits, flags: set[str] | None = None) -> R
     if flags is not None:
         flags |= sanitizer.flags
     return Raw(payload)
+
+
+def _encode_captured(value: Any, limits: Limits, flags: set[str] | None) -> bytes:
+    """Encode a value of types that JSON knows, and short enough; nothing for others."""
+    redactor, most = limits.redactor, min(limits.max_field_bytes, limits.capture_max_bytes)
+    texts: list[str] = []
+    try:
+        if not _is_collected([value], redactor, texts):
+            return b""
+        found = redactor.search(texts, most) if texts else {}
+        if found is None:
+            return b""
+        if found:
+            value = _with_replaced(value, found)
+            if value is None:
+                return b""
+        payload = _encode(value)
+    except (TypeError, ValueError, OverflowError, RuntimeError):
+        return b""
+    if len(payload) > most or payload.find(b"\\u0000") >= 0:
+        return b""
+    if found and flags is not None:
+        flags.add("redacted")
+    return payload
 
 
 def _build(
@@ -508,8 +614,9 @@ def _encode_unclean(
 
 def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: Origin) -> tuple[Head, Context, Origin]:
     """Make every text of an event safe that is not a field."""
+    ids = sanitizer.keeping_texts()
 
-    def text(value: Any) -> Any:
+    def text(value: Any, sanitizer: Sanitizer = sanitizer) -> Any:
         if value is UNSET:
             return value
         return text_of(sanitizer.value(value))
@@ -517,7 +624,7 @@ def _sanitize_names(sanitizer: Sanitizer, head: Head, context: Context, origin: 
     names = {name: text(value) for name, value in asdict(head).items() if name not in ("timestamp", "sanitized")}
     return (
         Head(head.timestamp, **names, sanitized=head.sanitized),
-        Context(**{name: value if value is None else text(value) for name, value in asdict(context).items()}),
+        Context(**{name: value if value is None else text(value, ids) for name, value in asdict(context).items()}),
         Origin(*map(text, origin)),
     )
 

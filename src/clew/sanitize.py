@@ -43,8 +43,9 @@ from uuid import UUID
 
 from msgspec import UNSET, DecodeError, Raw, json
 
-from clew.foreign import STOPS, UNREADABLE, Unreadable, attempt, describe, name_of, text_of
+from clew.foreign import STOPS, UNREADABLE, Unreadable, attempt, describe, name_of
 from clew.quantity import number_of
+from clew.redact.redactor import KEPT
 from clew.shapes import fields_of
 
 if TYPE_CHECKING:
@@ -57,6 +58,10 @@ __all__ = ["MAX_DEPTH", "MAX_INT", "MIN_INT", "Sanitizer", "message_of"]
 MAX_DEPTH = 20
 MAX_ITEMS = 10_000
 MAX_REPR_CHARS = 1000
+MAX_MESSAGE_CHARS = 4000
+MAX_ARGUMENTS = 200
+MAX_HEADER_ITEMS = 8  # of a mapping that is a header: its name, its value, hardly more
+OVERLAP = 4096  # a secret that begins in what is kept of a text is seen this far; only private keys are longer
 MIN_INT: Final = -(2**63)
 MAX_INT: Final = 2**63 - 1
 
@@ -105,10 +110,29 @@ class Sanitizer:
         """Rebuild a mapping: string keys, safe values, no secrets."""
         return self._mapping(_pairs(fields), 0)
 
-    def text(self, text: str) -> str:
-        """Rebuild a string: no NUL, no lone surrogate, not too long."""
+    def text(self, text: str, name: str = "") -> str:
+        """Rebuild a string, that of a field *name*: no NUL, no lone surrogate, no secret, not too long."""
         if type(text) is not str:
             text = str.__str__(text)
+        if len(text) <= self._max_chars:
+            return self._searched(self._storable(text), name, 0, self._max_chars)
+        self.flags.add("truncated")
+        half = self._max_chars // 2
+        # Only what is kept is looked at, and a little more: a secret on the border has to be seen whole, and is
+        # taken out before the text is cut, which could leave a part of it that nothing recognises.
+        if len(text) > self._max_chars + 2 * OVERLAP:
+            head, tail = self._storable(text[: half + OVERLAP]), self._storable(text[-(half + OVERLAP) :])
+        else:
+            head = tail = self._storable(text)
+        left_out = f" […{len(text) - 2 * half} characters left out…] "
+        end = self._searched(tail, name, len(tail) - half, len(tail))
+        return self._searched(head, name, 0, half) + left_out + end
+
+    def beginning(self, text: str, most: int) -> str:
+        """Rebuild the first *most* characters of a string, which is searched before it is cut."""
+        return self._searched(self._storable(text[: most + OVERLAP]), "", 0, most)
+
+    def _storable(self, text: str) -> str:
         if "\0" in text:
             self.flags.add("nul")
             text = text.replace("\0", _replacement)
@@ -117,23 +141,24 @@ class Sanitizer:
         except UnicodeEncodeError:
             self.flags.add("surrogate")
             text = text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-        if not self._keeps_texts and self._redactor.may_hold_secret(text.encode()):
-            # Before it is cut, which could leave a part of a secret that nothing recognises.
-            self.flags.add("redacted")
-            text = self._redactor.clean_text(text)
-        if len(text) > self._max_chars:
-            self.flags.add("truncated")
-            half = self._max_chars // 2
-            text = f"{text[:half]} […{len(text) - 2 * half} characters left out…] {text[-half:]}"
         return text
 
-    def value(self, value: Any, depth: int = 0) -> Any:
-        """Rebuild any value as something that JSON knows."""
+    def _searched(self, text: str, name: str, start: int, end: int) -> str:
+        """Return *text* from *start* to *end*, without the secrets that begin or end there."""
+        spans = [] if self._keeps_texts else self._redactor.find(text, name)
+        if not spans:
+            return text[start:end]
+        if any(span.end > start and span.start < end for span in spans):
+            self.flags.add("redacted")
+        return self._redactor.replace(text, spans, start, end)
+
+    def value(self, value: Any, depth: int = 0, name: str = "") -> Any:
+        """Rebuild any value, that of a field *name*, as something that JSON knows."""
         kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
         if value is None or kind is bool or (kind is Raw and self._keeps_raw):
             return value
         try:
-            return self._rebuilt(value, kind, depth)
+            return self._rebuilt(value, kind, depth, name)
         except STOPS:
             raise
         except BaseException:  # noqa: BLE001 - foreign code, run inside a call that promised never to raise
@@ -150,11 +175,11 @@ class Sanitizer:
             return self.value(value, depth)
         return number if type(number) is Raw else self.value(number, depth)
 
-    def _rebuilt(self, value: Any, kind: type[object], depth: int) -> Any:
+    def _rebuilt(self, value: Any, kind: type[object], depth: int, name: str) -> Any:
         if issubclass(kind, Enum):
-            return self.value(value._value_, depth)
+            return self.value(value._value_, depth, name)
         if issubclass(kind, str):
-            return self.text(value)
+            return self.text(value, name)
         if issubclass(kind, int):
             return self._integer(value)
         if issubclass(kind, float):
@@ -162,7 +187,7 @@ class Sanitizer:
         if issubclass(kind, (bytes, bytearray, memoryview)):
             self.flags.add("bytes")
             return f"<{memoryview(value).nbytes} bytes>"
-        return self._container(value, kind, depth)
+        return self._container(value, kind, depth, name)
 
     def _integer(self, value: int) -> int | str:
         plain = int.__int__(value)
@@ -179,7 +204,7 @@ class Sanitizer:
         self.flags.add("nonfinite")
         return repr(plain)
 
-    def _container(self, value: Any, kind: type[object], depth: int) -> Any:
+    def _container(self, value: Any, kind: type[object], depth: int, name: str) -> Any:
         if depth >= MAX_DEPTH:
             self.flags.add("deep")
             return "<nested too deep>"
@@ -190,9 +215,12 @@ class Sanitizer:
         try:
             if issubclass(kind, dict):
                 return self._mapping(_pairs(value), depth + 1)
+            named = _names_of_tuple(kind)
+            if named is not None:
+                return self._mapping(list(zip(named, tuple[Any, ...].__iter__(value), strict=False)), depth + 1)
             for builtin in _SEQUENCES:
                 if issubclass(kind, builtin):
-                    return self._sequence(list(builtin.__iter__(value)), depth + 1)
+                    return self._sequence(list(builtin.__iter__(value)), depth + 1, name)
             return self._object(value, kind, depth)
         finally:
             self._open.discard(id(value))
@@ -201,18 +229,23 @@ class Sanitizer:
         self, items: list[tuple[Any, Any]], depth: int, rebuild: Callable[[Any, int], Any] | None = None
     ) -> dict[str, Any]:
         """Rebuild the pairs of a mapping, which are ours alone: another thread may change the one they were in."""
-        rebuild = rebuild or self.value
         safe: dict[str, Any] = {}
         if len(items) > MAX_ITEMS:
             self.flags.add("wide")
+        named = _name_beside_value(items) if len(items) <= MAX_HEADER_ITEMS else ""
         for key, item in islice(items, MAX_ITEMS):
             name = self._key(key, safe)
-            if self._redactor.is_secret(name) and item is not None:
-                self.flags.add("redacted")
-                safe[name] = self._redactor.replace_value(text_of(item))
-            else:
-                safe[name] = rebuild(item, depth)
+            self._redactor.is_secret(name)  # learns a harmless one
+            safe[name] = self._valued(named if named and name == "value" else name, item, depth, rebuild)
         return safe
+
+    def _valued(self, name: str, item: Any, depth: int, rebuild: Callable[[Any, int], Any] | None = None) -> Any:
+        """Rebuild the value of a field, or put another in its place if the name says so."""
+        replacement = self._redactor.replacement(name, item)
+        if replacement is KEPT:
+            return self.value(item, depth, name) if rebuild is None else rebuild(item, depth)
+        self.flags.add("redacted")
+        return self.value(replacement, depth) if type(replacement) is list else replacement
 
     def _key(self, key: Any, taken: dict[str, Any]) -> str:
         kind: type[object] = type(key)  # pyright: ignore[reportUnknownVariableType]
@@ -228,10 +261,24 @@ class Sanitizer:
                 name += "_"
         return name
 
-    def _sequence(self, items: list[Any], depth: int) -> list[Any]:
+    def _sequence(self, items: list[Any], depth: int, name: str = "") -> list[Any]:
         if len(items) > MAX_ITEMS:
             self.flags.add("wide")
-        return [self.value(item, depth) for item in islice(items, MAX_ITEMS)]
+        if len(items) == 2 and type(items[0]) is str and self._redactor.is_pair(items[0], items[1]):
+            return [self.text(items[0]), self._valued(items[0], items[1], depth)]
+        safe = [self.value(item, depth, name) for item in islice(items, MAX_ITEMS)]
+        if len(safe) < MAX_ARGUMENTS and any(type(item) is str and item.startswith("-") for item in safe):
+            return self._arguments(safe)
+        return safe
+
+    def _arguments(self, items: list[Any]) -> list[Any]:
+        """Take the secrets out of a command's arguments, whose options are in the item before."""
+        if not all(type(item) is str for item in items):
+            return items
+        cleaned = self._redactor.clean_arguments(items)
+        if cleaned != items:
+            self.flags.add("redacted")
+        return cleaned
 
     def _encoded(self, value: Raw, depth: int) -> Any:
         """Rebuild what somebody else has encoded, who may have put anything there, even what is no JSON."""
@@ -251,7 +298,7 @@ class Sanitizer:
         if issubclass(kind, timedelta):
             return self._float(value.total_seconds())
         if issubclass(kind, BaseException):
-            return {"type": name_of(kind), "message": self.text(message_of(value, self.flags)[: MAX_REPR_CHARS * 4])}
+            return {"type": name_of(kind), "message": self.beginning(message_of(value, self.flags), MAX_MESSAGE_CHARS)}
         if (told := fields_of(value, kind)) is not None:
             return self._mapping([(name, self._noted(item)) for name, item in told if item is not UNSET], depth + 1)
         if str(kind.__module__).partition(".")[0] in {"numpy", "torch"}:
@@ -268,7 +315,7 @@ class Sanitizer:
 
     def _opaque(self, value: object) -> str:
         self.flags.add("repr")
-        return self.text(safe_repr(value, self.flags))
+        return self.beginning(safe_repr(value, self.flags), MAX_REPR_CHARS)
 
     def _some(self, items: Iterable[Any]) -> list[Any]:
         """Take as much of a foreign container as is kept, and one more by which that is seen; or until it fails."""
@@ -317,12 +364,26 @@ def _pairs(items: dict[Any, Any]) -> list[tuple[Any, Any]]:
     return list(dict[Any, Any].items(items))
 
 
+def _names_of_tuple(kind: type[object]) -> tuple[str, ...] | None:
+    """Name the fields of a named tuple; None for other types."""
+    if not issubclass(kind, tuple):
+        return None
+    names: Any = getattr(kind, "_fields", None)  # pyright: ignore[reportUnknownArgumentType]
+    return names if type(names) is tuple and all(type(name) is str for name in names) else None  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+
+
+def _name_beside_value(items: list[tuple[Any, Any]]) -> str:
+    """Return the name that a mapping gives its ``value``, as lists of headers do; empty for other mappings."""
+    texts = {key: item for key, item in items if type(key) is str and type(item) is str}
+    return str(texts.get("name") or texts.get("key") or texts.get("header") or "")
+
+
 def safe_repr(value: object, flags: set[str] | None = None) -> str:
-    """Return the ``repr`` of an object of a foreign type, whatever that code does; its first 1,000 characters."""
+    """Return the ``repr`` of an object of a foreign type, whatever that code does."""
     text = describe(repr, value)
     if text is None and flags is not None:
         flags.add("unreadable")
-    return (f"<{name_of(type(value))} object>" if text is None else text)[:MAX_REPR_CHARS]
+    return f"<{name_of(type(value))} object>" if text is None else text
 
 
 def message_of(error: BaseException, flags: set[str] | None = None) -> str:

@@ -26,7 +26,7 @@ BROAD_EXCEPTS = {
     "clew/sanitize.py": "foreign code: values, wherever that of theirs fails",
     "clew/spans.py": "the emit guard, for what a span does before it",
     "clew/tracing.py": "the user's functions process_inputs, process_outputs and reduce_fn; what a generator throws",
-    "clew/redact.py": "the error type of re2, which exists only where it is installed",
+    "clew/redact/patterns.py": "the error type of re2, which exists only where it is installed",
     "clew/agent/worker.py": "the worker loop",
     "clew/agent/maintenance.py": "the loop of the worker that looks after the store",
     "clew/integrations/fastapi.py": "the user's function that names users; the host's exceptions are re-raised",

@@ -184,13 +184,14 @@ class Intake:
     def encode(self, event: Received) -> bytes:
         """Encode an event like one of ours: redacted, bounded, and of a time that can be believed."""
         event = _in_time(event)
+        clean = self._clean_name
         head = Head(
             event.timestamp,
             event.kind,
             event.level,
             event.message,
-            UNSET if event.logger is None else event.logger,
-            UNSET if event.run_type is None else event.run_type,
+            UNSET if event.logger is None else clean(event.logger),
+            UNSET if event.run_type is None else clean(event.run_type),
             UNSET if event.status is None else event.status,
         )
         context = Context(
@@ -203,9 +204,9 @@ class Intake:
             parent_span_id=event.parent_span_id,
         )
         origin = Origin(
-            event.service,
-            UNSET if event.environment is None else event.environment,
-            UNSET if event.version is None else event.version,
+            clean(event.service),
+            UNSET if event.environment is None else clean(event.environment),
+            UNSET if event.version is None else clean(event.version),
         )
         fields = self._capture(event.fields)
         if isinstance(fields.get("context"), dict):
@@ -272,6 +273,11 @@ class Intake:
                 return writer.append(payload)
             except SpoolClosedError:  # ``close`` was called in another thread: go on in a new log
                 writer = self._open()
+
+    def _clean_name(self, name: str) -> str:
+        """Take secrets out of what names a service or a logger: ours are the developer's, these are anybody's."""
+        redactor = self._limits.redactor
+        return name if type(name) is not str or redactor.is_harmless_message(name) else redactor.clean_text(name)
 
     def _capture(self, fields: dict[str, Any]) -> dict[str, Any]:
         """Keep of inputs and outputs what the settings allow, as spans of our own do."""

@@ -1,0 +1,290 @@
+"""The redactor of one configuration: what is secret in it, and what stands in its place."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+from clew.foreign import text_of
+from clew.redact.names import (
+    ADDRESS,
+    CARD,
+    PATH,
+    SECRET,
+    TOKENS,
+    UNKNOWN,
+    WEAK,
+    classify,
+    is_identifier,
+    is_plain_word,
+    looks_random,
+)
+from clew.redact.search import Span, find_spans, hints_of, merge
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+__all__ = ["KEPT", "MEMO_KEYS", "REDACTED", "Redactor"]
+
+REDACTED: Final = "[redacted]"
+MEMO_KEYS = 10_000  # distinct field names to remember; more means that names are data, and a memo would leak
+HASH_DIGITS = 16
+SHORTEST: Final = 13  # a shorter text without one of @ = : holds no secret that our rules know
+
+_NOTHING: Final[dict[str, str]] = {}
+KEPT: Final[Any] = object()
+"""Says that a value may stay."""
+
+_KEPT_IN_IDS: Final = frozenset({"email", "card", "secret", "password"})
+_SCHEME = re.compile(r"(?i)(?:basic|bearer|token|digest|apikey|negotiate|ntlm)\s+\S{4,}")
+
+
+class Redactor:
+    """Take secrets out of events.
+
+    Args:
+        secret: Further field names to redact, compared without case.
+        allowed: Field names never to redact, compared without case.
+        patterns: Further patterns to take out of texts, as regular expressions by kind.
+        key: The key of hash mode; None replaces what is found by its kind alone.
+
+    Raises:
+        ConfigError: A pattern is malformed, or its time may grow faster than the text.
+
+    Example:
+        >>> redactor = Redactor()
+        >>> redactor.is_secret("OPENAI_API_KEY"), redactor.is_secret("prompt_tokens")
+        (True, False)
+        >>> redactor.clean_text("write to jane@example.org")
+        'write to [redacted:email]'
+    """
+
+    def __init__(
+        self,
+        *,
+        secret: Iterable[str] = (),
+        allowed: Iterable[str] = (),
+        patterns: Mapping[str, str] | None = None,
+        key: str | None = None,
+    ) -> None:
+        self._secret = {name.lower() for name in secret}
+        self._allowed = {name.lower() for name in allowed}
+        self._key = None if key is None else key.encode()
+        self._own: list[tuple[str, Any]] = []
+        if patterns:
+            from clew.redact.patterns import compile_own
+
+            self._own = [(kind, compile_own(kind, pattern)) for kind, pattern in patterns.items()]
+        self.harmless: set[str] = set()
+        """Names known to be harmless: the memo that is asked first."""
+        self.roles: dict[str, bool] = {}
+        """Of names known to be harmless, whether they are metrics: filled and asked by ``record``."""
+        self.last_texts: dict[str, str] = {}
+        """The last text of each field in which no secret was found: most fields hold few, or the same again."""
+        self.shortest = 0 if self._own else SHORTEST
+        """Texts shorter than this, without one of ``@ = :``, need not be searched."""
+        self.last_context: object = None
+        """The context whose ids were looked at last, and"""
+        self.last_ids: tuple[Any, ...] = ()
+        """the ids in it."""
+        self.turn = 0
+        """Counts the events of which ``record`` may remember the texts."""
+        self._judgements: dict[str, str] = {}
+        self._harmless_messages: set[str] = set()
+
+    def judge(self, name: str) -> str:
+        """Judge a name, as ``names.classify`` does, under the names that the operator has added or allowed."""
+        judgement = self._judgements.get(name)
+        if judgement is None:
+            folded = name.lower()
+            judgement = SECRET if folded in self._secret else "" if folded in self._allowed else classify(name)
+            if len(self._judgements) < MEMO_KEYS:
+                self._judgements[name] = judgement
+        return judgement
+
+    def is_secret(self, name: str) -> bool:
+        """Whether a field of this *name* holds a secret (of some names only if its value looks like one)."""
+        judgement = self.judge(name)
+        if judgement in (SECRET, PATH, WEAK, ADDRESS):
+            return True
+        if not judgement and name not in self.harmless and len(self.harmless) < MEMO_KEYS and not self.find(name):
+            self.harmless.add(name)
+        return False
+
+    def replacement(self, name: str, value: Any) -> Any:
+        """Return what stands in for the *value* of a field of this *name*; ``KEPT`` if it may stay.
+
+        What may stay is still to be searched: a name decides on values as a whole.
+        """
+        judgement = self.judge(name)
+        if not judgement or value is None or type(value) is bool or (type(value) is str and not value):
+            return KEPT
+        if judgement == CARD:
+            from clew.redact.cards import card_in_value
+
+            return self._stand_in("card", str(value)) if card_in_value(value) else KEPT
+        if judgement == TOKENS:
+            return self._tokens(value)
+        return self.replace_value(value) if _must_go(judgement, name, value) else KEPT
+
+    def keeps_number(self, name: str) -> bool:
+        """Whether a number may stay in a field of this name, which is not harmless: ``tokens=512``."""
+        return type(name) is str and self.judge(name) in (TOKENS, WEAK, UNKNOWN, ADDRESS)
+
+    def is_named_secret(self, items: dict[str, Any]) -> bool:
+        """Whether a mapping is a name and its value, and the name is secret: ``{"name": "Cookie", "value": …}``."""
+        named = items.get("name") or items.get("key") or items.get("header")
+        return type(named) is str and bool(self.judge(named))
+
+    def is_pair(self, name: str, value: Any) -> bool:
+        """Whether two items of a list are a name and its secret: ``("authorization", "Basic …")``."""
+        return self.judge(name) != "" and not (type(value) is str and is_plain_word(value))
+
+    def search(self, texts: list[str], most: int) -> dict[str, str] | None:
+        """Search *texts*, all at once.
+
+        Args:
+            texts: At least one.
+            most: Characters to look at.
+
+        Returns:
+            What is left of each text that holds a secret; None if they are longer than *most* together, or if
+            something is a secret only by the text before it.
+        """
+        if self._own:
+            if sum(map(len, texts)) > most:
+                return None
+            return {text: cleaned for text in texts if (cleaned := self.clean_text(text)) is not text}
+        joined = texts[0] if len(texts) == 1 else "\n".join(texts)
+        if len(joined) > most:
+            return None
+        hints, words = hints_of(joined)
+        if not hints:
+            return _NOTHING
+        spans = find_spans(joined, hints, words, self.judge)
+        return self._left_of(texts, joined, spans) if spans else _NOTHING
+
+    def _left_of(self, texts: list[str], joined: str, spans: list[Span]) -> dict[str, str] | None:
+        found: dict[str, str] = {}
+        start = number = 0
+        before = ""
+        for text in texts:
+            end = start + len(text)
+            if spans[number].start < end:
+                if before.startswith("-"):  # an option and its value, if the two are arguments of one command
+                    return None
+                found[text] = self.replace(joined, spans[number:], start, end)
+                while number < len(spans) and spans[number].end <= end:
+                    number += 1
+                if number == len(spans):
+                    return found
+                if spans[number].start < end:
+                    return None
+            start, before = end + 1, text
+        return found
+
+    def clean_id(self, text: str) -> str:
+        """Take tokens and keys out of an id, and leave everything else: mail addresses, numbers, words."""
+        spans = [span for span in self.find(text) if span.kind not in _KEPT_IN_IDS]
+        return self.replace(text, spans, 0, len(text)) if spans else text
+
+    def clean_arguments(self, items: list[str]) -> list[str]:
+        """Take secrets out of the arguments of a command, where one may belong to the one before."""
+        joined = "\n".join(items)
+        spans = self.find(joined)
+        cleaned: list[str] = []
+        start = 0
+        for item in items:
+            cleaned.append(self.replace(joined, spans, start, start + len(item)) if spans else item)
+            start += len(item) + 1
+        return cleaned
+
+    def is_harmless_message(self, message: str) -> bool:
+        """Whether *message* holds no secret; names of spans and messages recur, so that is remembered."""
+        if message in self._harmless_messages:
+            return True
+        if self.find(message):
+            return False
+        if len(self._harmless_messages) < MEMO_KEYS:
+            self._harmless_messages.add(message)
+        return True
+
+    def may_hold_secret(self, encoded: bytes) -> bool:
+        """Whether encoded text holds something that looks like a secret.
+
+        Args:
+            encoded: UTF-8, of any length.
+        """
+        return bool(self.find(encoded.decode("utf-8", "replace")))
+
+    def find(self, text: str, name: str = "") -> list[Span]:
+        """Find the secrets of *text*, in order.
+
+        Args:
+            text: Any text.
+            name: The field that holds it: digits in an id are no card number.
+        """
+        hints, words = hints_of(text)
+        spans = find_spans(text, hints, words, self.judge) if hints else []
+        if self._own:
+            own = [(*match.span(), kind) for kind, pattern in self._own for match in pattern.finditer(text)]
+            spans = merge([*spans, *(one for one in own if one[0] < one[1])])
+        if spans and name and is_identifier(name):
+            return [span for span in spans if span.kind != "card"]
+        return spans
+
+    def clean_text(self, text: str, name: str = "") -> str:
+        """Replace every secret in *text*, the text of a field of this *name*."""
+        spans = self.find(text, name)
+        return self.replace(text, spans, 0, len(text)) if spans else text
+
+    def replace(self, text: str, spans: Iterable[Span], start: int, end: int) -> str:
+        """Replace *spans*, and keep of *text* what is between *start* and *end*; a span on the border goes whole."""
+        parts: list[str] = []
+        for span in spans:
+            if span.end <= start:
+                continue
+            if span.start >= end:
+                break
+            parts += [text[start : span.start], self._stand_in(span.kind, text[span.start : span.end])]
+            start = span.end
+        parts.append(text[start:end])
+        return "".join(parts)
+
+    def replace_value(self, value: object) -> str:
+        """Stand in for the value of a field whose name is secret."""
+        return REDACTED if self._key is None else f"[secret:{self._hash(text_of(value))}]"
+
+    def _tokens(self, value: Any) -> Any:
+        if type(value) is str:
+            return self.replace_value(value) if looks_random(value) else KEPT
+        if type(value) in (list, tuple, set, frozenset) and any(
+            type(one) is str and looks_random(one) for one in value
+        ):
+            return [self.replace_value(one) if type(one) is str and looks_random(one) else one for one in value]
+        return KEPT
+
+    def _stand_in(self, kind: str, found: str) -> str:
+        return f"[redacted:{kind}]" if self._key is None else f"[{kind}:{self._hash(found)}]"
+
+    def _hash(self, text: str) -> str:
+        import hmac  # brings the library of OpenSSL along, which only hash mode needs
+
+        assert self._key is not None
+        return hmac.digest(self._key, text.encode("utf-8", "replace"), "sha256").hex()[:HASH_DIGITS]
+
+
+def _must_go(judgement: str, name: str, value: Any) -> bool:
+    if judgement == SECRET:
+        return not (type(value) in (int, float) and name.lower() == "pass")  # that many tests have passed
+    if judgement == WEAK and type(value) in (list, tuple) and name.lower().endswith("auth"):
+        return len(value) == 2 and all(type(one) is str for one in value)  # as requests takes it
+    if type(value) is not str:
+        return judgement == PATH and type(value) is not dict
+    if judgement == PATH:
+        return re.match(r"(?:/|~|[A-Za-z]:\\)", value) is None
+    if judgement == ADDRESS:
+        return "@" in value and "://" in value
+    if judgement == UNKNOWN or name.lower().endswith(("sig", "signature")):
+        return looks_random(value)
+    return bool(_SCHEME.match(value)) or (len(value) > 5 and " " not in value and not is_plain_word(value))

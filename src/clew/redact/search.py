@@ -1,0 +1,230 @@
+"""Where the secrets of a text are: cheap where there are none.
+
+Every text of every event is looked at, and hardly one holds a secret. So hints come first, in two steps. Two
+translations in C show long runs of the characters of tokens, and digits in groups; a few characters and beginnings are
+asked for. Only of a text that has one of these the words are looked up in one set (``ghp``, ``bearer``, ``visa`` …),
+and a search is made only for what a word speaks of.
+
+Nothing here runs longer than in proportion to the text: patterns are bounded, and begin at a hint.
+"""
+
+from __future__ import annotations
+
+from functools import cache
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+__all__ = ["Span", "find_spans", "hints_of", "merge"]
+
+
+class Span(NamedTuple):
+    """A secret in a text.
+
+    Attributes:
+        start: Its first character.
+        end: The first behind it.
+        kind: What it is.
+    """
+
+    start: int
+    end: int
+    kind: str
+
+
+TOKEN, NAME, CARD, SCHEME, SENTENCE, COMMAND, BLOCK, MAIL, RUN = (1 << bit for bit in range(9))
+
+_NAME_WORDS: Final = (
+    "auth authorization cookie cookies credential credentials creds cred session sessionid phpsessid jsessionid "
+    "aspsessionid sid sig signature cvv cvc cvv2 cvc2 otp totp pin ssn iban jwt bearer dsn pw connection conn "
+    "connectionstring connstr phrase mnemonic webhook code pwd dbpwd"
+)
+_CARD_WORDS: Final = (
+    "card cards visa mastercard maestro amex discover diners jcb unionpay credit debit kreditkarte karte carte tarjeta "
+    "cc pan cvv cvc express cardnumber cardno creditcard"
+)
+_SENTENCE_WORDS: Final = (
+    "password passwd passwort passphrase passcode kennwort pin identified authenticate contrase mot"
+)
+_COMMAND_WORDS: Final = (
+    "curl wget mysql mysqldump mysqladmin mysqlimport mariadb sshpass mongo mongosh mongodump mongorestore docker podman "
+    "helm az oc skopeo redis sqlcmd bcp ldapsearch ldapmodify ldapadd ldappasswd ldapwhoami"
+)
+_WORDS_ALONE: Final = bytes(
+    ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else 0x20 for byte in range(256)
+)
+_ALNUM_TO_X: Final = bytes(0x78 if byte < 0x80 and chr(byte).isalnum() else 0x20 for byte in range(256))
+_TOKEN_TO_X: Final = bytes(
+    0x78 if byte < 0x80 and (chr(byte).isalnum() or chr(byte) in "_.-") else 0x20 for byte in range(256)
+)
+_DIGITS_TO_0: Final = bytes(0x30 if 0x30 <= byte <= 0x39 else byte for byte in range(256))
+_LONG: Final = b"x" * 23  # shorter are only AKIA…, ASIA… and, by parts, whsec_…; the id of a chunk has often 22
+_LONG_WORD: Final = b"x" * 18  # AKIA…, eyJ… and their like are letters and digits alone
+_DIGITS: Final = b"0" * 13
+# Numbers: one byte is found by its number four times as fast as by a bytes object.
+_BACKSLASH, _PERCENT, _EQUALS, _COLON, _AT, _TILDE, _LESS, _QUOTE, _DOUBLE, _UNDERSCORE = b"\\%=:@~<'\"_"
+_BIG_I, _BIG_K, _BIG_W = b"IKW"
+FEW: Final = 6  # separators that are looked at one by one for less than looking up every word takes
+_ESCAPES: Final = (
+    ("\\n", " "), ("\\r", " "), ("\\t", " "), ("\\u003d", "="), ("%3d", "="), ("%3a", ":"), ("%22", " "), ("%20", " "),
+    ("%26", " "), ("%3f", " "), ("%40", "@"),
+)  # fmt: skip
+
+
+def hints_of(text: str) -> tuple[int, Iterable[bytes]]:
+    """Tell what *text* may hold, and by which words; zero for nothing.
+
+    ``find`` and not ``in`` for bytes: CPython 3.11 raises and swallows an exception at each ``in``.
+    """
+    encoded = text.encode("ascii", "replace")
+    if (
+        encoded.translate(_TOKEN_TO_X).find(_LONG) >= 0
+        or encoded.translate(_DIGITS_TO_0, b" -").find(_DIGITS) >= 0
+        or " -" in text
+        or "\n-" in text
+        or "assw" in text
+        or "earer " in text
+        or (_BIG_W in encoded and "ASSW" in text)
+        or (_BIG_K in encoded and "AKIA" in text)
+        or (_BIG_I in encoded and "ASIA" in text)
+        or (_UNDERSCORE in encoded and "whsec_" in text)
+        or _LESS in encoded
+        or _BACKSLASH in encoded
+        or _PERCENT in encoded
+        or ((_QUOTE in encoded or _DOUBLE in encoded) and _is_named_in_quotes(encoded.lower()))
+    ):
+        return _hints_by_words(text, encoded)
+    hints = MAIL if _AT in encoded else 0
+    if _EQUALS in encoded or _COLON in encoded:
+        if encoded.count(b"=") + encoded.count(b":") > FEW or "asic " in text:
+            return _hints_by_words(text, encoded)
+        hints |= NAME
+    return hints, ()
+
+
+def _is_named_in_quotes(lowered: bytes) -> bool:
+    """Whether there may be a statement of SQL, or a header and its value, one in quotes after the other."""
+    return any(lowered.find(word) >= 0 for word in (b"identified", b"authorization", b"cookie", b"api-key"))
+
+
+def _hints_by_words(text: str, encoded: bytes) -> tuple[int, Iterable[bytes]]:
+    """Tell the same by looking up every word."""
+    if _BACKSLASH in encoded or _PERCENT in encoded:
+        text = _unescaped(text)
+        encoded = text.encode("ascii", "replace")
+    words = encoded.translate(_WORDS_ALONE).split()
+    hints = 0
+    meanings = _meanings()
+    if not meanings.keys().isdisjoint(words):
+        words = meanings.keys() & words
+        for word in words:
+            hints |= meanings[word]
+    if _EQUALS in encoded or _COLON in encoded:
+        if not hints & NAME and _has_name(text.lower()):
+            hints |= NAME
+    else:
+        hints &= ~NAME
+    if _AT in encoded:
+        hints |= MAIL
+    if encoded.find(b"--") >= 0 or encoded.find(b"</") >= 0:
+        hints |= COMMAND
+    if encoded.translate(_ALNUM_TO_X).find(_LONG_WORD) >= 0 or _TILDE in encoded:
+        hints |= RUN
+    return hints, words
+
+
+@cache
+def _meanings() -> dict[bytes, int]:
+    """Return the words that are looked up, and what each speaks of; made when a text first asks for it."""
+    from clew.redact.cards import FIRST_GROUPS
+    from clew.redact.tokens import FIRST_WORDS
+
+    meanings: dict[bytes, int] = {}
+    for words, meaning in (
+        (" ".join(FIRST_WORDS), TOKEN),
+        (_NAME_WORDS, NAME),
+        (_CARD_WORDS, CARD),
+        (" ".join(FIRST_GROUPS), CARD),
+        ("bearer basic authorization cookie api auth", SCHEME),
+        (_SENTENCE_WORDS, SENTENCE),
+        (_COMMAND_WORDS, COMMAND),
+        ("private putty ssh2", BLOCK),
+    ):
+        for word in words.encode().split():
+            meanings[word] = meanings.get(word, 0) | meaning
+    return meanings
+
+
+def _has_name(lowered: str) -> bool:
+    """Whether there is a part of a name in a text that no word of its own has shown: ``openaiApiKey``."""
+    return "pass" in lowered or "token" in lowered or "key" in lowered or "secret" in lowered
+
+
+def _unescaped(text: str) -> str:
+    """Undo the escapes that hide where a word begins, and what is between a name and its value."""
+    lowered = text.lower()
+    for escape, plain in _ESCAPES:
+        lowered = lowered.replace(escape, plain)
+    return lowered
+
+
+def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[str], str]) -> list[Span]:
+    """Find the secrets that the *hints* speak of, in order; none overlaps another.
+
+    Args:
+        text: Any text.
+        hints: What ``hints_of`` told of it, and
+        words: by which words.
+        judge: The judgement of a name, as ``names.classify``.
+    """
+    found: list[tuple[int, int, str]] = []
+    if hints & (TOKEN | RUN):  # each module is imported when it is first needed: `import clew` stays cheap
+        from clew.redact.tokens import find_long_tokens, find_tokens
+
+        found += find_tokens(text, (word.decode() for word in words)) if hints & TOKEN else ()
+        found += find_long_tokens(text) if hints & RUN else ()
+    if hints & NAME:
+        from clew.redact.assigned import find_assigned
+
+        found += find_assigned(text, judge)
+    if hints & MAIL:
+        from clew.redact.addresses import find_addresses
+
+        found += find_addresses(text)
+    if hints & BLOCK:
+        from clew.redact.blocks import find_private_keys
+
+        found += find_private_keys(text)
+    if hints & (SCHEME | SENTENCE | COMMAND) or (hints & NAME and "value" in text):
+        from clew.redact.commands import find_around_names, find_in_commands, find_in_sentences, find_schemes
+
+        if hints & SCHEME:
+            found += find_schemes(text)
+        if hints & SENTENCE:
+            found += find_in_sentences(text)
+        if hints & COMMAND:
+            found += find_in_commands(text, judge)
+        found += find_around_names(text, judge)
+    if hints & CARD:
+        from clew.redact.cards import find_cards
+
+        found += ((start, end, "card") for start, end in find_cards(text))
+    return merge(found)
+
+
+def merge(found: list[tuple[int, int, str]]) -> list[Span]:
+    """Put findings in order, and join those that overlap; the more special kind names them."""
+    if len(found) < 2:
+        return [Span(*one) for one in found]
+    found.sort(key=lambda one: (one[0], one[2] in ("secret", "password"), -one[1]))
+    spans: list[Span] = []
+    for start, end, kind in found:
+        if spans and start < spans[-1].end:
+            last = spans[-1]
+            if kind == "email" and last.kind == "url_password":  # name:password@host.example looks like one
+                continue
+            spans[-1] = Span(last.start, max(end, last.end), last.kind)
+        else:
+            spans.append(Span(start, end, kind))
+    return spans
