@@ -41,6 +41,9 @@ MAX_EVENTS: Final = 20_000
 
 MAX_FRAME_CHARS: Final = 1_000
 
+MAX_STACKS: Final = 20_000
+"""Of how many stacks the frames are remembered, by a digest of 16 bytes."""
+
 _FRAMES: Final = tuple(
     re.compile(frame)
     for frame in (
@@ -56,6 +59,7 @@ _CAUSE: Final = re.compile(r"^(?:caused|Caused by: .*|The above exception was th
 _GENERATED: Final = re.compile(
     r"/0x[0-9a-f]+|(?<=\$)\d+|(?<=__)\d+|(?<=^python)[\d.]+|(?<=Proxy)\d+|(?<=ipython-input-)[\w-]+"
 )
+_HAS_GENERATED: Final = re.compile(r"\d|ipython")
 _VARYING: Final = re.compile(
     r"""'[^']*'|"[^"]*"|\b[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\b"""
     r"""|(?:[/\\][\w.@%+-]+){2,}|\b(?=\w*\d)[\w.:-]+\b|\s+"""
@@ -128,13 +132,33 @@ def fetch_faults(wanted: Query, *, since: datetime, until: datetime, limit: int 
     condition = compile_query(All((Has("error", ()), wanted)), parameters)
     asked = {**parameters.values, "since": since, "until": until, "limit": MAX_EVENTS + 1}
     rows = yield Statement(with_conditions("errors_told", condition), asked)
-    told = rows[:MAX_EVENTS]
+    told = _with_errors(rows)[:MAX_EVENTS]
     alike: defaultdict[str, list[_Exception]] = defaultdict(list)
+    known: dict[tuple[str, str], str] = {}
     for raised in _exceptions_in(told):
-        alike[fingerprint(told[raised.first]["error"])].append(raised)
-    faults = sorted((_sum_up(key, some, told) for key, some in alike.items()), key=_last_seen, reverse=True)
-    faults.sort(key=_count, reverse=True)
-    return FaultList(faults[:limit], is_truncated=len(rows) > MAX_EVENTS)
+        alike[_fingerprint_of(told[raised.first], known)].append(raised)
+    first = sorted(alike.items(), key=lambda fault: (-_count(fault[1]), _newest(fault[1])))[:limit]
+    return FaultList([_sum_up(key, some, told) for key, some in first], is_truncated=len(rows) > MAX_EVENTS)
+
+
+def _with_errors(rows: list[Row]) -> list[Row]:
+    """Give each row its error in the public format."""
+    stacks = {row["stack_id"]: row["stack"] for row in rows if row["stack"] is not None}
+    for row in rows:
+        error = {"type": row["error_type"], "message": row["error_message"], "stack": stacks.get(row["stack_id"])}
+        row["error"] = {key: value for key, value in error.items() if value is not None}
+    return rows
+
+
+def _fingerprint_of(row: Row, known: dict[tuple[str, str], str]) -> str:
+    """Name the fault behind a row; of the same type and stack it is the same, unless only the message tells."""
+    key = row["error_type"], row["stack_id"]
+    found = known.get(key)
+    if found is None:
+        found = fingerprint(row["error"])
+        if _frames_of(str(row["error"].get("stack") or "")):
+            known[key] = found
+    return found
 
 
 def fingerprint(error: Mapping[str, Any]) -> str:
@@ -155,7 +179,7 @@ def fingerprint(error: Mapping[str, Any]) -> str:
         True
     """
     frames = _frames_of(str(error.get("stack") or ""))
-    told = frames or [_VARYING.sub(" ", str(error.get("message") or "")).strip()]
+    told = frames or (_VARYING.sub(" ", str(error.get("message") or "")).strip(),)
     return blake2b("\n".join([_type_of(error), *told]).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
@@ -203,6 +227,7 @@ def _exceptions_in(rows: list[Row]) -> Iterator[_Exception]:
             yield _Exception(by_stack[shortest][0], told, counts[shortest])
 
 
+@lru_cache(maxsize=500)
 def _sections_of(stack: str) -> _Sections:
     """List the frames of a stack, lines and all, innermost last, those of each exception in the chain for themselves."""
     sections: list[list[str]] = [[]]
@@ -231,8 +256,21 @@ def _is_innermost_last(stack: str) -> bool:
     return 'File "' in stack
 
 
-def _frames_of(stack: str) -> list[str]:
-    """List the functions of a stack as ``directory/file:function``, recursion once."""
+def _frames_of(stack: str) -> tuple[str, ...]:
+    """List the functions of a stack as ``directory/file:function``, recursion once. Many errors have the same stack."""
+    key = blake2b(stack.encode("utf-8", "replace"), digest_size=16).digest()
+    known = _known_stacks.get(key)
+    if known is None:
+        if len(_known_stacks) >= MAX_STACKS:
+            _known_stacks.clear()
+        known = _known_stacks[key] = _read_frames(stack)
+    return known
+
+
+_known_stacks: dict[bytes, tuple[str, ...]] = {}
+
+
+def _read_frames(stack: str) -> tuple[str, ...]:
     frames: list[str] = []
     call = ""
     is_go = ".go:" in stack
@@ -245,7 +283,7 @@ def _frames_of(stack: str) -> list[str]:
             call = call.rpartition("(")[0] if call.endswith(")") else call
         if told and told not in frames[-2:]:
             frames.append(told)
-    return frames
+    return tuple(frames)
 
 
 @lru_cache(maxsize=10_000)
@@ -253,14 +291,18 @@ def _frame_of(line: str) -> str:
     """Read a line of a stack as ``directory/file:function``; nothing if it is no frame. Most have been seen before."""
     if len(line) > MAX_FRAME_CHARS:
         return ""
-    match = next((found for frame in _FRAMES if (found := frame.match(line))), None)
+    # Most lines of a stack are source code: what no frame is without is looked for before anything else.
+    likely = (
+        _FRAMES[:1] if 'File "' in line else _FRAMES[1:] if "at " in line else _FRAMES[4:] if ".rb:" in line else ()
+    )
+    match = next((found for frame in likely if (found := frame.match(line))), None)
     return _short(match["file"], match["name"]) if match else ""
 
 
 def _short(file: str, name: str) -> str:
     """Leave out what differs between machines, releases and runs."""
-    file = "/".join(re.split(r"[/\\]", file)[-2:])
-    return f"{_GENERATED.sub('', file)}:{_GENERATED.sub('', name)}"
+    where = "/".join(file.replace("\\", "/").split("/")[-2:])
+    return ":".join(_GENERATED.sub("", part) if _HAS_GENERATED.search(part) else part for part in (where, name))
 
 
 def _sum_up(key: str, raised: list[_Exception], told: list[Row]) -> Fault:
@@ -268,14 +310,14 @@ def _sum_up(key: str, raised: list[_Exception], told: list[Row]) -> Fault:
     rows = [told[place] for place in sorted(place for one in raised for place in one.rows)]  # the newest first
     newest = rows[0]["error"]
     stack = str(newest.get("stack") or "")
-    frames = _frames_of(stack) or [""]
+    frames = _frames_of(stack) or ("",)
     traces = dict.fromkeys(str(row["trace_id"]) for row in rows if row["trace_id"])
     return Fault(
         fingerprint=key,
         type=str(newest.get("type") or ""),
         message=str(newest.get("message") or ""),
         where=frames[-1 if _is_innermost_last(stack) else 0],
-        count=sum(one.times for one in raised),
+        count=_count(raised),
         events=len(rows),
         traces=len(traces),
         users=len({row["user_id"] for row in rows} - {None}),
@@ -287,9 +329,10 @@ def _sum_up(key: str, raised: list[_Exception], told: list[Row]) -> Fault:
     )
 
 
-def _count(fault: Fault) -> int:
-    return fault.count
+def _count(raised: list[_Exception]) -> int:
+    return sum(one.times for one in raised)
 
 
-def _last_seen(fault: Fault) -> str:
-    return fault.last_seen
+def _newest(raised: list[_Exception]) -> int:
+    """Return which row tells of it first: the rows begin with the newest."""
+    return min(place for one in raised for place in one.rows)

@@ -7,25 +7,35 @@ over a connection. Neither knows what is asked.
 
 To plan a look-up over a month of partitions takes PostgreSQL 3 ms, and to run it half of one (measured at 300,000 events). The plan
 of a look-up by an id is the same whatever the id, so a statement may ask to be planned once for a connection.
+
+Days that hold nothing (those to come; those on which nothing happened; the partition for what no clock can mean) are not
+even planned for: a statement says ``/* filled */`` where it can be told between which days there are events at all. That is
+looked up anew for each question, in the catalogue: the first event of a day is found as soon as any other.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from typing import TYPE_CHECKING, Any, LiteralString, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, TypeVar, cast
 from weakref import WeakKeyDictionary
 
 from psycopg.rows import dict_row
 
+from clew.store.load import query
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import date
 
     from psycopg import AsyncConnection, BaseConnection, Connection
 
 __all__ = ["Reading", "Row", "Statement", "read", "read_async"]
 
 T = TypeVar("T")
+
+FILLED: Final = "/* filled */"
+"""Where a statement can be told between which days there are events; a comment until then."""
 
 Row = dict[str, Any]
 """A row by column name."""
@@ -55,13 +65,17 @@ def read(connection: Connection[Any], reading: Reading[T]) -> T:
     Raises:
         psycopg.Error: PostgreSQL does not answer; see ``connect.explained``.
     """
+    filled: LiteralString | None = None
     with connection.cursor(row_factory=dict_row) as cursor:
         try:
             statement = next(reading)
             while True:
+                if filled is None and FILLED in statement.sql:
+                    filled = _condition_of(cursor.execute(query("events_filled"), prepare=True).fetchall())
+                sql = statement.sql.replace(FILLED, filled or "")
                 if (change := _change_of_plans(connection, statement)) is not None:
                     cursor.execute(change)
-                cursor.execute(statement.sql, statement.parameters, prepare=statement.is_look_up or None)
+                cursor.execute(sql, statement.parameters, prepare=statement.is_look_up or None)
                 statement = reading.send(cursor.fetchall())
         except StopIteration as end:
             return end.value
@@ -80,15 +94,20 @@ async def read_async(
     Raises:
         psycopg.Error: PostgreSQL does not answer; see ``connect.explain``.
     """
+    filled: LiteralString | None = None
     async with connection.cursor(row_factory=dict_row) as cursor:
         try:
             statement = next(reading)
             while True:
                 begin = time.perf_counter()
                 try:
+                    if filled is None and FILLED in statement.sql:
+                        await cursor.execute(query("events_filled"), prepare=True)
+                        filled = _condition_of(await cursor.fetchall())
+                    sql = statement.sql.replace(FILLED, filled or "")
                     if (change := _change_of_plans(connection, statement)) is not None:
                         await cursor.execute(change)
-                    await cursor.execute(statement.sql, statement.parameters, prepare=statement.is_look_up or None)
+                    await cursor.execute(sql, statement.parameters, prepare=statement.is_look_up or None)
                     rows = await cursor.fetchall()
                 finally:
                     if note is not None:
@@ -108,3 +127,17 @@ def _change_of_plans(connection: BaseConnection[Any], statement: Statement) -> L
         return None
     _plans_once[connection] = statement.is_look_up
     return "SET plan_cache_mode = force_generic_plan" if statement.is_look_up else "RESET plan_cache_mode"
+
+
+def _condition_of(rows: list[Row]) -> LiteralString:
+    """Write the condition that leaves out the partitions that hold nothing.
+
+    It is written out, not a parameter: only so is a plan that is made once for a connection made for those that matter.
+    """
+    [filled] = rows
+    first: date | None = filled["first"]
+    if filled["is_beyond"]:
+        return ""
+    if first is None:
+        return "AND false"
+    return cast("LiteralString", f"""AND "timestamp" >= '{first}T00:00Z' AND "timestamp" < '{filled["end"]}T00:00Z'""")

@@ -44,6 +44,7 @@ CREATE INDEX events_span_idx ON events (span_id) WHERE kind = 'span';
 CREATE INDEX events_user_idx ON events (user_id, "timestamp");
 CREATE INDEX events_timestamp_idx ON events ("timestamp");
 CREATE INDEX events_error_idx ON events ("timestamp") WHERE level >= 40;
+CREATE INDEX events_fault_idx ON events ("timestamp") WHERE error IS NOT NULL;
 
 -- For whatever id somebody holds. A span as OpenTelemetry and W3C name it: by the low 64 bits of its id.
 CREATE INDEX events_span_low_idx ON events (substring(uuid_send(span_id) FROM 9)) WHERE kind = 'span';

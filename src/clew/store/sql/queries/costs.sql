@@ -13,17 +13,17 @@ WITH RECURSIVE
 -- that count and are within the range itself are added up.
 traces AS MATERIALIZED (
     SELECT DISTINCT trace_id FROM events
-    WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND trace_id IS NOT NULL
+    WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND trace_id IS NOT NULL /* filled */
       AND (cost_usd IS NOT NULL OR metrics ?| ARRAY['tokens_in', 'tokens_out'])
 ),
 found AS (
     SELECT events.* FROM events JOIN traces USING (trace_id)
     WHERE "timestamp" >= %(since)s::timestamptz - %(margin)s::interval
-      AND "timestamp" < %(until)s::timestamptz + %(margin)s::interval
+      AND "timestamp" < %(until)s::timestamptz + %(margin)s::interval /* filled */
       AND (kind = 'span' OR cost_usd IS NOT NULL OR metrics ?| ARRAY['tokens_in', 'tokens_out'])
     UNION ALL
     SELECT * FROM events
-    WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND trace_id IS NULL
+    WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND trace_id IS NULL /* filled */
       AND (cost_usd IS NOT NULL OR metrics ?| ARRAY['tokens_in', 'tokens_out'])
 ),
 -- Events without what is long in them.

@@ -1,7 +1,7 @@
 -- name: span_event
 -- The event of a span that has ended.
 -- Plan: index scan on events_span_idx of each partition.
-SELECT * FROM events WHERE kind = 'span' AND span_id = %(span_id)s LIMIT 1;
+SELECT * FROM events WHERE kind = 'span' AND span_id = %(span_id)s /* filled */ LIMIT 1;
 
 -- name: span_open
 -- The event of a span that has begun and not ended.
@@ -13,7 +13,7 @@ SELECT event FROM open_spans WHERE span_id = %(span_id)s;
 -- Plan: by time a backward scan of events_timestamp_idx, by user of events_user_idx, by trace events_trace_idx.
 SELECT * FROM events
 WHERE "timestamp" <= %(before)s::timestamptz
-  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) AND (/* conditions */)
+  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) /* filled */ AND (/* conditions */)
 ORDER BY "timestamp" DESC, event_id DESC LIMIT %(limit)s;
 
 -- name: logs_slice
@@ -21,7 +21,7 @@ ORDER BY "timestamp" DESC, event_id DESC LIMIT %(limit)s;
 -- Plan: whatever finds all that fit; to add nothing to the time keeps it from following the time instead.
 SELECT * FROM events
 WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
-  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) AND (/* conditions */)
+  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) /* filled */ AND (/* conditions */)
 ORDER BY "timestamp" + interval '0' DESC, event_id DESC LIMIT %(limit)s;
 
 -- name: logs_new
@@ -29,7 +29,7 @@ ORDER BY "timestamp" + interval '0' DESC, event_id DESC LIMIT %(limit)s;
 -- Plan: scan of events_timestamp_idx from a few minutes ago on, filtered by ingested_at.
 SELECT * FROM events
 WHERE "timestamp" >= now() - %(window)s::interval AND ingested_at >= now() - %(recent)s::interval
-  AND event_id <> ALL(%(seen)s::uuid[]) AND (/* conditions */)
+  AND event_id <> ALL(%(seen)s::uuid[]) /* filled */ AND (/* conditions */)
 ORDER BY "timestamp" + interval '0', event_id LIMIT %(limit)s;
 
 -- name: events_extent
@@ -37,10 +37,20 @@ ORDER BY "timestamp" + interval '0', event_id LIMIT %(limit)s;
 -- Plan: scans of events_timestamp_idx from both ends.
 SELECT
     (SELECT min("timestamp") FROM events
-     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz) AS oldest,
+     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz /* filled */) AS oldest,
     (SELECT "timestamp" FROM events
-     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
+     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz /* filled */
      ORDER BY "timestamp" DESC OFFSET %(few)s LIMIT 1) AS newest,
     (SELECT "timestamp" FROM events
-     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
+     WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz /* filled */
      ORDER BY "timestamp" DESC OFFSET %(offset)s LIMIT 1) AS young;
+
+-- name: events_filled
+-- Between which days there are events: null where there are none; and whether there are some of no day.
+-- Plan: a look into the catalogue, and at the size of each partition's file.
+SELECT min(first) AS first, max(first) + 1 AS end, coalesce(bool_or(first IS NULL), false) AS is_beyond FROM (
+    SELECT CASE WHEN child.relname ~ '^events_[0-9]{8}$' THEN to_date(right(child.relname, 8), 'YYYYMMDD') END AS first
+    FROM pg_inherits
+    JOIN pg_class AS child ON child.oid = inhrelid
+    WHERE inhparent = 'events'::regclass AND pg_relation_size(child.oid) > 0
+) AS filled;

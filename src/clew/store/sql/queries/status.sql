@@ -4,7 +4,7 @@
 SELECT current_setting('server_version') AS server_version,
     pg_database_size(current_database()) AS database_bytes,
     (SELECT count(*) FROM open_spans) AS open_spans,
-    (SELECT max("timestamp") FROM events WHERE "timestamp" <= now() + interval '1 day') AS newest_event;
+    (SELECT max("timestamp") FROM events WHERE "timestamp" <= now() + interval '1 day' /* filled */) AS newest_event;
 
 -- name: status_partitions
 -- Each partition with its bounds, its size with indexes, and an estimate of its events.

@@ -6,7 +6,7 @@ SELECT event FROM open_spans WHERE trace_id = %(trace_id)s ORDER BY "timestamp" 
 -- name: trace_events
 -- The events of a trace, the oldest first.
 -- Plan: index scan on events_trace_idx of each partition, then a sort.
-SELECT * FROM events WHERE trace_id = %(trace_id)s ORDER BY "timestamp", event_id LIMIT %(limit)s;
+SELECT * FROM events WHERE trace_id = %(trace_id)s /* filled */ ORDER BY "timestamp", event_id LIMIT %(limit)s;
 
 -- name: traces_slice
 -- Which trace each event belongs to, from a point in time backwards; open spans count as events.
@@ -14,7 +14,7 @@ SELECT * FROM events WHERE trace_id = %(trace_id)s ORDER BY "timestamp", event_i
 SELECT "timestamp", id, trace_id FROM (
     (SELECT "timestamp", event_id AS id, trace_id FROM events
      WHERE trace_id IS NOT NULL AND "timestamp" <= %(before)s::timestamptz
-       AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid)
+       AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) /* filled */
      ORDER BY "timestamp" DESC, event_id DESC LIMIT %(limit)s)
     UNION ALL
     (SELECT "timestamp", span_id AS id, trace_id FROM open_spans
@@ -29,7 +29,7 @@ ORDER BY "timestamp" DESC, id DESC LIMIT %(limit)s;
 -- Plan: index scans on events_trace_idx and open_spans_trace_idx.
 SELECT DISTINCT trace_id FROM events
 WHERE trace_id = ANY(%(trace_ids)s::uuid[]) AND "timestamp" >= %(before)s::timestamptz
-  AND ("timestamp", event_id) >= (%(before)s::timestamptz, %(before_id)s::uuid)
+  AND ("timestamp", event_id) >= (%(before)s::timestamptz, %(before_id)s::uuid) /* filled */
 UNION
 SELECT trace_id FROM open_spans
 WHERE trace_id = ANY(%(trace_ids)s::uuid[])
@@ -40,7 +40,7 @@ WHERE trace_id = ANY(%(trace_ids)s::uuid[])
 -- Plan: whatever finds all that fit; see logs_slice.
 SELECT "timestamp", event_id, trace_id FROM events
 WHERE "timestamp" >= %(after)s::timestamptz AND "timestamp" <= %(before)s::timestamptz
-  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) AND trace_id IS NOT NULL
+  AND ("timestamp", event_id) < (%(before)s::timestamptz, %(before_id)s::uuid) AND trace_id IS NOT NULL /* filled */
   AND (/* conditions */)
 ORDER BY "timestamp" + interval '0' DESC, event_id DESC LIMIT %(limit)s;
 
@@ -49,7 +49,7 @@ ORDER BY "timestamp" + interval '0' DESC, event_id DESC LIMIT %(limit)s;
 -- Plan: index scans on events_trace_idx.
 SELECT DISTINCT trace_id FROM events
 WHERE trace_id = ANY(%(trace_ids)s::uuid[]) AND "timestamp" >= %(before)s::timestamptz
-  AND ("timestamp", event_id) >= (%(before)s::timestamptz, %(before_id)s::uuid) AND (/* conditions */);
+  AND ("timestamp", event_id) >= (%(before)s::timestamptz, %(before_id)s::uuid) /* filled */ AND (/* conditions */);
 
 -- name: traces_outlines
 -- What it takes to sum up some traces: their events without context and error.
@@ -58,7 +58,7 @@ SELECT outline.* FROM unnest(%(trace_ids)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT "timestamp", event_id, kind, level, message, trace_id, span_id, parent_span_id, user_id, request_id,
         session_id, service, stage, status, metrics
-    FROM events WHERE trace_id = wanted.id ORDER BY "timestamp", event_id LIMIT %(limit)s
+    FROM events WHERE trace_id = wanted.id /* filled */ ORDER BY "timestamp", event_id LIMIT %(limit)s
 ) AS outline;
 
 -- name: traces_open
