@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from benchmarks import (
     bench_agent,
+    bench_answers,
     bench_big,
     bench_cold,
     bench_emit,
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-PARTS = ("emit", "big", "cold", "agent", "ship", "schema", "redact", "install")
+PARTS = ("emit", "big", "cold", "agent", "ship", "schema", "redact", "living", "fresh", "install")
 AGENT_QUICK_SCALE = 0.1
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -62,12 +63,23 @@ def main() -> None:
         _hand_over("schema", found, bench_schema.schema_page, write=told.write)
     if told.only in {None, "redact"}:
         _hand_over("redact", bench_redact.run(), bench_redact.redact_page, write=told.write)
+    if told.only in {None, "living", "fresh"}:
+        _measure_answers(told)
     if told.only in {None, "install"}:
         try:
             found = bench_install.run(with_install=not told.quick)
         except subprocess.CalledProcessError as error:
             raise SystemExit(f"installing was not measured: pip ended with {error.returncode}") from None
         _hand_over("install", found, install_page, write=told.write)
+
+
+def _measure_answers(told: argparse.Namespace) -> None:
+    scale = AGENT_QUICK_SCALE if told.quick else 1.0
+    if told.only != "fresh":
+        found = bench_answers.run_living(scale=scale, rounds=1 if told.quick else bench_answers.ROUNDS)
+        _hand_over("living", found, bench_answers.living_page, write=told.write)
+    if told.only != "living":
+        _hand_over("fresh", bench_answers.run_fresh(scale=scale), bench_answers.fresh_page, write=told.write)
 
 
 def _hand_over(name: str, found: dict[str, Any], page_of: Callable[[dict[str, Any]], str], *, write: bool) -> None:

@@ -33,7 +33,7 @@ from clew.store.migrate import migrate
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-__all__ = ["COMMON", "DAYS", "END", "MEDIUM", "RARE", "copy_rows", "fill", "make_rows"]
+__all__ = ["COMMON", "DAYS", "END", "MEDIUM", "RARE", "Writer", "copy_rows", "fill", "make_rows"]
 
 END: Final = datetime(2026, 11, 23, tzinfo=UTC)
 DAYS: Final = 30
@@ -69,7 +69,7 @@ _ERRORS: Final = (
 )
 
 
-class _Writer:
+class Writer:
     """Draws what events hold."""
 
     def __init__(self, seed: int) -> None:
@@ -150,7 +150,7 @@ class _Writer:
 
 def make_rows(count: int, *, seed: int = 1, end: datetime = END, days: int = DAYS) -> Iterator[Row]:
     """Make *count* events, in the order of their traces, as rows in the order of ``COLUMNS``."""
-    writer = _Writer(seed)
+    writer = Writer(seed)
     draw = writer.random
     traces = max(1, count // EVENTS_PER_TRACE)
     start = end - timedelta(days=days)
@@ -175,7 +175,7 @@ def make_rows(count: int, *, seed: int = 1, end: datetime = END, days: int = DAY
 
 
 def _row(
-    writer: _Writer,
+    writer: Writer,
     moment: datetime,
     ids: tuple[UUID, str, str, str],
     kind: str,

