@@ -8,7 +8,7 @@ ARGS ?=
 # Two processes halve the time of the suite, most of which is waiting for real servers to start.
 PYTEST := $(BIN)/python -m pytest --numprocesses=2 --dist=worksteal
 
-.PHONY: help demo test test-fast test-faults test-phoenix soak lint fmt types bench bench-loss bench-store docs fix-docs cov lock clean
+.PHONY: help demo test test-pythons test-fast test-faults test-phoenix soak lint fmt types bench bench-loss bench-store docs fix-docs cov lock clean
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,10 @@ test: $(VENV)/dev.stamp debian ## Run the whole suite
 
 test-fast: $(VENV)/dev.stamp ## Run what is not slow
 	$(PYTEST) -m "not slow and not faults" $(ARGS)
+
+PYTHONS := 3.11 3.12 3.13 3.14 3.14t
+test-pythons: debian ## Run what is not slow on each Python that is here, deprecations as errors (PYTHONS="3.12 3.13")
+	sh tools/test_pythons.sh "$(PYTHONS)" $(ARGS)
 
 test-faults: $(VENV)/dev.stamp debian ## Run the whole fault suite
 	$(BIN)/python -m pytest tests/faults --run-faults $(ARGS)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
+from concurrent.futures import ThreadPoolExecutor
+from contextvars import copy_context
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -498,3 +501,80 @@ def test_wrong_settings_do_not_fail_a_traced_call(
 
     assert work(3) == 3
     assert "the setting level is 'LOUD'" in capfd.readouterr().err
+
+
+def _parent_of(emitted: Emitted, name: str) -> str | None:
+    names = {span["span_id"]: span["message"] for span in emitted("span")}
+    return names.get(emitted.span(name).get("parent_span_id"))
+
+
+@pytest.mark.parametrize("how", ["task", "thread", "context", "out of order", "sync generator", "garbage"])
+def test_what_follows_a_span_that_ended_elsewhere_is_not_inside_it(emitted: Emitted, how: str) -> None:
+    """A generator that holds a span is closed in another task, thread or context: the span around it is the parent."""
+
+    def hold() -> Generator[int]:
+        with clew.trace_context(user_id="held"), clew.span("held"):
+            yield 1
+            yield 2
+
+    async def hold_async() -> AsyncGenerator[int]:
+        for item in hold():
+            yield item
+
+    async def in_tasks() -> None:
+        with clew.span("request"):
+            holding = hold_async()
+            await anext(holding)
+            await asyncio.create_task(holding.aclose())
+            with clew.span("after"):
+                pass
+
+    if how == "task":
+        asyncio.run(in_tasks())
+    else:
+        with clew.span("request"):
+            holding = hold()
+            next(holding)
+            if how == "thread":
+                with ThreadPoolExecutor(1) as pool:
+                    pool.submit(holding.close).result()
+            elif how == "context":
+                copy_context().run(holding.close)
+            elif how == "out of order":
+                inner = clew.span("inner")
+                inner.begin()
+                holding.close()
+                inner.end()
+            elif how == "garbage":
+                del holding
+                gc.collect()
+            else:
+                holding.close()
+            with clew.span("after"):
+                pass
+
+    assert _parent_of(emitted, "after") == "request"
+    assert emitted.span("after")["user_id"] is None
+    assert clew.current().trace_id is None
+
+
+def test_a_span_is_begun_and_ended_once(emitted: Emitted) -> None:
+    """Used again, it changes nothing; what is inside then belongs to what is around."""
+    with clew.span("request"):
+        once = clew.span("once")
+        with once:
+            once.begin()
+        once.end()
+        with once, clew.span("after"):
+            pass
+
+    assert _parent_of(emitted, "after") == "request"
+    assert len(emitted("span_start", "once")) == len(emitted("span", "once")) == 1
+
+
+def test_fields_of_a_span_may_have_any_name(emitted: Emitted) -> None:
+    """Also that of the span itself."""
+    with clew.span("work", self=1, value=2) as work:
+        work.set(self=3)
+
+    assert emitted.span("work")["context"] == {"self": 3, "value": 2}
