@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from clew import config
 from clew.receivers.intake import Intake, Received
@@ -123,18 +126,19 @@ class EncodingIntake(Intake):
 @given(st.lists(st.lists(operations, max_size=4), max_size=4))
 def test_whatever_is_told_becomes_sound_events(requests: list[list[Operation]]) -> None:
     """The store can take every event, and each run ends at most once."""
-    intake = EncodingIntake(SETTINGS)
-    intake.payloads = []
-    receiver = LangSmithReceiver(intake)
+    with TemporaryDirectory() as home:
+        intake = EncodingIntake(replace(SETTINGS, data_dir=Path(home)))
+        intake.payloads = []
+        receiver = LangSmithReceiver(intake)
 
-    for request in requests:
-        receiver.unknown(request)
-        receiver.receive(request)
+        for request in requests:
+            receiver.unknown(request)
+            receiver.receive(request)
 
     rows = [postgres_rows._decode_row(payload) for payload in intake.payloads]
     ended = [row.span_id for row in rows if row.kind == "span"]
     assert receiver.counts.runs == len(ended) == len(set(ended))
-    assert {row.status for row in rows} <= {None, "running", "ok", "error", "cancelled"}
+    assert {row.status for row in rows} <= {None, "running", "ended", "ok", "error", "cancelled"}
 
 
 @given(

@@ -108,6 +108,7 @@ class Unbegun:
     def _write(self, line: str) -> None:
         """Append a line, in one call; without the file, only what a restart would know is lost."""
         try:
+            self._path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
             try:
                 os.write(file, line.encode())
