@@ -34,6 +34,8 @@ __all__ = ["find_assigned"]
 
 MAX_NAME: Final = 100
 MAX_BRACKETS: Final = 4096
+MAX_HEADER: Final = 8192
+MAX_BARE_HEADER: Final = 512  # a value without a scheme is one word, or none
 _NAME_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
 _SEPARATOR = re.compile(r"[=:]|%3[DdAa]|\\u003[Dd]")
@@ -321,7 +323,8 @@ def _closing_quote(text: str, start: int, quote: str) -> int:
 
 
 def _header(text: str, start: int, found: _Found) -> tuple[int, int] | None:
-    line = _LINE.match(text, start)
+    is_long = "cookie" in found.joined or _SCHEME.match(text, start) is not None
+    line = _LINE.match(text, start, start + (MAX_HEADER if is_long else MAX_BARE_HEADER))
     assert line is not None
     end = line.end()
     for mark in ("\\n", "\\r"):
