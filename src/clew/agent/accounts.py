@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from clew import identity
+from clew.agent.lastwords import DAMAGED
 from clew.agent.ledger import Ledger, Share
 from clew.agent.oddities import Oddity, find_oddities, is_log
 from clew.agent.openspans import read_progress
@@ -29,7 +30,7 @@ from clew.spool.directory import LOCK_FILE, producer_directories, segment_name, 
 from clew.spool.format import Position, split_position
 from clew.spool.liveness import writer_lives
 from clew.spool.losses import read_losses
-from clew.spool.reader import Reader, copied_from
+from clew.spool.reader import Damage, Reader, copied_from
 from clew.spool.regular import NotRegularError
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class LogAccount(Struct):
         bytes: What its segments take on the disk.
         dropped: Events that were not accepted, by reason.
         sinks: What each sink that ever read here has taken; empty before the first one came.
+        damaged_bytes: Bytes of it that cannot be read; of missing segments, what they could hold.
     """
 
     producer: str
@@ -81,6 +83,7 @@ class LogAccount(Struct):
     bytes: int
     dropped: dict[str, int]
     sinks: list[SinkAccount]
+    damaged_bytes: int = 0
 
 
 class SinkTotals(Struct):
@@ -114,12 +117,14 @@ class SpoolAccount(Struct):
         sinks: The sums by sink.
         dropped: Events that could not be accepted, by reason.
         oddities: What people have to put right.
+        damaged_bytes: Bytes that could not be read, ever.
     """
 
     logs: list[LogAccount]
     sinks: dict[str, SinkTotals]
     dropped: dict[str, int]
     oddities: list[Oddity] = []
+    damaged_bytes: int = 0
 
 
 def read_account(spool: Path) -> SpoolAccount:
@@ -140,7 +145,8 @@ def read_account(spool: Path) -> SpoolAccount:
             dropped[reason] = dropped.get(reason, 0) + number
     names = {*past.sinks, *(share.sink for log in logs for share in log.sinks)}
     sinks = {name: _sum_up(name, logs, past.sinks.get(name, Share())) for name in sorted(names)}
-    return SpoolAccount(logs, sinks, dropped, oddities)
+    damaged_bytes = past.damaged_bytes + sum(log.damaged_bytes for log in logs)
+    return SpoolAccount(logs, sinks, dropped, oddities, damaged_bytes)
 
 
 def _is_counted(directory: Path) -> bool:
@@ -160,7 +166,9 @@ def _sum_up(name: str, logs: list[LogAccount], past: Share) -> SinkTotals:
         totals.delivered += share.delivered
         totals.quarantined += share.quarantined
         totals.pending += share.pending
-        totals.dropped += dropped
+        # What was damaged after it had been counted, or before a sink came to it, is lost to that sink alone.
+        lost = log.accepted - share.delivered - share.quarantined - share.pending if log.damaged_bytes else 0
+        totals.dropped += dropped + lost
     return totals
 
 
@@ -186,7 +194,13 @@ def _read_log_once(directory: Path) -> tuple[LogAccount, bool]:
         name = path.name.removeprefix(CURSOR_PREFIX)
         cursors.append((name, cursor.position, cursor.delivered, cursor.quarantined))
         cursor.close()
-    positions = _positions(directory)
+    is_alive = writer_lives(directory)
+    positions, damage = _positions(directory, expects_all=not progress.position and not cursors)
+    damage = [
+        part for part in damage if part.start >= progress.position and not (is_alive or part.start in progress.refused)
+    ]
+    damaged_events = progress.damaged_events + sum(part.events for part in damage)
+    dropped = read_losses(directory) | ({DAMAGED: damaged_events} if damaged_events else {})
     oldest_needed = min([progress.position, *(position for _, position, _, _ in cursors)])
     numbers = segment_numbers(directory)
     is_whole = not numbers or numbers[0] <= max(1, split_position(Position(oldest_needed))[0])
@@ -195,15 +209,16 @@ def _read_log_once(directory: Path) -> tuple[LogAccount, bool]:
         producer=directory.name,
         service=who.service,
         pid=who.pid,
-        is_alive=writer_lives(directory),
+        is_alive=is_alive,
         only_sink=who.only_sink,
         accepted=progress.seen + sum(position >= progress.position for position in positions),
         bytes=size,
-        dropped=read_losses(directory),
+        dropped=dropped,
         sinks=[
             SinkAccount(name, delivered, quarantined, sum(place >= position for place in positions))
             for name, position, delivered, quarantined in cursors
         ],
+        damaged_bytes=progress.damaged_bytes + sum(part.bytes for part in damage),
     )
     return account, is_whole
 
@@ -215,14 +230,19 @@ def _size(path: Path) -> int:
         return 0
 
 
-def _positions(directory: Path) -> list[Position]:
-    """Find where each event stands that is on the disk."""
-    reader, positions = Reader(directory, Position(0)), list[Position]()
+def _positions(directory: Path, *, expects_all: bool) -> tuple[list[Position], list[Damage]]:
+    """Find where each event stands that is on the disk, and what cannot be read."""
+    reader, positions, damage = (
+        Reader(directory, Position(0), expects_all=expects_all),
+        list[Position](),
+        list[Damage](),
+    )
     try:
         for slice_ in reader.rest(is_writer_dead=True):
             positions += [position for position, _ in slice_.events]
+            damage += slice_.damage
     except SpoolFormatError:
         pass  # what cannot be read cannot be counted; the agent reports it
     finally:
         reader.close()
-    return positions
+    return positions, damage

@@ -41,7 +41,10 @@ if TYPE_CHECKING:
     from clew.agent.log import ProducerLog
     from clew.identity import Identity
 
-__all__ = ["Ending", "append_last_words", "how_it_ended"]
+__all__ = ["DAMAGED", "Ending", "append_last_words", "how_it_ended"]
+
+DAMAGED: Final = "damaged"
+"""Why events are lost that were in a part of a log that cannot be read."""
 
 CLOSING_SEGMENT_BYTES: Final = 64 * 1024
 KERNEL_LOG_LINES: Final = 20_000
@@ -87,12 +90,16 @@ def how_it_ended(log: ProducerLog) -> Ending:
     return Ending("oom_killed" if _was_out_of_memory(who) else "killed", facts)
 
 
-def append_last_words(log: ProducerLog, open_spans: Iterable[bytes]) -> int:
+def append_last_words(
+    log: ProducerLog, open_spans: Iterable[bytes], *, damaged_bytes: int = 0, damaged_events: int = 0
+) -> int:
     """Append what the dead writer of *log* could not say.
 
     Args:
         log: Its log, owned by this agent.
         open_spans: The ``span_start`` events without an end.
+        damaged_bytes: Bytes of the log that cannot be read, and that no event has reported.
+        damaged_events: How many events were in them, at least.
 
     Returns:
         How many events were appended.
@@ -107,8 +114,10 @@ def append_last_words(log: ProducerLog, open_spans: Iterable[bytes]) -> int:
     dropped, reported = read_losses(log.directory), read_reported(log.directory)
     unreported = {reason: number - reported.get(reason, 0) for reason, number in dropped.items()}
     unreported = {reason: number for reason, number in unreported.items() if number > 0}
+    if damaged_bytes:
+        unreported[DAMAGED] = damaged_events
     if unreported:
-        payloads.append(_loss_event(log, unreported, now))
+        payloads.append(_loss_event(log, unreported, now, damaged_bytes))
     if payloads:
         _append(log, payloads)
     return len(payloads)
@@ -133,7 +142,7 @@ def _closing_event(start: bytes, ending: Ending, now: datetime) -> bytes:
     return json.encode(event)
 
 
-def _loss_event(log: ProducerLog, dropped: dict[str, int], now: datetime) -> bytes:
+def _loss_event(log: ProducerLog, dropped: dict[str, int], now: datetime, damaged_bytes: int) -> bytes:
     """Write the event that tells what was dropped: a loss is itself an event."""
     who = log.identity
     event: dict[str, Any] = {
@@ -151,6 +160,8 @@ def _loss_event(log: ProducerLog, dropped: dict[str, int], now: datetime) -> byt
         "context": {"producer": log.producer.id, "dropped": dropped, "dropped_count": sum(dropped.values())},
         "metrics": {},
     }
+    if damaged_bytes:
+        event["context"]["damaged_bytes"] = damaged_bytes
     return json.encode({key: value for key, value in event.items() if value is not None or key.endswith("_id")})
 
 

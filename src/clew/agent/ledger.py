@@ -51,11 +51,13 @@ class Totals(Struct):
         dropped: Events that their producers could not accept, by reason.
         sinks: What each sink made of them.
         producers: The last producers that were added, oldest first.
+        damaged_bytes: Bytes of them that could not be read.
     """
 
     dropped: dict[str, int] = {}
     sinks: dict[str, Share] = {}
     producers: list[str] = []
+    damaged_bytes: int = 0
 
 
 class Ledger:
@@ -88,7 +90,7 @@ class Ledger:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
 
-    def add(self, producer: str, *, dropped: dict[str, int], sinks: dict[str, Share]) -> None:
+    def add(self, producer: str, *, dropped: dict[str, int], sinks: dict[str, Share], damaged_bytes: int = 0) -> None:
         """Add a log that is about to be removed; one that was added before is left out.
 
         Raises:
@@ -107,6 +109,7 @@ class Ledger:
                 sum_.delivered += share.delivered
                 sum_.quarantined += share.quarantined
                 sum_.dropped += share.dropped
+            totals.damaged_bytes += damaged_bytes
             totals.producers = [*totals.producers, producer][-REMEMBERED_PRODUCERS:]
             replace_file(self._path, json.encode(totals))
 

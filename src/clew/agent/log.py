@@ -41,6 +41,7 @@ class ProducerLog:
         identity: Who writes, or wrote, there; see ``clew.identity``.
         is_writer_dead: Nobody but this agent writes there any more.
         is_gone: It has been shipped whole and removed.
+        damaged_for: The sinks that met a part which cannot be read.
         is_settled: The last words of a dead writer have been written: its log will not grow.
 
     Threads:
@@ -55,6 +56,7 @@ class ProducerLog:
         self.is_settled = False
         self.is_gone = False
         self.cursors: dict[str, Cursor] = {}
+        self.damaged_for: set[str] = set()
         self._agent_lock: LifeLock | None = None
         self._writer_lock: LifeLock | None = None
 

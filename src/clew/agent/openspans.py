@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clew.agent.log import ProducerLog
+    from clew.spool.reader import Slice
 
 __all__ = ["OpenSpans", "Progress", "read_progress"]
 
@@ -54,11 +55,19 @@ class Progress(Struct):
         position: Where the reader of the agent goes on.
         seen: How many events stand before it.
         open: The ``span_start`` event of each open span, by the span's id.
+        damaged_bytes: Bytes before it that could not be read; of missing segments, what they could hold.
+        damaged_events: How many events were in them, at least.
+        reported_bytes: Those of the damage that an event has reported.
+        refused: Where foreign segments are that were counted.
     """
 
     position: int = 0
     seen: int = 0
     open: dict[str, str] = {}
+    damaged_bytes: int = 0
+    damaged_events: int = 0
+    reported_bytes: int = 0
+    refused: list[int] = []
 
 
 _decode_mark = json.Decoder(_Mark).decode
@@ -72,6 +81,9 @@ class OpenSpans:
 
     Attributes:
         seen: How many events the log has held so far, as far as it was followed.
+        damaged_bytes: Bytes of it that could not be read.
+        damaged_events: How many events were in them, at least.
+        reported_bytes: How many of these bytes an event has reported.
     """
 
     def __init__(self, log: ProducerLog) -> None:
@@ -80,7 +92,11 @@ class OpenSpans:
         state = _load(log.directory)
         self.seen = state.seen
         self._open: dict[str, bytes] = {span: event.encode() for span, event in state.open.items()}
-        self._reader = Reader(log.directory, Position(state.position))
+        self.damaged_bytes, self.damaged_events = state.damaged_bytes, state.damaged_events
+        self.reported_bytes, self._refused = state.reported_bytes, state.refused
+        # No sink has a cursor yet, so no agent has removed anything.
+        is_new = not state.position and not any(log.directory.glob("cursor-*"))
+        self._reader = Reader(log.directory, Position(state.position), expects_all=is_new)
         self._saved = state.position
         self._saved_at = 0.0
 
@@ -102,10 +118,11 @@ class OpenSpans:
         """
         for slice_ in self._reader.rest(is_writer_dead=self._log.is_writer_dead):
             self.seen += len(slice_.events)
+            self._count_damage(slice_)
             for _, payload in slice_.events:
                 self._note(payload)
         now = time.monotonic()
-        if self._reader.position != self._saved and (save or now - self._saved_at > SAVE_INTERVAL_S):
+        if (self._reader.position != self._saved or save) and (save or now - self._saved_at > SAVE_INTERVAL_S):
             self._save()
             self._saved_at = now
 
@@ -116,6 +133,15 @@ class OpenSpans:
     def end(self) -> None:
         """Stop following."""
         self._reader.close()
+
+    def _count_damage(self, slice_: Slice) -> None:
+        for part in slice_.damage:
+            if part.kind == "foreign":  # each reader reports it, and it has no place of its own in the log
+                if part.start in self._refused:
+                    continue
+                self._refused.append(part.start)
+            self.damaged_bytes += part.bytes
+            self.damaged_events += part.events
 
     def _note(self, payload: bytes) -> None:
         if b'"kind":"span' not in payload[:KIND_WINDOW_BYTES]:
@@ -138,6 +164,10 @@ class OpenSpans:
             self._reader.position,
             self.seen,
             {span: event.decode("utf-8", "replace") for span, event in self._open.items()},
+            self.damaged_bytes,
+            self.damaged_events,
+            self.reported_bytes,
+            self._refused,
         )
         replace_file(self._path, json.encode(state))
         self._saved = state.position

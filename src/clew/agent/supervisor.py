@@ -27,7 +27,7 @@ from msgspec import json
 from clew import process
 from clew.agent.enrich import Enricher
 from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
-from clew.agent.lastwords import append_last_words
+from clew.agent.lastwords import DAMAGED, append_last_words
 from clew.agent.ledger import Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.oddities import find_oddities
@@ -338,10 +338,19 @@ class Supervisor:
         """Follow one log, settle it when its writer has died, and remove what is shipped."""
         spans = self._spans[log.producer.id]
         try:
-            is_alive = log.check_writer()
+            is_alive, damaged = log.check_writer(), spans.damaged_bytes
             spans.follow()
+            if spans.damaged_bytes > damaged:
+                self._report(
+                    f"{log.directory}: {spans.damaged_bytes - damaged} bytes cannot be read; what is whole is shipped, "
+                    "and `clew spool status` counts the rest as damaged"
+                )
             if not is_alive and not log.is_settled:
-                said = append_last_words(log, spans.starts())
+                damaged = spans.damaged_bytes - spans.reported_bytes
+                said = append_last_words(
+                    log, spans.starts(), damaged_bytes=damaged, damaged_events=spans.damaged_events if damaged else 0
+                )
+                spans.reported_bytes += damaged
                 spans.follow(save=True)
                 log.is_settled = True
                 self._adopted += 1
@@ -375,11 +384,18 @@ class Supervisor:
         """Enter the log into the ledger, then remove it. In that order: an agent that dies between enters it once."""
         sinks = {sink.name: log.cursor(sink.name) for sink in self._sinks if log.is_for(sink.name)}
         accepted, dropped = self._spans[log.producer.id].seen, read_losses(log.directory)
-        shares = {
-            name: Share(accepted, cursor.delivered, cursor.quarantined, sum(dropped.values()))
-            for name, cursor in sinks.items()
-        }
-        self._ledger.add(log.producer.id, dropped=dropped, sinks=shares)
+        spans = self._spans[log.producer.id]
+        if spans.damaged_events:
+            dropped[DAMAGED] = spans.damaged_events
+        emitted = accepted + sum(dropped.values())
+        shares: dict[str, Share] = {}
+        for name, cursor in sinks.items():
+            taken = cursor.delivered + cursor.quarantined
+            # What was damaged after it had been counted, or before a sink came to it, is lost to that sink alone.
+            is_partial = bool(spans.damaged_bytes or name in log.damaged_for)
+            lost = emitted - taken if is_partial else emitted - accepted
+            shares[name] = Share(emitted - lost, cursor.delivered, cursor.quarantined, lost)
+        self._ledger.add(log.producer.id, dropped=dropped, sinks=shares, damaged_bytes=spans.damaged_bytes)
         del self._logs[log.producer.id]
         self._spans.pop(log.producer.id).end()
         log.remove()

@@ -152,6 +152,8 @@ class Worker(threading.Thread):
         except SpoolFormatError:
             return False  # left alone: the supervisor tells of it, and it is no trouble of the sink's
         self.health.damaged_bytes += slice_.damaged_bytes
+        if slice_.damage:
+            log.damaged_for.add(self._sink.name)
         batch = Batch(log.producer, slice_.events, start, slice_.end)
         if batch.end == batch.start:
             return False

@@ -44,6 +44,7 @@ def status(
             "dropped": account.dropped,
             "producers": account.logs,
             "oddities": account.oddities,
+            "damaged_bytes": account.damaged_bytes,
         }
         typer.echo(json.encode(told).decode())
         return
@@ -51,6 +52,9 @@ def status(
     typer.echo(f"agent  {'runs' if has_agent else 'none; `clew up` or `clew agent` ships what waits here'}")
     for name, totals in account.sinks.items():
         typer.echo(f"sink   {name}: {_sums(totals)}")
+    if account.damaged_bytes:
+        events = account.dropped.get("damaged", 0)
+        typer.echo(f"damage {account.damaged_bytes} bytes could not be read: at least {events} events are lost")
     if not account.logs:
         typer.echo("nothing waits")
     for log in account.logs:

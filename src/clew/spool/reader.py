@@ -166,15 +166,17 @@ class Reader:
             is_writer_dead: As for ``read``.
 
         Yields:
-            Slices that are not empty.
+            Slices that hold events or damage.
 
         Raises:
             SpoolFormatError: As ``read`` does.
         """
         is_end = False
-        while not is_end and (found := self.read(max_events=MOST_EVENTS, is_writer_dead=is_writer_dead)).events:
-            is_end = self._is_dry and not is_writer_dead and not self._has_successor()
-            yield found
+        while not is_end:
+            found = self.read(max_events=MOST_EVENTS, is_writer_dead=is_writer_dead)
+            is_end = not found.events or (self._is_dry and not is_writer_dead and not self._has_successor())
+            if found.events or found.damage:
+                yield found
 
     def close(self) -> None:
         """Close the open segment, if any."""
