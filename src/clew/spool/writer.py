@@ -342,10 +342,15 @@ class Writer:
         return following
 
     def _new_segment(self) -> Segment:
-        number = next(self._numbers)
-        return Segment(
-            self.directory, producer=UUID(self.producer).bytes, number=number, size_bytes=self._segment_bytes
-        )
+        producer = UUID(self.producer).bytes
+        while True:
+            try:
+                return Segment(
+                    self.directory, producer=producer, number=next(self._numbers), size_bytes=self._segment_bytes
+                )
+            except SpoolError as error:
+                if not isinstance(error.__cause__, FileExistsError):  # something was copied here: the next number, then
+                    raise
 
     def _end_chain(self) -> None:
         """Seal every segment, and let none follow: a thread that makes one meanwhile finds the log closed."""
