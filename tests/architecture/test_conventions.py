@@ -37,6 +37,7 @@ BROAD_EXCEPTS = {
 
 WAITS = {
     "support/filler.py": "between two attempts, until a full spool refuses; a program of its own",
+    "e2e/test_flood.py": "between two looks at whether a real server has come up",
     "unit/integrations/test_fastapi.py": "an application that streams slowly, and one that never ends",
 }
 """Where a test's file waits for a length of time, and for what."""
