@@ -82,20 +82,21 @@ class NotFoundError(ClewError):
 
 
 class SpoolError(ClewError):
-    """The on-disk log cannot be opened, written or read."""
-
-
-class SpoolFullError(SpoolError):
-    """A declared bound, or the disk itself, leaves no room for another segment.
+    """The on-disk log cannot be opened, written or read.
 
     Args:
         message: What was wrong.
-        reason: ``"spool_full"`` for the declared bound, ``"disk_full"`` for the disk.
+        hint: What to do.
+        reason: Under which reason an event is counted that is lost by it (see ``clew.spool.losses``).
     """
 
-    def __init__(self, message: str, *, reason: str) -> None:
-        super().__init__(message)
+    def __init__(self, message: str, *, hint: str = "", reason: str = "disk_error") -> None:
+        super().__init__(message, hint=hint)
         self.reason = reason
+
+
+class SpoolFullError(SpoolError):
+    """A declared bound (``reason`` is ``"spool_full"``), or the disk itself, leaves no room for another segment."""
 
 
 class SpoolClosedError(SpoolError):

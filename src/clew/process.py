@@ -15,7 +15,6 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
@@ -374,7 +373,7 @@ def _open_writer(resolved: Settings) -> None:
         bounds=bounds,
         flush_interval_s=resolved.flush_interval_s,
         describe_losses=_describe_losses,
-        report=partial(_say, about="disk"),
+        report=_say_once,
         heartbeat=_watch_shipping if resolved.agent == "auto" and not _process.is_ending else None,
     )
     if _process.is_ending:
@@ -460,6 +459,11 @@ def _describe_losses(dropped: dict[str, int]) -> bytes | None:
 def _span_priority(context: Context) -> int:
     """Tell how important a span is when the spool fills up (see ``spool.writer``)."""
     return 1 if context.parent_span_id is None or context.stage == "evaluation" else 2
+
+
+def _say_once(line: str) -> None:
+    """Say what a writer reports, each line once."""
+    _say(line, about=line)
 
 
 def _say(text: str, *, about: str) -> None:

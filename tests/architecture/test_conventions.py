@@ -56,7 +56,7 @@ CONSTANT_STATEMENTS = {"clew/store/embedded.py": "the name of our own database, 
 
 RENAMES = {
     "clew/spool/replace.py": "the one function that replaces a file",
-    "clew/spool/writer.py": "the lock of a new directory, which appears when it is held",
+    "clew/spool/home.py": "a lock that appears when it is held; a removed log, which appears whole",
     "clew/integrations/fastapi.py": "no file: a span gets the name of its route",
     "clew/store/embedded.py": "a new cluster, a directory; PostgreSQL's own log, set aside",
 }

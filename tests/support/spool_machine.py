@@ -52,6 +52,11 @@ class FaultyDisk:
         """Give room back: it costs nobody anything if that fails."""
         disk.give_back(fd, start, size_bytes)
 
+    def sync_directory(self, directory: Path) -> None:
+        """Sync the names in a directory, or fail."""
+        if self.is_sync_broken:
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+
     def sync(self, fd: int) -> None:
         """Sync, or fail."""
         if self.is_sync_broken:

@@ -10,6 +10,7 @@ Layout::
           agent.lock                  held by the one agent that ships this directory
           0000000001.seg …            segments, by number
           cursor-<sink>               how far each sink has come
+          losses, vitals              what could not be accepted; the last look at the process
           closed                      written by a writer that ended in good order
           reserve                     room for the agent's files on a full disk, given up when it is needed
 """
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING
 from clew.errors import SpoolError
 from clew.ids import uuid7
 from clew.spool import disk
+from clew.spool.losses import reason_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -51,6 +53,7 @@ AGENTS_DIRECTORY = ".agents"
 
 RESERVE_BYTES = 64 * 1024
 
+_HINT = "set CLEW_SPOOL_DIR or CLEW_DATA_DIR to a directory you may write to"
 _LOW_48_BITS = (1 << 48) - 1
 _SEGMENT_NAME = re.compile(r"(\d{10})\.seg")
 _UNSAFE = re.compile(r"[^A-Za-z0-9._-]+")
@@ -117,10 +120,10 @@ def make_private_directory(directory: Path) -> None:
             raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR), str(directory))
     except OSError as error:
         message = f"cannot create {directory}: {error.strerror or error}"
-        raise SpoolError(message, hint="set CLEW_SPOOL_DIR or CLEW_DATA_DIR to a directory you may write to") from error
+        raise SpoolError(message, hint=_HINT, reason=reason_of(error)) from error
     if not os.access(directory, os.W_OK | os.X_OK):
         message = f"{directory} is not writable"
-        raise SpoolError(message, hint="set CLEW_SPOOL_DIR or CLEW_DATA_DIR to a directory you may write to")
+        raise SpoolError(message, hint=_HINT, reason="permission")
 
 
 def producer_directories(spool: Path) -> Iterator[Path]:
@@ -136,7 +139,7 @@ def producer_directories(spool: Path) -> Iterator[Path]:
             if service.name.startswith(".") or not _is_directory(service):
                 continue
             with contextlib.suppress(FileNotFoundError, PermissionError), os.scandir(service.path) as producers:
-                yield from (Path(entry.path) for entry in producers if _is_directory(entry))
+                yield from (Path(entry.path) for entry in producers if entry.name[0] != "." and _is_directory(entry))
 
 
 def segment_name(number: int) -> str:

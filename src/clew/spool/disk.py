@@ -5,8 +5,12 @@ from __future__ import annotations
 import errno
 import mmap
 import os
+from typing import TYPE_CHECKING
 
-__all__ = ["allocate", "allocated_bytes", "end_of_data", "give_back", "sync"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["allocate", "allocated_bytes", "end_of_data", "give_back", "sync", "sync_directory"]
 
 ZEROS = bytes(1024 * 1024)
 
@@ -78,3 +82,16 @@ def end_of_data(fd: int, start: int) -> int:
     except OSError as error:
         return end if error.errno == errno.ENXIO else size
     return end
+
+
+def sync_directory(directory: Path) -> None:
+    """Bring the names in *directory* to the disk itself: those of new files are lost with the power otherwise.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)

@@ -26,6 +26,7 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from clew.errors import SpoolError
+from clew.spool.descriptor import FileId, OwnDescriptor, file_id
 from clew.spool.owner import RECORD_BYTES, Owner, this_process
 from clew.spool.regular import open_regular
 
@@ -37,13 +38,10 @@ __all__ = ["FileLock", "LifeLock", "holds_adopted", "is_held", "is_locked", "rea
 
 _RETRY_S: Final = 0.002
 
-_File = tuple[int, int]
-"""Device and inode."""
-
-_held: Final[dict[_File, int]] = {}
+_held: Final[dict[FileId, int]] = {}
 """The files that are locked, each with the process that has done so: a child forked by C inherits the entry, not the lock."""
 
-_adopted: Final[set[_File]] = set()
+_adopted: Final[set[FileId]] = set()
 """Those of them whose holder is dead: this process writes in its place."""
 
 _guard = threading.Lock()
@@ -78,13 +76,12 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._fd = -1
-        self._file: _File = (-1, -1)
+        self._descriptor: OwnDescriptor | None = None
 
     @property
     def fd(self) -> int:
-        """The descriptor of the file while the lock is held, else -1."""
-        return self._fd
+        """The descriptor of the file while the lock is held, else -1; also when the application has closed it."""
+        return -1 if self._descriptor is None else self._descriptor.fd
 
     def acquire(self) -> bool:
         """Take the lock if it is free; never waits.
@@ -105,8 +102,8 @@ class FileLock:
             except OSError:
                 os.close(fd)
                 return False
-            self._fd, self._file = fd, _file_of(os.fstat(fd))
-            _held[self._file] = os.getpid()
+            self._descriptor = OwnDescriptor(fd)
+            _held[self._descriptor.file] = os.getpid()
             return True
 
     def wait(self) -> None:
@@ -121,12 +118,13 @@ class FileLock:
     def release(self) -> None:
         """Give the lock up; nothing happens if it is not held."""
         with _guard:
-            if self._fd < 0:
+            held, self._descriptor = self._descriptor, None
+            if held is None:
                 return
-            if _held.get(self._file) == os.getpid():
-                del _held[self._file]
-            os.close(self._fd)
-            self._fd = -1
+            if _held.get(held.file) == os.getpid():
+                del _held[held.file]
+                _adopted.discard(held.file)
+            held.close()
 
 
 class LifeLock(FileLock):
@@ -163,31 +161,65 @@ class LifeLock(FileLock):
         """
         if not self._acquire_dead():
             return False
-        _adopted.add(self._file)
-        owner = read_owner(self._fd)
+        assert self._descriptor is not None
+        _adopted.add(self._descriptor.file)
+        owner = read_owner(self.fd)
         if owner is not None:
             self._write(owner._replace(is_over=True).encode())
         return True
 
     def release(self) -> None:
         """Give the lock up, and say so in the file; nothing happens if it is not held."""
-        if self._is_named and _held.get(self._file) == os.getpid():
+        held = self._descriptor
+        if self._is_named and held is not None and _held.get(held.file) == os.getpid():
+            with contextlib.suppress(OSError):
+                held.reopen(self._path)
             self._write(this_process()._replace(is_over=True).encode())
         self._is_named = False
-        _adopted.discard(self._file)
         super().release()
+
+    def renamed(self, path: Path) -> None:
+        """Note that the file has got another name."""
+        self._path = path
+
+    def renew(self) -> bool:
+        """Take the lock again if it was lost: some descriptor of the file was closed. False if the file is not ours any more.
+
+        Raises:
+            OSError: The file cannot be opened.
+        """
+        held = self._descriptor
+        if held is None or not held.reopen(self._path):
+            return False
+        with contextlib.suppress(OSError):  # somebody looks whether it is held; the next time will do
+            fcntl.lockf(held.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        owner = read_owner(held.fd)
+        if owner is None:  # written over
+            self._write(this_process().encode())
+        return owner is None or not owner.is_over
+
+    def is_in_place(self) -> bool:
+        """Whether the file still has its name.
+
+        Raises:
+            OSError: That cannot be seen.
+        """
+        try:
+            return self._descriptor is not None and file_id(self._path.lstat()) == self._descriptor.file
+        except (FileNotFoundError, NotADirectoryError):
+            return False
 
     def _acquire_dead(self) -> bool:
         if not super().acquire():
             return False
-        if self._lives(read_owner(self._fd)):
+        if self._lives(read_owner(self.fd)):
             super().release()
             return False
         return True
 
     def _write(self, record: bytes) -> None:
         with contextlib.suppress(OSError):  # the lock itself holds
-            os.pwrite(self._fd, record, 0)
+            os.pwrite(self.fd, record, 0)
 
 
 def read_owner(fd: int) -> Owner | None:
@@ -198,7 +230,7 @@ def read_owner(fd: int) -> Owner | None:
 def holds_adopted(path: Path) -> bool | None:
     """Tell whether this process holds the lock on *path* in the place of a dead one; None if it does not hold it."""
     with _guard:
-        return _file_of(path.stat()) in _adopted if _is_ours(path) else None
+        return file_id(path.stat()) in _adopted if _is_ours(path) else None
 
 
 def is_held(path: Path) -> bool:
@@ -230,10 +262,6 @@ def is_locked(path: Path) -> bool:
 def _is_ours(path: Path) -> bool:
     """Whether this very process has locked a file."""
     try:
-        return _held.get(_file_of(path.stat())) == os.getpid()
+        return _held.get(file_id(path.stat())) == os.getpid()
     except OSError:
         return False
-
-
-def _file_of(told: os.stat_result) -> _File:
-    return told.st_dev, told.st_ino

@@ -15,6 +15,7 @@ Layout of ``losses`` (little-endian)::
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
 import struct
@@ -22,58 +23,118 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from clew.spool import disk
+from clew.spool.descriptor import FileId, file_id
+from clew.spool.mapping import map_file
 from clew.spool.regular import NotRegularError, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOSSES_FILE", "REASONS", "Losses", "read_losses", "read_reported"]
+__all__ = ["LOSSES_FILE", "REASONS", "Counts", "Losses", "read_losses", "read_reported", "reason_of"]
 
 LOSSES_FILE = "losses"
-REASONS: Final = ("spool_full", "disk_full", "disk_error", "oversize", "unencodable", "closed", "low_priority")
+REASONS: Final = (
+    "spool_full",
+    "disk_full",
+    "disk_error",
+    "oversize",
+    "unencodable",
+    "closed",
+    "low_priority",
+    "no_inodes",
+    "too_many_files",
+    "no_memory",
+    "permission",
+    "removed",
+    "not_open",
+)
 """Why an event can be lost before it is on the spool; the order is part of the format, append only."""
 
+_REASONS_BY_ERRNO: Final = {
+    errno.ENOSPC: "disk_full",
+    errno.EDQUOT: "disk_full",
+    errno.EMFILE: "too_many_files",
+    errno.ENFILE: "too_many_files",
+    errno.ENOMEM: "no_memory",
+    errno.EACCES: "permission",
+    errno.EPERM: "permission",
+    errno.EROFS: "permission",
+    errno.ENOENT: "removed",
+    errno.ENOTDIR: "removed",
+}
 _MAGIC = b"CLEWLOSS"
 _SLOT = struct.Struct("<Q")
 _LOST = 8
 _REPORTED = 520
 
 
-class Losses:
-    """Count losses by reason, in memory and on disk.
-
-    Args:
-        directory: The producer's directory.
+class Counts:
+    """Count losses by reason, in memory.
 
     Threads:
-        ``add`` may be called from any thread and re-entrantly: ``next`` on an
-        ``itertools.count`` is atomic, and a store out of order is put right by the next one
-        or by ``save``.
+        ``add`` may be called from any thread and re-entrantly: ``next`` on an ``itertools.count`` is atomic.
     """
 
-    def __init__(self, directory: Path) -> None:
-        fd = os.open(directory / LOSSES_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            disk.allocate(fd, mmap.PAGESIZE)
-            self._map = mmap.mmap(fd, mmap.PAGESIZE)
-        finally:
-            os.close(fd)
-        self._map[:8] = _MAGIC
+    def __init__(self) -> None:
         self._counters = {reason: count(1) for reason in REASONS}
 
     def add(self, reason: str) -> int:
         """Count one loss; return how many there are now for this *reason*."""
-        total = next(self._counters[reason])
-        _SLOT.pack_into(self._map, _LOST + 8 * REASONS.index(reason), total)
-        return total
+        return next(self._counters[reason])
 
     def totals(self) -> dict[str, int]:
         """Return the losses by reason, without the reasons that never occurred."""
         totals = {reason: _peek(counter) - 1 for reason, counter in self._counters.items()}
         return {reason: total for reason, total in totals.items() if total}
 
+
+class Losses(Counts):
+    """Count losses by reason, in memory and on disk.
+
+    Args:
+        directory: The producer's directory.
+
+    Attributes:
+        file: The file of the counts.
+
+    Raises:
+        OSError: The file cannot be made.
+
+    Threads:
+        ``add`` as in ``Counts``; a store out of order is put right by the next one or by ``save``. The rest is for one
+        thread.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        super().__init__()
+        self._carried: dict[str, int] = {}
+        self._told: dict[str, int] = {}
+        self._map, self.file = _map_counts(directory)
+
+    def add(self, reason: str) -> int:
+        """Count one loss; return how many there are now for this *reason*."""
+        total = super().add(reason) + self._carried.get(reason, 0)
+        _SLOT.pack_into(self._map, _LOST + 8 * REASONS.index(reason), total)
+        return total
+
+    def carry(self, lost: dict[str, int]) -> None:
+        """Count what was lost elsewhere: before there was this file, or with what it could not save."""
+        for reason, number in lost.items():
+            self._carried[reason] = self._carried.get(reason, 0) + number
+        self.save()
+
+    def totals(self) -> dict[str, int]:
+        """Return the losses by reason, without the reasons that never occurred."""
+        totals, carried = super().totals(), self._carried
+        return {
+            reason: totals.get(reason, 0) + carried.get(reason, 0)
+            for reason in REASONS
+            if reason in totals or reason in carried
+        }
+
     def note_reported(self, totals: dict[str, int]) -> None:
         """Remember that an event has told of losses up to *totals*."""
+        self._told = totals
         for reason, total in totals.items():
             _SLOT.pack_into(self._map, _REPORTED + 8 * REASONS.index(reason), total)
 
@@ -81,6 +142,49 @@ class Losses:
         """Store every count again, which heals a store that came out of order."""
         for reason, total in self.totals().items():
             _SLOT.pack_into(self._map, _LOST + 8 * REASONS.index(reason), total)
+
+    def write_anew(self, directory: Path) -> None:
+        """Go on in a new file in *directory*: the old one was removed.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        self._map, self.file = _map_counts(directory)
+        self.save()
+        self.note_reported(self._told)
+
+
+def reason_of(error: BaseException) -> str:
+    """Tell under which reason a loss is counted that *error* has caused."""
+    if isinstance(error, MemoryError):
+        return "no_memory"
+    if not isinstance(error, OSError):
+        return str(getattr(error, "reason", "unencodable"))
+    if error.errno == errno.ENOSPC and not _has_inodes(error.filename):
+        return "no_inodes"
+    return _REASONS_BY_ERRNO.get(error.errno or 0, "disk_error")
+
+
+def _has_inodes(path: object) -> bool:
+    """Whether the file system of a *path* that could not be made has inodes left; some do not count them."""
+    if not isinstance(path, str | os.PathLike):
+        return True
+    try:
+        status = os.statvfs(os.path.dirname(os.path.abspath(path)))  # noqa: PTH100, PTH120 - as the error has it
+    except OSError:
+        return True
+    return status.f_files == 0 or status.f_favail > 0
+
+
+def _map_counts(directory: Path) -> tuple[mmap.mmap, FileId]:
+    fd = os.open(directory / LOSSES_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        disk.allocate(fd, mmap.PAGESIZE)
+        counts, file = map_file(fd, mmap.PAGESIZE), file_id(os.fstat(fd))
+    finally:
+        os.close(fd)
+    counts[:8] = _MAGIC
+    return counts, file
 
 
 def _peek(counter: count[int]) -> int:

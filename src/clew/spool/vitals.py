@@ -22,6 +22,8 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from clew.spool import disk
+from clew.spool.descriptor import file_id
+from clew.spool.mapping import map_file
 from clew.spool.regular import NotRegularError, read_regular
 
 if TYPE_CHECKING:
@@ -59,16 +61,27 @@ class Vitals:
 
     Args:
         directory: The producer's directory.
+
+    Attributes:
+        file: The file of the samples.
     """
 
     def __init__(self, directory: Path) -> None:
+        self._peak = 0
+        self.write_anew(directory)
+
+    def write_anew(self, directory: Path) -> None:
+        """Go on in a new file in *directory*.
+
+        Raises:
+            OSError: It cannot be made.
+        """
         fd = os.open(directory / VITALS_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             disk.allocate(fd, _SAMPLE.size)
-            self._map = mmap.mmap(fd, _SAMPLE.size)
+            self._map, self.file = map_file(fd, _SAMPLE.size), file_id(os.fstat(fd))
         finally:
             os.close(fd)
-        self._peak = 0
         self.sample()
 
     def sample(self) -> None:

@@ -28,28 +28,14 @@ Before: ``process`` hands over one encoded event. After: ``reader``, in the agen
 
 from __future__ import annotations
 
-import _thread
 import contextlib
-import os
-import sys
-import threading
 import time
-from itertools import count
-from typing import TYPE_CHECKING
-from uuid import UUID
+from typing import TYPE_CHECKING, Final
 from zlib import crc32
 
-from clew.errors import SpoolClosedError, SpoolError, SpoolFullError
-from clew.spool import disk
-from clew.spool.directory import (
-    CLOSED_FILE,
-    LOCK_FILE,
-    PRODUCER_FILE,
-    create_producer_directory,
-    new_producer_id,
-    producer_directories,
-    reserve_room,
-)
+from clew.errors import SpoolClosedError, SpoolError
+from clew.spool.bounds import Bounds, spool_bytes
+from clew.spool.flusher import Flusher
 from clew.spool.format import (
     CRC_SLICE_BYTES,
     HEADER_BYTES,
@@ -59,91 +45,33 @@ from clew.spool.format import (
     checksum,
     pack_record,
 )
-from clew.spool.lock import LifeLock
-from clew.spool.losses import Losses
-from clew.spool.replace import replace_file
+from clew.spool.home import Finding, Home
 from clew.spool.segment import Segment, trim
-from clew.spool.vitals import Vitals
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from clew.spool.losses import Losses
 
 __all__ = ["Bounds", "Writer", "spool_bytes"]
 
 MIN_SEGMENT_BYTES = 64 * 1024
 PREPARE_AT = 0.25  # share of the current segment that is used when the next one is made ready
 POPULATE_AHEAD_BYTES = 1024 * 1024
-REFUSAL_HOLDS_S = 1.0
 BEAT_S = 1.0
 LEAVE_PAUSE_S = 5.0
+MOVE_PAUSE_S = 1.0
+GRACE_S = 0.25
 LOWEST_PRIORITY = 3
 POPULATE_PAUSE_S = 0.0005  # between steps, so that the application's threads get the interpreter
 
-FILL_LEVELS = ((0.95, 1), (0.80, 2), (0.0, 3))
-"""(share of the bound that is used, last priority that is still accepted), fullest first."""
-
-
-class Bounds:
-    """How much room the whole spool may take on this host.
-
-    Args:
-        spool: Root of the spool; the segments of all its producers count.
-        max_bytes: Upper bound of their sum.
-        keep_free_bytes: Free space to leave on the file system.
-    """
-
-    def __init__(self, spool: Path, *, max_bytes: int, keep_free_bytes: int) -> None:
-        self._spool = spool
-        self._max_bytes = max_bytes
-        self._keep_free_bytes = keep_free_bytes
-        self._refusal: SpoolFullError | None = None
-        self._refused_until = 0.0
-
-    def check(self, wanted_bytes: int) -> None:
-        """Make sure that *wanted_bytes* more may be used.
-
-        A refusal holds for a second, so that callers who meet it do not each walk the spool.
-
-        Raises:
-            SpoolFullError: They may not.
-        """
-        now = time.monotonic()
-        if self._refusal is not None and now < self._refused_until:
-            raise self._refusal
-        self._refusal = self._refuse(wanted_bytes)
-        if self._refusal is not None:
-            self._refused_until = now + REFUSAL_HOLDS_S
-            raise self._refusal
-
-    def lowest_priority(self) -> int:
-        """Tell the last priority to accept, given how full the spool is."""
-        used = spool_bytes(self._spool) / self._max_bytes
-        return next(priority for level, priority in FILL_LEVELS if used >= level)
-
-    def _refuse(self, wanted_bytes: int) -> SpoolFullError | None:
-        room = os.statvfs(self._spool)
-        free = room.f_bavail * room.f_frsize
-        if free - wanted_bytes < self._keep_free_bytes:
-            message = f"only {free} bytes are free below {self._spool}, and {self._keep_free_bytes} are to be kept free"
-            return SpoolFullError(message, reason="disk_full")
-        used = spool_bytes(self._spool)
-        if used + wanted_bytes > self._max_bytes:
-            message = f"the spool {self._spool} holds {used} of at most {self._max_bytes} bytes"
-            return SpoolFullError(message, reason="spool_full")
-        return None
-
-
-def spool_bytes(spool: Path) -> int:
-    """Add up what all segments of all producers take on the disk, in bytes."""
-    total = 0
-    for directory in producer_directories(spool):
-        with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
-            for entry in entries:
-                if entry.name.endswith(".seg"):
-                    with contextlib.suppress(FileNotFoundError):
-                        total += disk.allocated_bytes(entry.stat())
-    return total
+_SAID: Final[dict[Finding, str]] = {
+    "removed": "removed under this process, and is made again",
+    "moved": "moved away; a new one is begun",
+    "closed": "closed to this process by its permissions; a new one is begun where that can be",
+    "adopted": "taken by an agent that could not see this process live; a new one is begun",
+}
 
 
 class Writer:
@@ -160,13 +88,9 @@ class Writer:
         report: Called with one line for people when the disk refuses; must not raise.
         heartbeat: Called about once a second from the flusher; must not raise.
 
-    Attributes:
-        producer: The producer's id.
-        directory: Its directory.
-        losses: What could not be accepted, by reason.
-
     Raises:
         SpoolError: The directory or the first segment cannot be made.
+        OSError: Another file in it cannot be made.
 
     Threads:
         ``append`` may be called from any thread, from a signal handler and from a finaliser
@@ -196,30 +120,39 @@ class Writer:
         if not MIN_SEGMENT_BYTES <= segment_bytes <= MAX_SEGMENT_BYTES:
             message = f"segment_bytes is {segment_bytes}, not between {MIN_SEGMENT_BYTES} and {MAX_SEGMENT_BYTES}"
             raise SpoolError(message)
-        self.producer = new_producer_id(time.time_ns())
-        self.directory = create_producer_directory(spool, service, self.producer)
+        self._spool, self._service, self._identity = spool, service, identity
         self._segment_bytes = segment_bytes
         self._bounds = bounds
-        self._numbers = count(1)
-        replace_file(self.directory / PRODUCER_FILE, identity, is_durable=False)
-        self.losses = Losses(self.directory)
-        self._vitals = Vitals(self.directory)
-        with contextlib.suppress(OSError):  # without it the agent may have to wait for room
-            reserve_room(self.directory)
         self._describe_losses = describe_losses
         self._heartbeat = heartbeat
+        self._report = report
         self._reported: dict[str, int] = {}
         self._lowest_priority = LOWEST_PRIORITY
-        self._beat_due = 0.0
-        self._report = report
-        self._unsynced: set[int] = set()
+        self._beat_due = self._leave_due = self._move_due = 0.0
+        self._refused: list[Segment] = []
         self._is_refusing = False
-        self._leave_due = 0.0
-        self._segment = self._first = self._new_segment()
+        self._said = ""
+        self._finding: Finding = "in place"
+        self._home = Home(spool, service, identity, segment_bytes=segment_bytes)
+        self._segment = self._first = self._begin(self._home)
         self._is_open = True
-        self._lock = _take_lock(self.directory)
-        self._flusher = _Flusher(self, interval_s=flush_interval_s)
+        self._flusher = Flusher(self.maintain, interval_s=flush_interval_s)
         self._flusher.start()
+
+    @property
+    def producer(self) -> str:
+        """The producer's id; another one after the log was moved away."""
+        return self._home.producer
+
+    @property
+    def directory(self) -> Path:
+        """The producer's directory."""
+        return self._home.directory
+
+    @property
+    def losses(self) -> Losses:
+        """What could not be accepted, by reason."""
+        return self._home.losses
 
     def append(self, payload: bytes, priority: int = 0) -> bool:
         """Store one event; when this returns True it is durable against the death of the process.
@@ -260,43 +193,48 @@ class Writer:
         """Bring everything stored so far to the disk itself.
 
         Returns:
-            False when the disk did not answer within *timeout_s* seconds, or refuses. What it has refused
-            once is not tried again: that part is safe from the death of the process alone.
+            False when the disk did not answer within *timeout_s* seconds, or refuses, or the files are not in their
+            place and could not be made again.
         """
         return self._flusher.flush(timeout_s)
 
-    def close(self) -> None:
-        """End in good order: bring all to the disk, mark the directory closed, release the lock."""
+    def close(self) -> bool:
+        """End in good order: bring all to the disk, mark the directory closed, release the lock. Never raises.
+
+        Returns:
+            Whether everything that was stored is on the disk; also for a second call.
+        """
         if not self._is_open:
-            return
+            return True
         self._is_open = False
         self._flusher.stop()
         self._report_losses()
         self._end_chain()
+        try:
+            self._look_after_home(is_asked=True)
+        except (OSError, SpoolError, ValueError, MemoryError) as error:
+            self._say_lost(error)
+            is_whole = False
+        else:
+            is_whole = self._rewrite_refused()
         for segment in self._chain():
-            with contextlib.suppress(OSError):
-                segment.sync()
-            is_used = segment.is_used
-            segment.close(unlink=not is_used)
-            if is_used:
-                with contextlib.suppress(OSError):
-                    trim(segment.path)
-        self.losses.save()
-        (self.directory / CLOSED_FILE).touch(mode=0o600)
-        self._lock.release()
+            is_whole &= self._close_segment(segment)
+        self._home.close()
+        return is_whole
 
     def mark_ended(self) -> None:
         """Mark the directory closed ahead of time, for a process that is ending: nobody will be there to close it."""
-        with contextlib.suppress(OSError):
-            (self.directory / CLOSED_FILE).touch(mode=0o600)
+        self._home.mark_closed()
 
-    def abandon(self) -> None:
-        """Forget an inherited writer after a fork, leaving its files to the parent."""
+    def abandon(self) -> list[Path]:
+        """Forget an inherited writer after a fork, leaving its files to the parent; return the segments that it wrote to."""
         self._is_open = False
         self._flusher.stop(join=False)
-        for segment in self._chain():
+        chain = self._chain()
+        for segment in chain:
             segment.close()
-        self._lock.release()
+        self._home.release()
+        return [segment.path for segment in chain]
 
     def _after(self, segment: Segment, payload_bytes: int) -> Segment | None:
         """Return the segment that follows *segment*, made here if need be; None drops the event."""
@@ -310,13 +248,10 @@ class Writer:
         if following is None:
             try:
                 following = self.prepare(segment)
-            except SpoolFullError as error:
-                self.losses.add(error.reason)
-                return None
             except SpoolClosedError:
                 raise
-            except SpoolError:
-                self.losses.add("disk_error")
+            except SpoolError as error:
+                self.losses.add(error.reason)
                 return None
         segment.seal()
         self._flusher.wake()
@@ -331,7 +266,7 @@ class Writer:
         """
         if self._bounds is not None:
             self._bounds.check(self._segment_bytes)
-        mine = self._new_segment()
+        mine = self._new_segment(segment)
         mine.come_after(segment.number)
         following = segment.link(mine)
         if following is not mine:
@@ -341,16 +276,23 @@ class Writer:
             raise SpoolClosedError(message)
         return following
 
-    def _new_segment(self) -> Segment:
-        producer = UUID(self.producer).bytes
-        while True:
-            try:
-                return Segment(
-                    self.directory, producer=producer, number=next(self._numbers), size_bytes=self._segment_bytes
-                )
-            except SpoolError as error:
-                if not isinstance(error.__cause__, FileExistsError):  # something was copied here: the next number, then
-                    raise
+    def _new_segment(self, before: Segment) -> Segment:
+        return (before.home or self._home).new_segment()
+
+    def _begin(self, home: Home) -> Segment:
+        """Make the first segment of a new directory, and lock it.
+
+        Raises:
+            SpoolError: It cannot be made; nothing is left of the directory then.
+            OSError: Likewise.
+        """
+        try:
+            first = home.new_segment()
+            home.take_lock()
+        except BaseException:
+            home.remove()
+            raise
+        return first
 
     def _end_chain(self) -> None:
         """Seal every segment, and let none follow: a thread that makes one meanwhile finds the log closed."""
@@ -366,24 +308,53 @@ class Writer:
             chain.append(following)
         return chain
 
-    def maintain(self, *, make_ready: bool = True) -> None:
-        """Do one round of the flusher's duties: sync, retire, make ready, fault in.
+    def maintain(self, is_flush: bool = True, is_asked: bool = False) -> bool:
+        """Do one round of the flusher's duties: look after the files, sync, retire, make ready, fault in.
+
+        Args:
+            is_flush: Bring what was stored to the disk.
+            is_asked: Somebody waits for it.
+
+        Returns:
+            Whether everything that was stored is on the disk.
 
         Raises:
             OSError: The disk refused to take what was stored.
         """
-        current = self._segment
-        while self._first is not current:
-            self._sync(self._first)
-            retired, self._first = self._first, self._first.next or current
-            retired.close()
-        self._sync(current)
-        if make_ready:
+        try:
+            self._look_after_home(is_asked=is_asked)
+        except (OSError, SpoolError) as error:
+            self._say(f"the log in {self.directory} cannot be made again: {error}")
+        is_whole = self._finding == "in place"
+        if is_flush and self._finding != "removed":
+            current = self._segment
+            while self._first is not current and self._retire(self._first):
+                self._first = self._first.next or current
+            self._sync(current)
             self._make_ready(current)
+            is_whole &= self._rewrite_refused() if is_asked else not self._refused
         now = time.monotonic()
         if now >= self._beat_due:
             self._beat_due = now + BEAT_S
             self._beat()
+        return is_whole
+
+    def _retire(self, segment: Segment) -> bool:
+        """Let go of a segment that is full, once it is on the disk; false if its file is gone, and not by the agent.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        if not segment.is_in_place() and self._home.look(self._segment) != "in place":
+            return False
+        if segment in self._refused:
+            return True
+        if segment.is_in_place():  # the agent removes what it has shipped
+            self._sync(segment)
+        if segment not in self._refused:
+            self._home.retire(segment)
+            segment.close()
+        return True
 
     def _sync(self, segment: Segment) -> None:
         """Bring *segment* to the disk itself; once the disk has refused, leave it for a new one.
@@ -397,12 +368,14 @@ class Writer:
         Source:
             PostgreSQL's fsync finding of 2018, https://wiki.postgresql.org/wiki/Fsync_Errors.
         """
-        if segment.number in self._unsynced and segment is not self._segment:
+        if segment in self._refused and segment is not self._segment:
             return  # the current one is asked again where the disk had no room for another
         try:
             # A disk that has refused is asked again even if there is nothing new: flush has to tell the truth.
             if segment.sync(force=self._is_refusing):
                 self._is_refusing = False
+        except FileNotFoundError:
+            raise  # not refused: removed, a moment ago
         except OSError as error:
             self._is_refusing = True
             now = time.monotonic()
@@ -410,17 +383,134 @@ class Writer:
                 now >= self._leave_due and segment.is_dirty
             ):  # a disk that refuses everything must not eat segment after segment
                 self._leave_due = now + LEAVE_PAUSE_S
-                self._unsynced.add(segment.number)
+                self._refused.append(segment)
                 segment.seal()
                 with contextlib.suppress(SpoolError):
                     self._segment = self.prepare(segment)
-            if self._report is not None:
-                self._report(f"the disk does not take the spool in {self.directory} ({error.strerror or error})")
+            self._say(f"the disk does not take the spool in {self.directory} ({error.strerror or error})")
             raise
+
+    def _rewrite_refused(self) -> bool:
+        """Write what the disk once refused to files of their own, which take the place of the old; true if none is left."""
+        for segment in [segment for segment in self._refused if segment is not self._segment]:
+            try:
+                segment.rewrite()
+            except OSError:
+                return False
+            self._refused.remove(segment)
+            if segment not in self._chain():
+                segment.close()
+        return True
+
+    def _look_after_home(self, *, is_asked: bool = False) -> None:
+        """Look whether the files are in their place, and do what ``home`` says if they are not.
+
+        That is not done before a finding is a quarter of a second old, so that nothing is made again in the middle of a
+        removal; who waits for a flush waits for that as well.
+
+        Raises:
+            SpoolError: It cannot be done now; it is tried again a second later.
+            OSError: Likewise.
+        """
+        before = self._finding
+        self._finding = self._look()
+        if self._finding not in {"in place", before}:
+            self._move_due = time.monotonic() + GRACE_S
+        left_s = self._move_due - time.monotonic()
+        if self._finding == "in place" or (left_s > 0 and not is_asked):
+            return
+        if left_s > 0:
+            time.sleep(left_s)
+            self._finding = self._look()
+        self._move_due = time.monotonic() + MOVE_PAUSE_S
+        if self._finding == "incomplete":
+            self._home.mend()
+        elif self._finding != "in place":
+            self._say(f"the log in {self.directory} was {_SAID[self._finding]}")
+            self._restore() if self._finding == "removed" else self._go_elsewhere()
+        self._finding = "in place"
+
+    def _look(self) -> Finding:
+        finding = self._home.look(self._segment)
+        if finding == "in place":
+            for segment in self._chain():
+                segment.mend()
+            if self._home.is_missing_files():
+                return "incomplete"
+        return finding
+
+    def _restore(self) -> None:
+        """Make the removed log again, and write there what its segments hold in memory."""
+        stage = self._home.stage()
+        if self._is_open:
+            following = self._home.new_segment(stage)
+            self._link_behind(following)
+        chain = self._chain()
+        old = chain[:-1] if self._is_open else chain
+        for segment in old:
+            segment.seal()
+        self._home.restore([segment for segment in old if segment.is_used], stage, chain[-1])
+        if self._is_open:
+            self._first = self._segment = chain[-1]
+            for segment in old:
+                segment.close()
+
+    def _go_elsewhere(self) -> None:
+        """Begin a log of another producer; what the old one holds is where it is."""
+        if not self._is_open:
+            return
+        moved_to = self._segment.moved_to()
+        home = Home(self._spool, self._service, self._identity, segment_bytes=self._segment_bytes)
+        first = self._begin(home)
+        self._link_behind(first)
+        old = [segment for segment in self._chain() if segment.home is not home]
+        for segment in old:
+            segment.seal()
+        left, self._home = self._home, home
+        self._first = self._segment = first
+        self._reported = {}
+        for segment in old:
+            with contextlib.suppress(OSError):
+                segment.sync()
+            segment.close()
+        left.leave(moved_to)
+
+    def _link_behind(self, following: Segment) -> None:
+        """Have *following* come after the last segment, whatever other threads link meanwhile."""
+        last: Segment | None = self._chain()[-1]
+        while last is not None and (linked := last.link(following)) is not following:
+            last = linked
+
+    def _close_segment(self, segment: Segment) -> bool:
+        """Bring a segment to the disk and let go of it; true if it is there."""
+        is_whole = True
+        try:
+            segment.sync()
+        except (OSError, ValueError):
+            is_whole = False
+        is_used = segment.is_used
+        segment.close(unlink=not is_used)
+        if is_used:
+            with contextlib.suppress(OSError):
+                trim(segment.path)
+        return is_whole
+
+    def _say_lost(self, error: BaseException) -> None:
+        """Say what ends with this process, because its log was removed and could not be made again."""
+        number = sum(segment.count_records() for segment in self._chain())
+        if number:
+            self._say(f"{number} events are lost: their log was removed, and could not be made again ({error})")
+
+    def _say(self, line: str) -> None:
+        """Report a trouble, once while it lasts."""
+        if self._report is not None and line != self._said:
+            self._said = line
+            self._report(line)
 
     def _beat(self) -> None:
         """Do what is done once a second."""
-        self._vitals.sample()
+        self._home.vitals.sample()
+        self._home.forget_shipped()
         if self._bounds is not None:
             self._lowest_priority = self._bounds.lowest_priority()
         self._report_losses()
@@ -448,81 +538,8 @@ class Writer:
             with contextlib.suppress(SpoolError):
                 # At a bound: the caller that needs the room meets the same refusal and counts the loss.
                 self.prepare(current)
+        if not self._is_open:
+            return
         for segment, until in ((current, used + POPULATE_AHEAD_BYTES), (current.next, self._segment_bytes)):
             while segment is not None and segment.populate(until) and self._is_open:
                 time.sleep(POPULATE_PAUSE_S)
-
-
-def _take_lock(directory: Path) -> LifeLock:
-    """Lock a new producer's directory. The lock appears under its name when it is held: no agent sees it free."""
-    unseen = directory / f"{LOCK_FILE}.new"
-    lock = LifeLock(unseen)
-    lock.acquire()
-    unseen.rename(directory / LOCK_FILE)
-    return lock
-
-
-class _Flusher:
-    """The thread that does the slow work of one writer.
-
-    What: every interval, or when woken, one round of ``Writer.maintain``.
-    Why: the application's threads never open, allocate, map or sync anything.
-    Threads: ``wake`` is one release of a raw lock, so it is safe in a signal handler, where
-    ``threading.Event.set`` could deadlock.
-    """
-
-    def __init__(self, writer: Writer, *, interval_s: float) -> None:
-        self._writer = writer
-        self._interval_s = interval_s
-        self._bell = _thread.allocate_lock()
-        self._bell.acquire()
-        self._is_running = True
-        self._rounds = 0
-        self._failed_rounds = 0
-        self._round_done = threading.Condition()
-        self._thread = threading.Thread(target=self._run, name="clew-flusher", daemon=True)
-
-    def start(self) -> None:
-        # An interpreter that is ending starts no threads: then callers make their segments themselves. Before
-        # Python 3.12 it is not refused but waited for in vain.
-        if not sys.is_finalizing():
-            with contextlib.suppress(RuntimeError):
-                self._thread.start()
-
-    def wake(self) -> None:
-        with contextlib.suppress(RuntimeError):
-            self._bell.release()
-
-    def stop(self, *, join: bool = True) -> None:
-        self._is_running = False
-        self.wake()
-        if join and self._thread.is_alive() and self._thread is not threading.current_thread():
-            self._thread.join(timeout=2.0)
-
-    def flush(self, timeout_s: float) -> bool:
-        """Wait for a round that began after this call; True when it brought everything to the disk."""
-        with self._round_done:
-            failed, wanted = self._failed_rounds, self._rounds + 2  # the round under way may have begun before
-            deadline = time.monotonic() + timeout_s
-            while self._rounds < wanted:
-                self.wake()
-                left = deadline - time.monotonic()
-                if left <= 0 or not self._thread.is_alive():
-                    return False
-                self._round_done.wait(min(left, 0.01))
-            return self._failed_rounds == failed
-
-    def _run(self) -> None:
-        while self._is_running:
-            self._bell.acquire(timeout=self._interval_s)
-            failed = False
-            try:
-                self._writer.maintain()
-            except OSError:
-                failed = True
-            except ValueError:
-                return  # the maps were closed under us: the writer is gone
-            with self._round_done:
-                self._rounds += 1
-                self._failed_rounds += failed
-                self._round_done.notify_all()

@@ -227,8 +227,8 @@ def test_a_thread_that_makes_a_segment_while_the_log_is_closed_finds_it_closed(
     full = writer._segment
     new_segment = writer._new_segment
 
-    def close_meanwhile() -> Segment:
-        segment = new_segment()
+    def close_meanwhile(before: Segment) -> Segment:
+        segment = new_segment(before)
         writer.close()
         return segment
 
