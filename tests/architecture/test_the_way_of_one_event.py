@@ -117,6 +117,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.spool.directory",
         "clew.spool.disk",
         "clew.spool.format",
+        "clew.spool.regular",
     }
     with psycopg.connect(postgres) as connection:
         assert connection.execute("SELECT message FROM events").fetchall() == [("chunks_created",)]

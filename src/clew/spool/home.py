@@ -104,10 +104,11 @@ class Home:
         Raises:
             SpoolError: It cannot be made.
         """
-        number, producer = next(self._numbers), UUID(self.producer).bytes
-        return Segment(
-            directory or self.directory, producer=producer, number=number, size_bytes=self._segment_bytes, home=self
-        )
+        where, producer = directory or self.directory, UUID(self.producer).bytes
+        number = next(self._numbers)
+        while (where / segment_name(number)).exists():  # put there by somebody else
+            number = next(self._numbers)
+        return Segment(where, producer=producer, number=number, size_bytes=self._segment_bytes, home=self)
 
     def take_lock(self) -> None:
         """Lock the directory. The lock appears under its name when it is held: no agent sees it free.

@@ -390,7 +390,7 @@ def test_numbers_that_were_never_used_are_not_missed(tmp_path: Path) -> None:
     writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
     for i in range(3000):
         if i % 700 == 0:
-            next(writer._numbers)
+            next(writer._home._numbers)
         writer.append(b"%06d" % i + b"x" * 94)
     writer.close()
     numbers = segment_numbers(writer.directory)
