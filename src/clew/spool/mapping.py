@@ -14,7 +14,11 @@ from __future__ import annotations
 import mmap
 import os
 import sys
-from typing import Final
+from functools import cache
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["map_file"]
 
@@ -30,18 +34,35 @@ def map_file(fd: int, size_bytes: int) -> mmap.mmap:
     """
     if sys.version_info >= (3, 13):
         return mmap.mmap(fd, size_bytes, trackfd=False)
-    try:
-        import ctypes
-    except ImportError:  # a Python that was built without: the number is then kept after all
+    remap = _remap()
+    if remap is None:
         return mmap.mmap(fd, size_bytes)
     pages = mmap.mmap(-1, size_bytes)
-    address = ctypes.addressof(ctypes.c_char.from_buffer(pages))
-    call = ctypes.CDLL(None, use_errno=True).mmap
-    call.restype = ctypes.c_void_p
-    call.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
-    protection = mmap.PROT_READ | mmap.PROT_WRITE
-    if call(address, size_bytes, protection, _MAP_SHARED | _MAP_FIXED, fd, 0) != address:
-        code = ctypes.get_errno()
+    code = remap(pages, size_bytes, fd)
+    if code:
         pages.close()
         raise OSError(code, os.strerror(code))
     return pages
+
+
+@cache
+def _remap() -> Callable[[mmap.mmap, int, int], int] | None:
+    """Return what maps a file over the pages of an anonymous map, and returns 0 or an ``errno``.
+
+    None in a Python that was built without ctypes: there the number is kept after all. Kept, since a log may be opened
+    while the interpreter ends, when nothing can be imported any more.
+    """
+    try:
+        from ctypes import CDLL, addressof, c_char, c_int, c_long, c_size_t, c_void_p, get_errno
+    except ImportError:
+        return None
+    call = CDLL(None, use_errno=True).mmap
+    call.restype = c_void_p
+    call.argtypes = [c_void_p, c_size_t, c_int, c_int, c_int, c_long]
+    protection, flags = mmap.PROT_READ | mmap.PROT_WRITE, _MAP_SHARED | _MAP_FIXED
+
+    def remap(pages: mmap.mmap, size_bytes: int, fd: int) -> int:
+        address = addressof(c_char.from_buffer(pages))
+        return 0 if call(address, size_bytes, protection, flags, fd, 0) == address else get_errno()
+
+    return remap
