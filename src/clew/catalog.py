@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = [
     "CLOSED_LABELS",
     "COST_LINES",
+    "COUNTED_METRICS",
     "EVENTS",
     "FAILURE_METRICS",
     "FIELDS",
@@ -427,6 +428,13 @@ METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for
 
 EVENTS: Final[Mapping[str, Event]] = MappingProxyType({event.message: event for event in _EVENTS})
 """Every declared event, by its message, in the order of the pipeline; failures last."""
+
+COUNTED_METRICS: Final = frozenset(
+    metric.name
+    for metric in _METRICS
+    if {"cost_usd", "tokens_in", "tokens_out"} & {metric.field, *(field for _, field in metric.parts)}
+)
+"""Metrics of amounts. Whatever event reports one feeds them, with as much of it as counts (``measures.bill``)."""
 
 METRIC_FIELDS: Final = frozenset(field.name for field in _FIELDS if field.is_metric)
 """Names of the fields that go to an event's ``metrics``."""

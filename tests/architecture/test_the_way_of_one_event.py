@@ -109,6 +109,8 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.sinks.postgres_rows",
         "clew.measures.minutes",
         "clew.measures.observation",
+        "clew.measures.bill",
+        "clew.measures.ledger",
         "clew.measures.counting",
         "clew.measures.labels",
         "clew.catalog",

@@ -34,11 +34,12 @@ from psycopg.conninfo import make_conninfo
 
 from clew.errors import StoreNotMigrated
 from clew.sinks.postgres import KEEPALIVE
-from clew.store.compaction import compact
+from clew.store.compaction import compact, compact_ledger
 from clew.store.connect import connect
 from clew.store.load import query
 from clew.store.migrate import check_migrated
 from clew.store.partitions import ensure_ahead
+from clew.store.recount import recount
 from clew.store.retention import JOB, enforce, policy_of
 from clew.store.search_index import index_closed_days
 from clew.store.search_pieces import Pace, index_open_days
@@ -189,6 +190,8 @@ def standing_jobs(settings: Settings | None = None) -> list[Job]:
         *retention,
         Job("partitions ahead", 3600.0, _make_partitions),
         Job("roll-up compaction", 60.0, compact),
+        Job("recount", 600.0, recount),
+        Job("ledger compaction", 600.0, compact_ledger),
         Job("index of texts", 600.0, _index_texts),
     ]
 

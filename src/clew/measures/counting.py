@@ -1,44 +1,84 @@
-"""Take from events what is measured, each measurement and each error once.
+"""Take from events what counts of them, each amount, measurement, request and error once.
 
-An application tells the same thing in several ways: the tokens of a call stand in ``token_usage_recorded`` and in
-the span of the call, one exception fails a span and all those around it. What counts is what is told first,
-which is the innermost:
+An application reports the same thing in several ways: the tokens of a call stand in ``token_usage_recorded`` and in
+the span of the call, one exception fails a span and all those around it. For each event a ``Verdict`` says what of
+it counts; every sink and the store add those up and decide nothing themselves.
 
-* A log feeds what the catalogue says.
-* A span feeds what the catalogue says for its kind, but not a metric that a log in that very span has fed, nor
-  one that a span of the same kind inside it has.
-* A log around a span that has ended is its *echo* if it tells the same use, model and tokens: an application logs
-  what a call took when its traced client has returned. It feeds nothing that the span has fed, once for each span.
-* A failed span counts as an error, unless a log or a span inside it has told the same error (type and message).
-  Of the spans that the death of a process closes, only the innermost count.
+* **Amounts** (cost, tokens) count by the rule of ``bill``.
+* **Measurements** (durations, scores, hits …) are fed by logs as the catalogue says, and by a span as the catalogue
+  says for its kind, but not one that a log in that very span has fed, nor one that a span of the same kind inside
+  it has.
+* **A failed span** counts as an error, unless a log or a span inside it has reported the same error (type and
+  message). Of the spans that the death of a process closes, only the innermost count.
+* **A request** is a span that begins in its process.
 
-For that, each producer's open spans are remembered, with what was told inside them. What is remembered is bounded,
-and saved by whoever counts, in one step with the counts.
+For that, each producer's open spans are remembered, with what was reported inside them. What is remembered is bounded,
+and saved by whoever counts, in one step with the counts: whoever replays a log from a saved position comes to the same
+verdicts.
 
-Before: ``observation``. After: ``prometheus_feed``, ``rollup``.
+Before: ``observation``, ``bill``. After: ``prometheus_feed``, ``minutes``, the columns of ``postgres_rows``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from zlib import crc32
 
 from msgspec import Struct, field
 
-from clew.catalog import EVENTS, FAILURE_METRICS, METRICS, REQUEST_METRICS, SPAN_METRICS
+from clew.catalog import COUNTED_METRICS, EVENTS, FAILURE_METRICS, METRICS, REQUEST_METRICS, SPAN_METRICS
+from clew.measures.bill import (
+    AMOUNTS,
+    CALLS,
+    MAX_LEVELS,
+    TRACE,
+    UNITS,
+    Account,
+    Accounts,
+    Change,
+    Counted,
+    Place,
+    Remainder,
+    add_inside,
+    count_log,
+    count_span,
+    forget,
+    hand_up,
+    keep,
+    open_account,
+    placed,
+    reported_by,
+    stage_within,
+    uses_of,
+)
+from clew.measures.labels import clean
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container
+    from collections.abc import Callable, Container, Iterator, Sequence
 
+    from clew.catalog import Metric
     from clew.measures.observation import Told
 
-__all__ = ["EVERYTHING", "Followed", "OpenSpan", "Wanted", "begin", "follow", "wanted"]
+__all__ = [
+    "EVERYTHING",
+    "NOTHING",
+    "VERDICT_COLUMNS",
+    "Followed",
+    "OpenSpan",
+    "Verdict",
+    "Wanted",
+    "begin",
+    "follow",
+    "measured_amounts",
+    "verdict_columns",
+    "wanted",
+]
 
 MAX_OPEN: Final = 10_000
 MAX_STRAYS: Final = 1_000
 MAX_ERRORS: Final = 50  # errors remembered for one span
-MAX_ECHOES: Final = 50  # uses whose echo a span waits for
+MAX_ENDED: Final = 1_000  # spans that have ended around others that are open
 _BELOW: Final = "/"  # between the kind of a span and what it has fed
 
 
@@ -49,13 +89,19 @@ class OpenSpan(Struct, array_like=True):
         children: Spans open right below it.
         fed: Metrics that its own logs have fed, and ``kind/metric`` for those of spans below.
         errors: Errors told inside, each with the message of the log that told it; empty for a span.
-        uses: What spans inside have fed that tell tokens, ``metric/use``, with how many of them no log has echoed.
+        uses: Kept empty; agents of before read it.
+        stage: The stage that it works for; empty for none.
+        parent: The span around it; empty for none.
+        held: Spans right below it that have ended around others that are open.
     """
 
     children: int = 0
     fed: set[str] = field(default_factory=set[str])
     errors: dict[str, str] = field(default_factory=dict[str, str])
     uses: dict[str, int] = field(default_factory=dict[str, int])
+    stage: str = ""
+    parent: str = ""
+    held: int = 0
 
 
 class Followed(Struct):
@@ -65,11 +111,57 @@ class Followed(Struct):
         position: What stands before it has been counted.
         spans: Its open spans, by id.
         strays: Spans that it has told something about without having begun them: they came from elsewhere.
+        ended: Spans that have ended around others that are open.
+        accounts: What is known of amounts.
+        traces: The latest traces that something was paid in.
     """
 
     position: int = 0
     spans: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
     strays: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
+    ended: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
+    accounts: Accounts = field(default_factory=Accounts)
+    traces: dict[int, None] = field(default_factory=dict[int, None])
+
+
+class Verdict(Struct, frozen=True):
+    """What of an event counts.
+
+    Attributes:
+        counted: Its amounts, and what they take over from others; None if it counts for none.
+        is_request: It is a request.
+        is_failure: It is an error that nothing has reported before.
+    """
+
+    counted: Counted | None = None
+    is_request: bool = False
+    is_failure: bool = False
+
+
+VERDICT_COLUMNS: Final = (
+    ("counted_cost_usd", "float8"),
+    ("counted_tokens_in", "float8"),
+    ("counted_tokens_out", "float8"),
+    ("paid_stage", "text"),
+    ("paid_line", "text"),
+    ("paid_model", "text"),
+    ("is_request", "bool"),
+    ("is_failure", "bool"),
+)
+"""(column, PostgreSQL type) of what ``verdict_columns`` returns."""
+
+
+def verdict_columns(verdict: Verdict) -> tuple[Any, ...]:
+    """Return a verdict in the order of ``VERDICT_COLUMNS``; None for what does not count."""
+    counted, is_request, is_failure = verdict.counted, verdict.is_request or None, verdict.is_failure or None
+    if counted is None or counted.amounts == [None, None, None]:
+        return (None, None, None, None, None, None, is_request, is_failure)
+    place = counted.place
+    return (*counted.amounts, place.stage, place.line, clean(place.model), is_request, is_failure)
+
+
+NOTHING: Final = Verdict()
+"""The verdict on an event that counts for nothing but what it measures."""
 
 
 class Wanted(Struct, frozen=True):
@@ -89,10 +181,10 @@ class Wanted(Struct, frozen=True):
 
 
 def wanted(metrics: Container[str]) -> Wanted:
-    """Say what feeds some of the metrics of the catalogue."""
+    """Say what feeds some of the metrics of the catalogue, those of amounts aside."""
 
     def some(names: tuple[str, ...]) -> tuple[str, ...]:
-        return tuple(name for name in names if name in metrics)
+        return tuple(name for name in names if name in metrics and name not in COUNTED_METRICS)
 
     return Wanted(
         {message: found for message, event in EVENTS.items() if (found := some(event.metrics))},
@@ -106,6 +198,19 @@ EVERYTHING: Final = wanted(METRICS)
 """What feeds any metric."""
 
 
+def measured_amounts(metric: Metric, amounts: Sequence[float | None]) -> Iterator[tuple[str, float]]:
+    """Give (value of its last label or empty, amount in its unit) of what one of ``COUNTED_METRICS`` takes.
+
+    Args:
+        metric: The metric.
+        amounts: By ``AMOUNTS``.
+    """
+    for part, name in metric.parts or (("", metric.field),):
+        amount = amounts[AMOUNTS.index(name)]
+        if amount is not None:
+            yield part, amount * metric.scale
+
+
 def follow(
     take: Callable[[str, Told], bool],
     told: Told,
@@ -113,96 +218,215 @@ def follow(
     *,
     feeds: Wanted = EVERYTHING,
     is_late: bool = False,
-) -> None:
-    """Have everything taken that an event feeds, and was not told before.
+) -> Verdict:
+    """Have every measurement taken that an event feeds, and was not reported before; say what else of it counts.
 
     Args:
         take: Takes what the metric of a name measures of an event; true if there was something.
         told: The event.
         producer: Whose it is; what it tells about open spans is remembered there.
         feeds: What to take; always the same for one producer.
-        is_late: It feeds nothing, but what it tells about spans is remembered.
+        is_late: Nothing is taken of it, but what it tells about spans is remembered.
     """
     if told.kind == "span_start":
         if told.begins:
-            begin(producer, told.span_id, told.parent_span_id)
+            begin(producer, told.span_id, told.parent_span_id, told.own_stage, told.own_run_type)
     elif told.kind == "span":
-        _end(take, told, producer, feeds, is_late=is_late)
-    elif told.kind == "log" and not is_late:
-        _log(take, told, producer, feeds)
+        return _end(take, told, producer, feeds, is_late=is_late)
+    elif told.kind == "log":
+        return _log(take, told, producer, feeds, is_late=is_late)
+    return NOTHING
 
 
-def begin(producer: Followed, span_id: str | None, parent_span_id: str | None) -> None:
+def begin(
+    producer: Followed,
+    span_id: str | None,
+    parent_span_id: str | None,
+    stage: str | None = None,
+    run_type: str | None = None,
+) -> None:
     """Remember that a span has begun."""
     if span_id is None:
         return
-    _bound(producer.spans, MAX_OPEN)
-    producer.spans[span_id] = producer.strays.pop(span_id, None) or OpenSpan()
-    if parent_span_id in producer.spans:
-        producer.spans[parent_span_id].children += 1
+    _bound(producer.spans, MAX_OPEN, producer.accounts)
+    span = producer.strays.pop(span_id, None) or OpenSpan()
+    above = producer.spans.get(parent_span_id or "")
+    span.stage = stage_within(stage, run_type, above.stage if above else "")
+    span.parent = parent_span_id or ""
+    if above is not None:
+        above.children += 1
+    if producer.accounts.known:
+        producer.accounts.unended.pop(span_id, None)  # now it is known to end
+    producer.spans[span_id] = span
 
 
-def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted) -> None:
+def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted, *, is_late: bool) -> Verdict:
+    counted = _count_log(told, producer)
+    names = () if is_late else feeds.logs.get(told.message, ())
+    if not names:
+        return NOTHING if counted is None else Verdict(counted)
     around = _around(producer, told.span_id)
-    for name in feeds.logs.get(told.message, ()):
+    is_failure = False
+    for name in names:
         if name in FAILURE_METRICS:
             if _was_told(around, told) not in {None, told.message}:
                 continue
             _remember(around, told, by=told.message)
-        if around.uses and _is_echo(around, name, told):
-            continue
+            is_failure = True
         if take(name, told):
             around.fed.add(name)
     if told.span_id is not None and told.span_id not in producer.spans and (around.fed or around.errors):
         _bound(producer.strays, MAX_STRAYS)
         producer.strays[told.span_id] = around
+    return Verdict(counted, is_failure=is_failure) if is_failure or counted is not None else NOTHING
 
 
-def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted, *, is_late: bool) -> None:
+def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted, *, is_late: bool) -> Verdict:
     span_id = told.span_id or ""
-    has_begun = span_id in producer.spans
-    inside = producer.spans.pop(span_id, None) or producer.strays.pop(span_id, None) or OpenSpan()
+    begun = producer.spans.pop(span_id, None)
+    inside = begun or producer.strays.pop(span_id, None) or OpenSpan()
+    counted = _count_span(told, producer, inside, has_begun=begun is not None)
+    is_request = is_failure = False
     if not is_late:
         fed = inside.fed
         for name in feeds.spans.get(told.run_type, ()):
             has_fed = fed and (name in fed or f"{told.run_type}{_BELOW}{name}" in fed)
             if not has_fed and take(name, told):
                 inside.fed.add(name)
-                _await_echo(inside, name, told)
-        if told.is_request:
+        if is_request := told.is_request:
             for name in feeds.requests:
                 take(name, told)
-        if _is_failure(told, inside):
+        if is_failure := _is_failure(told, inside):
             for name in feeds.failures:
                 take(name, told)
             _remember(inside, told, by="")
-    _hand_up(told, inside, producer, has_begun=has_begun)
+    _hand_up(told, inside, producer, has_begun=begun is not None)
+    if begun is not None:
+        _let_go(producer, span_id, inside)
+    if counted is None and not is_request and not is_failure:
+        return NOTHING
+    return Verdict(counted, is_request, is_failure)
 
 
-def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: bool) -> None:
-    """Tell the parent of a span that ends what was told inside it."""
-    parent_id = told.parent_span_id
-    if parent_id is None:
+def _count_log(told: Told, producer: Followed) -> Counted | None:
+    reported = reported_by(told)
+    if reported is None:
+        return None
+    around = producer.spans.get(told.span_id or "")
+    place = _place(told, around.stage if around else "")
+    key = told.span_id or _trace_key(told)
+    if not key:  # it stands alone
+        return Counted(reported, place, [])
+    account = _account(producer, key, told)
+    amounts = count_log(account, told.message, place, reported)
+    change = Change()
+    change.add(place, amounts)
+    levels = _levels(producer, key, told)
+    corrections = list(add_inside(levels, change, is_sum=told.message not in UNITS))
+    return Counted(amounts, place, corrections)
+
+
+def _count_span(told: Told, producer: Followed, span: OpenSpan, *, has_begun: bool) -> Counted | None:
+    """Count what a span reports beyond what is inside it, and hand its account on."""
+    accounts, key = producer.accounts, told.span_id or ""
+    account = accounts.known.get(key)
+    reported = reported_by(told)
+    if account is None and reported is None:
+        return None
+    place = _place(told, span.stage if has_begun else stage_within(told.own_stage, told.own_run_type, ""))
+    amounts = None if reported is None else count_span(account, reported)
+    above = _above(producer, span, told) if has_begun else told.parent_span_id or _trace_key(told)
+    change = Change()
+    if amounts is not None:
+        change.add(place, amounts)
+    if account is not None and not account.parent:  # nobody around it knew of what is inside so far
+        change.join(account.inside)
+    corrections = list(add_inside(_levels(producer, above, told), change)) if above else []
+    account = account or Account()
+    account.parent = above
+    uses = uses_of(account, place.line, reported, is_call=told.run_type in CALLS)
+    if above and uses:
+        hand_up(uses, _account(producer, above, told))
+    if amounts is not None and any(amounts):
+        account.remainder = Remainder(place, [amount or 0.0 for amount in amounts])
+    if not has_begun:
+        keep(accounts, key, account)
+    elif span.children or span.held:
+        accounts.known[key] = account
+    return None if amounts is None else Counted(amounts, place, corrections)
+
+
+def _place(told: Told, around: str) -> Place:
+    stage, line = placed(told, around)
+    return Place(
+        told.position,
+        told.begun,
+        told.service,
+        told.environment,
+        told.version,
+        told.user_id,
+        stage,
+        line,
+        told.model,
+        told.operation,
+        told.text("provider"),
+        told.asked_model,
+        told.trace_id,
+        told.is_unpriced,
+    )
+
+
+def _trace_key(told: Told) -> str:
+    return f"{TRACE}{told.trace_id}" if told.trace_id else ""
+
+
+def _above(producer: Followed, span: OpenSpan, told: Told) -> str:
+    """Name the account around a span that has begun; empty for one whose parent is in another process."""
+    if not span.parent:
+        return _trace_key(told)
+    return span.parent if span.parent in producer.spans or span.parent in producer.ended else ""
+
+
+def _account(producer: Followed, key: str, told: Told) -> Account:
+    found = producer.accounts.known.get(key)
+    if found is not None:
+        return found
+    span = producer.spans.get(key) or producer.ended.get(key)
+    if span is None:
+        return open_account(producer.accounts, key)
+    found = producer.accounts.known[key] = Account(_above(producer, span, told))
+    return found
+
+
+def _levels(producer: Followed, key: str, told: Told) -> Iterator[Account]:
+    """Give an account and all around it, the innermost first."""
+    for _ in range(MAX_LEVELS):
+        account = _account(producer, key, told)
+        yield account
+        key = account.parent
+        if not key:
+            return
+
+
+def _let_go(producer: Followed, span_id: str, span: OpenSpan) -> None:
+    """Remember a span that has ended for as long as one inside it is open, and no longer."""
+    if span.children > 0 or span.held > 0:
+        if span.parent in producer.spans or span.parent in producer.ended:
+            (producer.spans.get(span.parent) or producer.ended[span.parent]).held += 1
+        _bound(producer.ended, MAX_ENDED, producer.accounts)
+        producer.ended[span_id] = span
         return
-    if parent_id in producer.spans:
-        producer.spans[parent_id].children -= has_begun
-    elif has_begun or not (inside.fed or inside.errors):
-        return  # a parent that is in another process, or has ended before
-    above = _around(producer, parent_id)
-    is_kind = told.run_type in SPAN_METRICS
-    for name in inside.fed:
-        if _BELOW in name:
-            above.fed.add(name)
-        elif is_kind:
-            above.fed.add(f"{told.run_type}{_BELOW}{name}")
-    for error in inside.errors:
-        if len(above.errors) < MAX_ERRORS:
-            above.errors[error] = ""
-    for use, number in inside.uses.items():
-        _add_use(above, use, number)
-    if parent_id not in producer.spans:
-        _bound(producer.strays, MAX_STRAYS)
-        producer.strays[parent_id] = above
+    forget(producer.accounts, span_id)
+    above = producer.ended.get(span.parent)
+    while above is not None and above.children <= 0 and above.held <= 0:
+        del producer.ended[span.parent]
+        forget(producer.accounts, span.parent)
+        span, above = above, producer.spans.get(above.parent) or producer.ended.get(above.parent)
+        if above is None:
+            return
+        above.held -= 1
+        if span.parent in producer.spans:
+            return
 
 
 def _around(producer: Followed, span_id: str | None) -> OpenSpan:
@@ -210,35 +434,6 @@ def _around(producer: Followed, span_id: str | None) -> OpenSpan:
     if span_id is None:
         return OpenSpan()
     return producer.spans.get(span_id) or producer.strays.get(span_id) or OpenSpan()
-
-
-def _await_echo(inside: OpenSpan, name: str, told: Told) -> None:
-    use = _use(told)
-    if use is not None:
-        _add_use(inside, f"{name}{_BELOW}{use}", 1)
-
-
-def _add_use(span: OpenSpan, use: str, number: int) -> None:
-    if use in span.uses or len(span.uses) < MAX_ECHOES:
-        span.uses[use] = span.uses.get(use, 0) + number
-
-
-def _is_echo(around: OpenSpan, name: str, told: Told) -> bool:
-    """Say whether a log tells again what a span inside has fed; each such span has one echo."""
-    use = f"{name}{_BELOW}{_use(told)}"
-    number = around.uses.pop(use, 0)
-    if number > 1:
-        around.uses[use] = number - 1
-    return number > 0
-
-
-def _use(told: Told) -> str | None:
-    """Tell what was used, model and tokens, in eight digits; None if no tokens are told."""
-    tokens = [told.number(name) for name in ("tokens_in", "tokens_out")]
-    if tokens == [None, None]:
-        return None
-    numbers = [None if number is None else float(number) for number in tokens]  # 100 and 100.0 are the same use
-    return f"{crc32(f'{told.model} {numbers}'.encode('utf-8', 'replace')):08x}"
 
 
 def _is_failure(told: Told, inside: OpenSpan) -> bool:
@@ -270,7 +465,37 @@ def _identity(told: Told) -> str:
     return f"{told.error_type}:{digest}"
 
 
-def _bound(spans: dict[str, OpenSpan], most: int) -> None:
+def _bound(spans: dict[str, OpenSpan], most: int, accounts: Accounts | None = None) -> None:
     """Forget the oldest spans, so that another one has room."""
     while len(spans) >= most:
-        del spans[next(iter(spans))]
+        oldest = next(iter(spans))
+        del spans[oldest]
+        if accounts is not None:
+            forget(accounts, oldest)
+
+
+def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: bool) -> None:
+    """Tell the parent of a span that ends what was told inside it."""
+    parent_id = told.parent_span_id
+    if parent_id is None:
+        return
+    if parent_id in producer.spans:
+        producer.spans[parent_id].children -= has_begun
+    elif has_begun and parent_id in producer.ended:
+        producer.ended[parent_id].children -= 1
+        return
+    elif has_begun or not (inside.fed or inside.errors):
+        return  # a parent that is in another process, or has ended before
+    above = _around(producer, parent_id)
+    is_kind = told.run_type in SPAN_METRICS
+    for name in inside.fed:
+        if _BELOW in name:
+            above.fed.add(name)
+        elif is_kind:
+            above.fed.add(f"{told.run_type}{_BELOW}{name}")
+    for error in inside.errors:
+        if len(above.errors) < MAX_ERRORS:
+            above.errors[error] = ""
+    if parent_id not in producer.spans:
+        _bound(producer.strays, MAX_STRAYS)
+        producer.strays[parent_id] = above

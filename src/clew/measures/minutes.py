@@ -24,18 +24,20 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, DecodeError, Struct, field, json
 
-from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC, ROLLUPS
+from clew.catalog import CLOSED_LABELS, COUNTED_METRICS, METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.measures.buckets import bucket_of
-from clew.measures.counting import begin, follow, wanted
+from clew.measures.counting import NOTHING, begin, follow, measured_amounts, wanted
 from clew.measures.labels import OTHER, clean
+from clew.measures.ledger import LedgerPage
 from clew.measures.observation import MAX_AMOUNT, Error, Told
 from clew.record import ENDED
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from clew.catalog import Metric
-    from clew.measures.counting import Followed
+    from clew.measures.bill import Correction, Place
+    from clew.measures.counting import Followed, Verdict
     from clew.sinks.postgres_rows import Row
 
 __all__ = ["COLUMNS", "MAX_SETS", "MEASURED_MESSAGES", "Rollups", "Tally"]
@@ -79,7 +81,6 @@ class _Rolled(NamedTuple):
     label: str
     is_label_closed: bool
     is_histogram: bool
-    is_paid: bool  # its model is whatever the event's cost is paid for
 
 
 class _Sum(Struct):
@@ -97,17 +98,17 @@ _ROLLED: Final = {
         rollup.label,
         is_label_closed=rollup.label in CLOSED_LABELS,
         is_histogram=bool(METRICS[name].buckets),
-        is_paid="model" in METRICS[name].labels,
     )
     for rollup in ROLLUPS.values()
     for name in rollup.metrics
 }
 
+_COUNTED: Final = [rolled for name, rolled in _ROLLED.items() if name in COUNTED_METRICS]
 _FEEDS: Final = wanted(_ROLLED)
 _decode_error: Final = json.Decoder(Error).decode
 
 MEASURED_MESSAGES: Final = frozenset(_FEEDS.logs)
-"""Messages of the logs that are added up."""
+"""Messages of the logs that are added up, whatever they report; of others those count that report an amount."""
 
 
 class Rollups:
@@ -121,6 +122,7 @@ class Rollups:
         self._now = now
         self._hour = 0
         self._known: dict[str, set[_Set]] = {name: set() for name in _ROLLED}
+        self._models: set[tuple[str, ...]] = set()
 
     def begin(self, producer: Followed) -> Tally:
         """Begin to add up a batch.
@@ -133,7 +135,8 @@ class Rollups:
             self._hour = hour
             for known in self._known.values():
                 known.clear()
-        return Tally(self._known, producer)
+            self._models.clear()
+        return Tally(self._known, producer, self._models)
 
 
 class Tally:
@@ -142,37 +145,53 @@ class Tally:
     Args:
         known: By metric, the sets of values that are told apart.
         producer: What its events before have told.
+        models: What the ledger keeps apart.
+
+    Attributes:
+        corrections: What is to be taken away from events that were stored before.
+        ledger: What the batch adds to the ledger.
     """
 
-    def __init__(self, known: dict[str, set[_Set]], producer: Followed) -> None:
+    def __init__(self, known: dict[str, set[_Set]], producer: Followed, models: set[tuple[str, ...]]) -> None:
         self._known = known
         self._producer = producer
+        self.corrections: list[Correction] = []
+        self.ledger = LedgerPage(models)
         self._places: dict[_Place, dict[tuple[str, str], _Sum]] = {}
         self._minute = self._next_minute = _NOWHERE[0]
         self._last: tuple[Told | None, _Place, dict[tuple[str, str], _Sum]] = None, _NOWHERE, {}
 
-    def add(self, rows: Iterable[Row]) -> None:
-        """Add events up, in their order.
+    def add(self, row: Row, position: int) -> Verdict:
+        """Add an event up; to be called in the order of the log.
 
         Args:
-            rows: Events; logs of other messages than ``MEASURED_MESSAGES`` may be missing. What cannot be read in
-                one feeds nothing.
+            row: The event; logs that measure nothing may be left out. What cannot be read in one feeds nothing.
+            position: Where it stands in the log.
+
+        Returns:
+            What of it counts.
         """
-        producer, take = self._producer, self._take
-        for row in rows:
-            span_id = None if row.span_id is None else f"{row.span_id.int:032x}"
-            parent_span_id = None if row.parent_span_id is None else f"{row.parent_span_id.int:032x}"
-            if row.kind == "span_start":
-                if row.status == ENDED:
-                    continue  # the span has been counted
-                begin(producer, span_id, parent_span_id)
-                continue
-            try:
-                error = None if row.error is UNSET else _decode_error(row.error)
-                told = Told(row, None, row.numbers, (None, span_id, parent_span_id), error)
-                follow(take, told, producer, feeds=_FEEDS)
-            except (DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
-                continue
+        producer = self._producer
+        span_id = None if row.span_id is None else f"{row.span_id.int:032x}"
+        parent_span_id = None if row.parent_span_id is None else f"{row.parent_span_id.int:032x}"
+        if row.kind == "span_start":
+            if row.status == ENDED:
+                return NOTHING  # the span has been counted
+            begin(producer, span_id, parent_span_id, row.stage, row.run_type)
+            return NOTHING
+        try:
+            error = None if row.error is UNSET else _decode_error(row.error)
+            told = Told(row, None, row.numbers, (None, span_id, parent_span_id), error, position)
+            verdict = follow(self._take, told, producer, feeds=_FEEDS)
+        except (DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
+            return NOTHING
+        if verdict.counted is not None:
+            self._add_amounts(verdict.counted.place, verdict.counted.amounts)
+            for correction in verdict.counted.corrections:
+                self._take_away(correction.place, correction.amounts)
+            self.corrections += verdict.counted.corrections
+        self.ledger.add(told, verdict, producer.traces)
+        return verdict
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return the sums in the order of ``COLUMNS``, one row for each minute, metric and set of values."""
@@ -207,9 +226,24 @@ class Tally:
             place = (self._minute, told.service, told.environment, told.version, told.stage, told.asked_model)
             sums = self._places.get(place) or {}
             self._last = told, place, sums
-        if rolled.is_paid and (model := told.model) != place[-1]:
-            place = (place[0], place[1], place[2], place[3], place[4], model)
-            sums = self._places.get(place) or {}
+        self._count(rolled, place, sums, label, amount)
+
+    def _add_amounts(self, place: Place, amounts: list[float | None]) -> None:
+        where = _where(place)
+        for rolled in _COUNTED:
+            for part, amount in measured_amounts(rolled.metric, amounts):
+                self._count(rolled, where, self._places.get(where) or {}, part or place.line, amount)
+
+    def _take_away(self, place: Place, amounts: list[float]) -> None:
+        where = _where(place)
+        for rolled in _COUNTED:
+            for part, amount in measured_amounts(rolled.metric, amounts):
+                if amount:
+                    self._open(rolled, where, part or place.line).sum -= amount
+
+    def _count(
+        self, rolled: _Rolled, place: _Place, sums: dict[tuple[str, str], _Sum], label: str, amount: float
+    ) -> None:
         found = sums.get((rolled.name, label)) or self._open(rolled, place, label)
         amount = 0.0 if amount < 0.0 else min(amount, MAX_AMOUNT)
         found.count += 1
@@ -241,6 +275,11 @@ class Tally:
         sums = self._places.setdefault(place, {})
         self._last = None, _NOWHERE, {}  # it may not have known this place
         return sums.setdefault((name, label), _Sum())
+
+
+def _where(place: Place) -> _Place:
+    minute = place.begun.replace(second=0, microsecond=0)
+    return (minute, place.service, place.environment, place.version, place.stage, place.model)
 
 
 def _next(minute: datetime) -> datetime:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, Final, Protocol
+from uuid import UUID
 
 from msgspec import DecodeError, Raw, Struct, defstruct, json
 
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     from clew.catalog import Metric, Paid
 
-__all__ = ["MAX_AMOUNT", "Error", "Told", "decode_fields", "read"]
+__all__ = ["MAX_AMOUNT", "Error", "Told", "decode_fields", "read", "reports_amounts"]
 
 UNKNOWN: Final = "unknown"
 """Type of an error that does not tell its own."""
@@ -65,6 +66,8 @@ class Decoded(Protocol):
     service: str
     context: Raw
     stage: Any
+    trace_id: Any
+    user_id: str | None
     environment: str | None
     version: str | None
     run_type: str | None
@@ -81,6 +84,7 @@ class _Event(Struct):
     stage: str | None = None
     environment: str | None = None
     version: str | None = None
+    user_id: str | None = None
     trace_id: str | None = None
     span_id: str | None = None
     parent_span_id: str | None = None
@@ -98,8 +102,10 @@ class Told:
         measured: The same of its metrics.
         ids: Its trace, span and parent.
         error: Its error.
+        position: Where it stands in the log of its producer.
 
     Attributes:
+        position: The same.
         kind: ``"log"``, ``"span_start"`` or ``"span"``.
         begins: Whether a span begins with it.
         message: What happened.
@@ -121,12 +127,14 @@ class Told:
         measured: Any,
         ids: tuple[str | None, str | None, str | None],
         error: Error | None,
+        position: int = 0,
     ) -> None:
         self._event = event
         self._error = error
         self._decoded = fields
         self._paid_for: Paid | None = None
         self._measured = measured
+        self.position = position
         self.kind = event.kind
         self.begins = event.kind == "span_start" and event.status != ENDED
         self.message = event.message
@@ -193,8 +201,47 @@ class Told:
 
     @property
     def line(self) -> str:
-        """The line of the bill that its cost stands on."""
+        """The line of the bill that its cost stands on, as far as it tells that itself."""
         return self._paid.line
+
+    @property
+    def own_run_type(self) -> str | None:
+        """Its run type as it stands in the event."""
+        return self._event.run_type
+
+    @property
+    def own_stage(self) -> str | None:
+        """Its stage as it stands in the event."""
+        return self._event.stage
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """Those of its fields that what it is paid for depends on."""
+        return ("reranker",) if self._fields.reranker is not None else ()
+
+    @property
+    def user_id(self) -> str:
+        """On whose behalf; empty if that is not known."""
+        return self._event.user_id or ""
+
+    @property
+    def trace_id(self) -> str:
+        """Its trace, as it stands in the event; empty for none."""
+        trace_id = self._event.trace_id
+        return "" if trace_id is None else f"{trace_id.int:032x}" if isinstance(trace_id, UUID) else str(trace_id)
+
+    @property
+    def is_unpriced(self) -> bool:
+        """Whether the agent knew no price for what it used."""
+        return self.text("price_source") == UNKNOWN
+
+    def amounts_reported(self) -> tuple[float | None, float | None, float | None] | None:
+        """Return cost, tokens read and tokens written as its metrics tell them; None if they tell none."""
+        measured = self._measured
+        if measured.cost_usd is measured.tokens_in is measured.tokens_out is None:
+            return None
+        amounts = _number(measured.cost_usd), _number(measured.tokens_in), _number(measured.tokens_out)
+        return None if amounts == (None, None, None) else amounts
 
     @property
     def operation(self) -> str:
@@ -247,9 +294,7 @@ class Told:
             value = getattr(self._fields, name)
         if value is None and name in _COUNTED and self.kind == "span" and self.run_type == "retriever":
             value = self._found[name]
-        if type(value) is float:
-            return value
-        return value if type(value) is int and -_HUGE < value < _HUGE else None
+        return _number(value)
 
     def text(self, name: str) -> str:
         """Return a field as the text of a label; empty where there is none."""
@@ -272,8 +317,7 @@ class Told:
     @property
     def _paid(self) -> Paid:
         if self._paid_for is None:  # not a cached_property: that takes a lock, and this is asked for every cost
-            told = ("reranker",) if self._fields.reranker is not None else ()
-            self._paid_for = paid_for(self.message, self._event.run_type, self._event.stage, told)
+            self._paid_for = paid_for(self.message, self._event.run_type, self._event.stage, self.named)
         return self._paid_for
 
     @cached_property
@@ -306,21 +350,38 @@ _DERIVED: Final[dict[str, Callable[[Told], str]]] = {
 """Labels that are not just a field of the event."""
 
 
-def read(payload: bytes) -> Told | None:
+def reports_amounts(measured: Any) -> bool:
+    """Say whether what was decoded of an event's metrics may hold an amount that counts."""
+    return not (measured.cost_usd is measured.tokens_in is measured.tokens_out is None)
+
+
+def _number(value: Any) -> float | None:
+    """Return a value that is a number; None for any other."""
+    if type(value) is float:
+        return value
+    return value if type(value) is int and -_HUGE < value < _HUGE else None
+
+
+def read(payload: bytes, position: int = 0) -> Told | None:
     """Read an event.
 
+    Args:
+        payload: The event, as it stands on the spool.
+        position: Where it stands there.
+
     Returns:
-        What it tells; None for a log that the catalogue does not know, which feeds nothing.
+        What it tells; None for a log that the catalogue does not know and that reports no amount: it feeds nothing.
 
     Raises:
         DecodeError: It is no event (``ValidationError`` is one kind of it).
     """
     try:
         event = _decode(payload)
-        if event.kind == "log" and event.message not in EVENTS:
+        measured = decode_fields(event.metrics)
+        if event.kind == "log" and event.message not in EVENTS and not reports_amounts(measured):
             return None
         ids = (event.trace_id, event.span_id, event.parent_span_id)
-        return Told(event, decode_fields(event.context), decode_fields(event.metrics), ids, event.error)
+        return Told(event, decode_fields(event.context), measured, ids, event.error, position)
     except (UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise DecodeError(str(error)) from error
 
@@ -329,6 +390,7 @@ def _needed() -> list[tuple[str, Any, Any]]:
     """Name the fields that labels and metrics are made of, with their type and default."""
     paid = [*PAID_MESSAGES.values(), *PAID_RUN_TYPES.values(), *PAID_STAGES.values(), PAID_OTHERWISE]
     names = {"duration_ms", "embedding_model", "error_type", "model", "provider", "reranker", "response_model"}
+    names |= {"cost_usd", "price_source", "tokens_in", "tokens_out"}
     names |= {name for entry in paid for name in entry.named_by}
     for metric in METRICS.values():
         names |= {metric.field, *(field for _, field in metric.parts)} - {""}

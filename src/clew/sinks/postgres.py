@@ -15,6 +15,7 @@ import os
 import socket
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, LiteralString
+from uuid import UUID
 
 import psycopg
 from msgspec import msgpack
@@ -24,12 +25,13 @@ from psycopg.pq import Format
 
 from clew.errors import StoreError, StoreNotMigrated
 from clew.measures import minutes
-from clew.measures.counting import Followed
+from clew.measures.counting import VERDICT_COLUMNS, Followed
+from clew.measures.ledger import LEDGER_COLUMNS
 from clew.measures.minutes import Rollups, Tally
 from clew.record import COLUMNS
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
 from clew.sinks.postgres_rows import Sorter, late_values
-from clew.spool.format import Position
+from clew.spool.format import Position, event_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -53,13 +55,15 @@ MAX_FOLLOWED = 1000
 _Connection = psycopg.Connection[tuple[Any, ...]]
 _Cursor = psycopg.Cursor[tuple[Any, ...]]
 
-_TYPES = [kind for _, kind in COLUMNS]
+_COLUMNS = (*COLUMNS, *VERDICT_COLUMNS)
+_TYPES = [kind for _, kind in _COLUMNS]
 _SUM_TYPES = [kind for _, kind in minutes.COLUMNS]
+_LEDGER_TYPES = [kind for _, kind in LEDGER_COLUMNS]
 _COPY = sql.SQL("COPY {} ({}) FROM STDIN (FORMAT binary)")
 # Composed once: it takes as long as a small batch needs for its rows.
-_COPY_EVENTS, _COPY_SUMS = (
+_COPY_EVENTS, _COPY_SUMS, _COPY_LEDGER = (
     _COPY.format(sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)).as_bytes()
-    for table, columns in (("events", COLUMNS), ("rollups", minutes.COLUMNS))
+    for table, columns in (("events", _COLUMNS), ("rollups", minutes.COLUMNS), ("ledger", LEDGER_COLUMNS))
 )
 _READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s FOR UPDATE"
 _READ_MEASURED: LiteralString = "SELECT measured FROM cursors WHERE producer = %s"
@@ -94,6 +98,15 @@ WHERE kind = 'span' AND span_id = %(span_id)s
 """
 """A span whose beginning comes after it; what it told itself goes before. ADR 52."""
 
+# What is left after so many roundings is nothing.
+_CORRECT: LiteralString = """
+UPDATE events SET
+    counted_cost_usd = nullif(greatest(counted_cost_usd - less.cost_usd, 0), 0),
+    counted_tokens_in = nullif(greatest(counted_tokens_in - less.tokens_in, 0), 0),
+    counted_tokens_out = nullif(greatest(counted_tokens_out - less.tokens_out, 0), 0)
+FROM (VALUES (%s::float8, %s::float8, %s::float8)) AS less (cost_usd, tokens_in, tokens_out)
+WHERE "timestamp" = %s AND event_id = %s
+"""
 _CLOSE_SPANS: LiteralString = "DELETE FROM open_spans WHERE span_id = ANY(%s)"
 
 _MISCONFIGURED = ("28", "3D", "42", "0A")  # SQLSTATE classes: authorisation, no such database, no such table or right
@@ -246,12 +259,20 @@ class PostgresSink:
         # The answer to an earlier attempt may have been lost, and its commit not.
         start = Position(committed[0]) if committed else batch.start
         followed = self._follow(cursor, batch.producer, start)
-        sorter, tally = Sorter(batch, start), self._rollups.begin(followed)
-        self._copy_events(cursor, sorter, tally)
+        tally = self._rollups.begin(followed)
+        sorter = Sorter(batch, start, tally)
+        self._copy_events(cursor, sorter)
+        if tally.corrections:
+            self._correct(cursor, batch.producer, tally)
         if sums := tally.rows():
             with cursor.copy(_COPY_SUMS) as copy:
                 copy.set_types(_SUM_TYPES)
                 for row in sums:
+                    copy.write_row(row)
+        if page := tally.ledger.rows():
+            with cursor.copy(_COPY_LEDGER) as copy:
+                copy.set_types(_LEDGER_TYPES)
+                for row in page:
                     copy.write_row(row)
         if sorter.begun:
             cursor.executemany(_OPEN_SPANS, list(sorter.begun.values()))
@@ -264,11 +285,17 @@ class PostgresSink:
         cursor.execute(_MOVE_CURSOR, [batch.producer.id, batch.producer.service, batch.end, sorter.taken, measured])
         return followed
 
-    def _copy_events(self, cursor: _Cursor, sorter: Sorter, tally: Tally) -> None:
+    def _correct(self, cursor: _Cursor, producer: Producer, tally: Tally) -> None:
+        """Take away from events that are stored what inner ones, reported later, have taken over."""
+        number = UUID(producer.id).int
+        for place, amounts in ((correction.place, correction.amounts) for correction in tally.corrections):
+            cursor.execute(_CORRECT, [*amounts, place.begun, UUID(int=event_id(number, Position(place.position)))])
+
+    def _copy_events(self, cursor: _Cursor, sorter: Sorter) -> None:
         slices = sorter.slices()
         with cursor.copy(_COPY_EVENTS) as copy:
             copy.set_types(_TYPES)
-            for rows, measured in slices:
+            for rows in slices:
                 if sorter.refused:
                     for _ in slices:  # all that are to be quarantined, at once
                         pass
@@ -277,7 +304,6 @@ class PostgresSink:
                     raise _NewDaysError(new)
                 for row in rows:
                     copy.write_row(row)
-                tally.add(measured)
 
     def _new_days(self, rows: list[tuple[Any, ...]]) -> set[date]:
         """Return the days of *rows* that a clock can mean and no partition was made for; the rest has the default one."""

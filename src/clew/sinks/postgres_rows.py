@@ -11,14 +11,17 @@ from uuid import UUID
 
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, json
 
+from clew.measures.counting import NOTHING, verdict_columns
 from clew.measures.minutes import MEASURED_MESSAGES
-from clew.measures.observation import decode_fields
+from clew.measures.observation import decode_fields, reports_amounts
 from clew.record import ENDED, LEVELS
 from clew.spool.format import event_id
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from clew.measures.counting import Verdict
+    from clew.measures.minutes import Tally
     from clew.sinks.base import Batch
     from clew.spool.format import Position
 
@@ -68,6 +71,7 @@ class Row(Struct, gc=False):
     numbers: Any = None
 
 
+_NOTHING = verdict_columns(NOTHING)
 _decode_row = json.Decoder(Row).decode
 
 
@@ -81,6 +85,7 @@ class Sorter:
     Args:
         batch: The batch.
         committed: Where the events begin that are not stored yet.
+        tally: Says what of each event counts, and adds it up.
 
     Attributes:
         begun: By span, the row of ``open_spans`` of each one that begins here and does not end here.
@@ -91,7 +96,7 @@ class Sorter:
         reason: What is wrong with the last of these.
     """
 
-    def __init__(self, batch: Batch, committed: Position) -> None:
+    def __init__(self, batch: Batch, committed: Position, tally: Tally) -> None:
         self.begun: dict[UUID, tuple[Any, ...]] = {}
         self.ended: list[UUID] = []
         self.late: list[Row] = []
@@ -100,16 +105,16 @@ class Sorter:
         self.reason = ""
         self._batch = batch
         self._committed = committed
+        self._tally = tally
         self._producer = UUID(batch.producer.id).int
 
-    def slices(self) -> Iterator[tuple[list[tuple[Any, ...]], list[Row]]]:
-        """Give (rows in the order of ``COLUMNS``, events that are measured) of each slice."""
+    def slices(self) -> Iterator[list[tuple[Any, ...]]]:
+        """Give the rows of each slice, in the order of ``COLUMNS`` and ``VERDICT_COLUMNS``."""
         for start in range(0, len(self._batch.events), ROWS_A_SLICE):
             yield self._slice(start)
 
-    def _slice(self, start: int) -> tuple[list[tuple[Any, ...]], list[Row]]:
+    def _slice(self, start: int) -> list[tuple[Any, ...]]:
         rows: list[tuple[Any, ...]] = []
-        measured: list[Row] = []
         for index, (position, payload) in enumerate(self._batch.events[start : start + ROWS_A_SLICE], start):
             if position < self._committed:
                 continue
@@ -124,15 +129,16 @@ class Sorter:
                 self.refused.append(index)
                 self.reason = f"{type(error).__name__}: {error}"
                 continue
-            if row.kind != "log" or row.message in MEASURED_MESSAGES:
-                measured.append(row)
+            verdict = NOTHING
+            if row.kind != "log" or row.message in MEASURED_MESSAGES or reports_amounts(row.numbers):
+                verdict = self._tally.add(row, position)
             if row.kind == "span_start":
                 self._begin(row, payload)
                 continue
             if row.kind == "span" and row.span_id is not None and self.begun.pop(row.span_id, None) is None:
                 self.ended.append(row.span_id)
-            rows.append(_columns(row, level, _Id(event_id(self._producer, position))))
-        return rows, measured
+            rows.append(_columns(row, level, _Id(event_id(self._producer, position)), verdict))
+        return rows
 
     def _begin(self, row: Row, payload: bytes) -> None:
         if row.status == ENDED:
@@ -152,8 +158,8 @@ def late_values(row: Row) -> dict[str, Any]:
     return values
 
 
-def _columns(row: Row, level: int, id_: _Id) -> tuple[Any, ...]:
-    """Put a row's values in the order of ``COLUMNS``."""
+def _columns(row: Row, level: int, id_: _Id, verdict: Verdict) -> tuple[Any, ...]:
+    """Put a row's values in the order of ``COLUMNS`` and ``VERDICT_COLUMNS``."""
     return (
         row.timestamp,
         _as_number(row.numbers.duration_ms),
@@ -179,6 +185,7 @@ def _columns(row: Row, level: int, id_: _Id) -> tuple[Any, ...]:
         row.metrics,
         None if row.error is UNSET else row.error,
         row.sanitized,
+        *(_NOTHING if verdict is NOTHING else verdict_columns(verdict)),
     )
 
 

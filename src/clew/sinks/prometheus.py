@@ -109,7 +109,7 @@ class PrometheusSink:
             if position < producer.position:
                 continue  # counted by an attempt that could not be saved, or before a crash
             try:
-                told = read(payload)
+                told = read(payload, position)
             except DecodeError as error:
                 malformed.append(index)
                 reason = f"{type(error).__name__}: {error}"

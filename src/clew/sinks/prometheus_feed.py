@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from clew.catalog import LATE_METRIC, METRICS
-from clew.measures.counting import follow
+from clew.catalog import COUNTED_METRICS, LATE_METRIC, METRICS
+from clew.measures.counting import follow, measured_amounts
 from clew.sinks.prometheus_series import Exemplar
 
 if TYPE_CHECKING:
-    from clew.measures.counting import Followed
+    from clew.catalog import Metric
+    from clew.measures.bill import Place
+    from clew.measures.counting import Followed, Verdict
     from clew.measures.observation import Told
     from clew.sinks.prometheus_series import SeriesSet
 
@@ -23,6 +25,16 @@ LATE_S: Final = 300.0
 
 EARLY_S: Final = 60.0
 """An event that is further ahead comes from a wrong clock."""
+
+
+_COUNTED: Final = [METRICS[name] for name in METRICS if name in COUNTED_METRICS]
+_PLACED: Final = {
+    "service_name": "service",
+    "gen_ai_operation_name": "operation",
+    "gen_ai_provider_name": "provider",
+    "gen_ai_request_model": "asked_model",
+}
+"""Where a label is found in a place, if not under its own name."""
 
 
 def feed(series: SeriesSet, told: Told, producer: Followed, now: float) -> None:
@@ -45,7 +57,29 @@ def feed(series: SeriesSet, told: Told, producer: Followed, now: float) -> None:
     is_late = told.kind != "span_start" and not now - LATE_S <= told.at <= now + EARLY_S
     if is_late:
         series.add(LATE_METRIC, (told.service,), 1)
-    follow(take, told, producer, is_late=is_late)
+    verdict = follow(take, told, producer, is_late=is_late)
+    if not is_late:
+        _feed_amounts(series, told, verdict, now)
+
+
+def _feed_amounts(series: SeriesSet, told: Told, verdict: Verdict, now: float) -> None:
+    """Feed the amounts that count, and take back what they take over from amounts that were fed before."""
+    counted = verdict.counted
+    if counted is None:
+        return
+    for metric in _COUNTED:
+        for part, amount in measured_amounts(metric, counted.amounts):
+            series.add(metric.name, _labels(metric, counted.place, part), amount, _exemplar(told, amount, now))
+        for correction in counted.corrections:
+            for part, amount in measured_amounts(metric, correction.amounts):
+                if amount:
+                    series.take_back(metric.name, _labels(metric, correction.place, part), amount)
+
+
+def _labels(metric: Metric, place: Place, part: str) -> tuple[str, ...]:
+    labels = metric.labels[:-1] if metric.parts else metric.labels
+    values = tuple(getattr(place, _PLACED.get(label, label)) for label in labels)
+    return (*values, part) if metric.parts else values
 
 
 def _exemplar(told: Told, value: float, now: float) -> Exemplar | None:

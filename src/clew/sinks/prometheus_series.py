@@ -64,11 +64,13 @@ class Series(Struct, array_like=True):
         total: Sum of what was added or observed.
         counts: Of a histogram, how many observations fell into each bucket, the last one without upper edge.
         exemplars: One for a counter, of a histogram one for each bucket; None where there is none yet.
+        debt: What was taken back of it and is not in ``total`` yet: sums never fall, so what is added next pays it.
     """
 
     total: float
     counts: list[int]
     exemplars: list[Exemplar | None]
+    debt: float = 0.0
 
 
 class SavedMetric(Struct):
@@ -107,7 +109,12 @@ class SeriesSet:
         """
         metric = METRICS[name]
         series = self._series[name].get(labels) or self._open(metric, labels)
-        series.total += min(max(value, 0.0), MAX_AMOUNT)
+        amount = min(max(value, 0.0), MAX_AMOUNT)
+        if series.debt > 0.0:
+            paid = min(series.debt, amount)
+            series.debt -= paid
+            amount -= paid
+        series.total += amount
         at = 0
         if metric.buckets:
             at = bisect_left(metric.buckets, value)
@@ -116,6 +123,11 @@ class SeriesSet:
             last = series.exemplars[at]
             if last is None or last.at <= exemplar.at:  # Prometheus refuses those that go back in time
                 series.exemplars[at] = exemplar
+
+    def take_back(self, name: str, labels: tuple[str, ...], amount: float) -> None:
+        """Take an amount back that was added to a series: what is added to it next counts that much less."""
+        series = self._series[name].get(labels) or self._open(METRICS[name], labels)
+        series.debt += amount
 
     def families(self, slot: int = 0) -> Iterator[Family]:
         """Tell every metric that has series as Prometheus' client has it, in the order of the catalogue.

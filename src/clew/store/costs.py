@@ -1,35 +1,36 @@
-"""What was spent: cost, tokens and calls by line, stage, model, user, service, trace, day or hour, each counted once.
+"""What was spent: cost, tokens and calls by line, stage, model, user, service, version, trace, day or hour.
 
-The same use is told by several events: a call's log, perhaps a second one, its span, and what sums it up. Which of
-them counts is said in ``trace_tree`` and, for many traces at once, in ``sql/queries/costs.sql``; over the same
-traces both come to the same sum. An event that belongs to no trace counts by itself.
+What of each event counts was decided when it was stored (``measures.counting``); here it is only added up. Whole
+days come from the ledger, which retention leaves alone: the answer over a month is the same before and after its
+events are thinned out. The rest of a time range, and what is asked by trace or hour, comes from the events.
+
+A time range of ``WHOLE_DAYS_FROM`` or more begins with a whole day (UTC), and so does one whose first day is thinned
+out already: the ledger knows no hours. The answer says from when on it is.
 """
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, Literal, get_args
+from datetime import UTC, date, datetime, time, timedelta
+from typing import Any, Final, Literal, NamedTuple, get_args
 
-from msgspec import Struct, json, to_builtins
+from msgspec import Struct
 
-from clew.catalog import PAID_MESSAGES, PAID_OTHERWISE, PAID_RUN_TYPES, PAID_STAGES
+from clew import clock
 from clew.errors import UsageError
 from clew.store.events import format_timestamp
 from clew.store.load import query
 from clew.store.paging import check_limit
 from clew.store.reading import Reading, Row, Statement
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from clew.catalog import Paid
-
 __all__ = ["KEYS", "CostFilter", "CostPart", "Costs", "Key", "fetch_costs", "parse_key"]
 
-MARGIN: Final = timedelta(hours=6)
-"""How far beyond the time range the rest of a trace is looked for."""
+WHOLE_DAYS_FROM: Final = timedelta(days=2)
+"""From which length on a time range begins with a whole day."""
 
-Key = Literal["line", "stage", "model", "user", "service", "trace", "day", "hour"]
+NOW: Final = timedelta(minutes=1)
+"""A time range that ends so shortly before now, or later, has all of today."""
+
+Key = Literal["line", "stage", "model", "user", "service", "version", "trace", "day", "hour"]
 
 KEYS: Final[tuple[Key, ...]] = get_args(Key)
 """What costs can be asked for by."""
@@ -56,13 +57,13 @@ class CostPart(Struct, frozen=True):
     """Costs that have something in common.
 
     Attributes:
-        key: What: the name of a line, stage, model, user or service, a trace id, a day (``2026-11-23``) or an
+        key: What: the name of a line, stage, model, user, service or version, a trace id, a day (``2026-11-23``) or an
             hour (``2026-11-23T10:00Z``), UTC; empty for those that have none.
         cost_usd: What they come to, in US dollars; None when no price is known.
         tokens_in: Tokens read; None when nobody said.
         tokens_out: Tokens written; None when nobody said.
         calls: How many events were counted.
-        requests: How many traces they belong to.
+        requests: How many requests (traces) something of it was paid in.
         unpriced_calls: How many of ``calls`` have a price that is not known; they are not in ``cost_usd``.
     """
 
@@ -80,7 +81,7 @@ class Costs(Struct, frozen=True):
 
     Attributes:
         by: What the parts are told apart by.
-        since: From this moment, RFC 3339.
+        since: From this moment, RFC 3339; the beginning of the day where whole days are answered.
         until: Before this moment, RFC 3339.
         costs: The parts, the dearest first; days and hours by time. At most as many as were asked for.
         total: All parts together, those left out too; its key is empty.
@@ -108,15 +109,13 @@ def fetch_costs(wanted: CostFilter, *, by: Key = "line", limit: int = 100) -> Re
     """
     if wanted.since >= wanted.until:
         raise UsageError("since is not before until", hint="the time range is empty")
+    ranges = yield from _ranges(wanted, by)
     parameters: dict[str, Any] = {
-        "since": wanted.since,
-        "until": wanted.until,
+        **ranges._asdict(),
         "user_id": wanted.user_id,
         "service": wanted.service,
         "by": by,
         "limit": check_limit(limit),
-        "margin": MARGIN,
-        "paid": _PAID,
     }
     rows = yield Statement(query("costs_by"), parameters)
     parts: dict[str, list[CostPart]] = {"part": [], "unpriced": [], "total": []}
@@ -124,7 +123,7 @@ def fetch_costs(wanted: CostFilter, *, by: Key = "line", limit: int = 100) -> Re
         parts[row["what"]].append(_part(row))
     if by in {"day", "hour"}:
         parts["part"].reverse()  # the newest are kept when there are too many
-    since, until = format_timestamp(wanted.since), format_timestamp(wanted.until)
+    since, until = format_timestamp(ranges.begins), format_timestamp(ranges.ends)
     return Costs(by, since, until, parts["part"], parts["total"][0], parts["unpriced"])
 
 
@@ -156,16 +155,62 @@ def _whole(value: float | None) -> int | None:
     return None if value is None else round(value)
 
 
-def _table(paid: Mapping[str, Paid]) -> dict[str, Any]:
-    return {name: to_builtins(entry) for name, entry in paid.items()}
+class _Ranges(NamedTuple):
+    """What is added up: days of the ledger, events before them, and events after them.
+
+    Attributes:
+        first_day: The first day.
+        end_day: The day after the last one.
+        since: The events before: from here,
+        head: up to here.
+        tail: The events after: from here,
+        until: up to here.
+        begins: From when on the answer is.
+        ends: Before when.
+    """
+
+    first_day: date
+    end_day: date
+    since: datetime
+    head: datetime
+    tail: datetime
+    until: datetime
+    begins: datetime
+    ends: datetime
 
 
-_PAID: Final = json.encode(
-    {
-        "messages": _table(PAID_MESSAGES),
-        "run_types": _table(PAID_RUN_TYPES),
-        "stages": _table(PAID_STAGES),
-        "otherwise": to_builtins(PAID_OTHERWISE),
-    }
-).decode()
-"""The catalogue's tables as the statement takes them."""
+def _ranges(wanted: CostFilter, by: Key) -> Reading[_Ranges]:
+    """Say which days are taken out of the ledger."""
+    since, until = wanted.since.astimezone(UTC), wanted.until.astimezone(UTC)
+    events = _Ranges(_EPOCH, _EPOCH, since, until, until, until, since, until)
+    if by in {"trace", "hour"} or since.year <= _FIRST_YEAR or until.year >= _LAST_YEAR:
+        return events
+    is_long = until - since >= WHOLE_DAYS_FROM
+    begins = first = _midnight(since)
+    if since != first and not is_long and (yield from _is_whole(first)):
+        begins, first = since, first + _DAY
+    ends = last = _midnight(until)
+    if until >= clock.now() - NOW and until - clock.now() < _DAY:
+        ends, last = until, _midnight(clock.now()) + _DAY
+    elif until != last and (is_long or not (yield from _is_whole(last))):
+        ends = last = last + _DAY
+    elif until != last:
+        ends = until
+    if first >= last:
+        return events
+    return _Ranges(first.date(), last.date(), begins, first, last, max(ends, last), begins, ends)
+
+
+def _is_whole(midnight: datetime) -> Reading[bool]:
+    [row] = yield Statement(query("costs_whole_day"), {"day": midnight.date()})
+    return bool(row["is_whole"])
+
+
+def _midnight(moment: datetime) -> datetime:
+    return datetime.combine(moment.date(), time(), UTC)
+
+
+_DAY: Final = timedelta(days=1)
+_EPOCH: Final = date(1970, 1, 1)
+_FIRST_YEAR: Final = 1
+_LAST_YEAR: Final = 9998

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Mention", "begin_erasure", "condemned", "count_theirs", "erase_from_store"]
 
-_SMALL: Final = ("cursors", "events_default", "open_spans", "pins", "retention_kept")
+_SMALL: Final = ("cursors", "events_default", "ledger", "open_spans", "pins", "retention_kept")
 """Tables that are rewritten in any case: rows come and go in them."""
 
 _REMOVE: Final = sql.SQL(
@@ -158,6 +158,9 @@ def erase_from_store(connection: _Connection, user_id: str, found: Found, *, wit
                 connection.execute(_REMOVE.format(sql.Identifier(table)), values)
         connection.execute(query("erasure_open"), values)
         connection.execute(query("erasure_notes"), values)
+        with connection.transaction():
+            connection.execute(query("rollup_lock"))  # who adds rows up would put back what it has read before
+            connection.execute(query("erasure_ledger"), values)
         connection.execute(query("flush_statistics"))
         left = [
             f"the table {name} may not be rewritten by this user of the server: its file holds deleted rows"

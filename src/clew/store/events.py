@@ -24,6 +24,16 @@ NULLABLE: Final = frozenset({"trace_id", "span_id", "user_id"})
 """Keys that are there even when they are not known."""
 
 _KEYS: Final = ("timestamp", "event_id", *Event.__struct_fields__[1:])
+_COUNTED: Final = (
+    ("counted_cost_usd", "cost_usd"),
+    ("counted_tokens_in", "tokens_in"),
+    ("counted_tokens_out", "tokens_out"),
+    ("paid_stage", "stage"),
+    ("paid_line", "line"),
+    ("paid_model", "model"),
+)
+"""What of its report counts, and under which stage and line of the bill: (column, key of ``counted``)."""
+
 _UUIDS: Final = frozenset({"event_id", "trace_id", "span_id", "parent_span_id"})
 
 
@@ -34,7 +44,7 @@ def to_public(row: Row) -> PublicEvent:
         row: Values by column name, all columns or some.
 
     Returns:
-        The event; keys that are not known are left out.
+        The event; keys that are not known are left out. ``counted`` says what of its cost and tokens counts, and where.
 
     Example:
         >>> to_public({"level": 20, "message": "chunks_created", "user_id": None, "error": None})
@@ -52,6 +62,9 @@ def to_public(row: Row) -> PublicEvent:
             event[key] = LEVEL_NAMES[value]
         else:
             event[key] = str(value) if key in _UUIDS else value
+    counted = {name: row[column] for column, name in _COUNTED if row.get(column) is not None}
+    if counted:
+        event["counted"] = counted
     return event
 
 

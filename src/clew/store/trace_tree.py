@@ -4,18 +4,7 @@ Events come from many processes and may be incomplete: a parent that never arriv
 still running, ids that name each other in a circle. Every event has a place in the tree whatever
 is missing; a span whose parent is not there hangs at the top and says so.
 
-Costs and tokens are told in two ways that must not be added up: a step tells what it took, and the
-step around it tells the sum. What counts, from the inside out:
-
-* a span that tells an amount itself is believed, whatever is inside it;
-* else, for each stage, the larger of what its inner spans come to and what its own logs come to;
-* of its own logs of one stage, for each line of the bill (``catalog.paid_for``) those of the message that
-  comes to most (``token_usage_recorded`` and ``generation_complete`` tell the same tokens), all lines
-  together (a search and a reranking are paid for apart);
-* but those of a message on the line ``other``, if they come to more: they sum a stage up
-  (``chunks_created`` tells what embedding and storing took together).
-
-``store.costs`` says the same in SQL, for many traces at once.
+Costs and tokens are added up: what of each event counts was decided when it was stored (``measures.counting``).
 
 A trace begins and ends with its root spans, those without a parent: from the start of the first one to the end of the
 last one. Feedback that comes a minute later, or a task that goes on behind an answer, does not make the request longer;
@@ -32,18 +21,15 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
-from clew.catalog import paid_for
 from clew.ids import to_otel_span_id
+from clew.measures.bill import AMOUNTS
 from clew.record import LEVELS
 from clew.store.events import PublicEvent, format_timestamp
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
-__all__ = ["AMOUNTS", "SpanNode", "Summary", "Trace", "assemble", "walk"]
-
-AMOUNTS: Final = ("cost_usd", "tokens_in", "tokens_out")
-"""Metrics that are summed up over a trace."""
+__all__ = ["AMOUNTS", "SpanNode", "Summary", "Trace", "assemble", "counted_of", "walk"]
 
 MAX_DEPTH = 100
 """Spans nested deeper hang at this depth, so that no reader of the tree has to be afraid of it."""
@@ -169,11 +155,14 @@ def assemble(events: Iterable[PublicEvent], *, is_truncated: bool = False) -> Tr
     """
     logs: list[PublicEvent] = []
     nodes: dict[str, SpanNode] = {}
+    seen: list[PublicEvent] = []
     for event in sorted(events, key=lambda event: _moment(event["timestamp"])):
         span_id = event.get("span_id")
         if event["kind"] == "log" or span_id is None:
             logs.append(event)
-        elif span_id not in nodes or _knowledge(event) > _knowledge(nodes[span_id].event):
+            continue
+        seen.append(event)
+        if span_id not in nodes or _knowledge(event) > _knowledge(nodes[span_id].event):
             nodes[span_id] = SpanNode(event, logs=[], children=[])
     top = _nest(nodes)
     loose = _attach(logs, nodes)
@@ -183,6 +172,9 @@ def assemble(events: Iterable[PublicEvent], *, is_truncated: bool = False) -> Tr
     begin, end = _extent(everything, top)
     for node in nodes.values():
         node.offset_ms = (_moment(node.event["timestamp"]) - begin) / _MICROSECOND / 1000
+    for event in seen:
+        node = nodes[event["span_id"]]
+        node.amounts = _add_up([node.amounts, counted_of(event)])  # what a span that ended twice counts for is in both
     summary = _summarise(everything, top, loose, begin=begin, end=end, is_truncated=is_truncated)
     return Trace(summary, top, loose)
 
@@ -326,61 +318,25 @@ def _status(events: list[PublicEvent], top: list[SpanNode], error_count: int) ->
 
 
 def _sum_amounts(top: list[SpanNode], loose: list[PublicEvent]) -> dict[str, float]:
-    """Add up what the trace took, by name of amount; the rule is this module's docstring."""
-    accounts: dict[int, _Account] = {}
-    for _, node in reversed(list(walk(top))):
-        inner = [accounts.pop(id(child)) for child in node.children]
-        stage = node.event.get("stage") or "other"
-        account = _combine(inner, node.logs)
-        for amount in AMOUNTS:
-            told = _number(node.event, amount)
-            if told is not None:
-                account[amount] = {stage: told}
-        accounts[id(node)] = account
-        node.amounts = _totals(account)
-    return _totals(_combine(list(accounts.values()), loose))
+    """Add up what counts of the trace, by name of amount; to what counts of a span itself add what is inside it."""
+    nodes = [node for _, node in walk(top)]
+    for node in reversed(nodes):
+        node.amounts = _add_up([node.amounts, *map(counted_of, node.logs), *(c.amounts for c in node.children)])
+    return _add_up([*(node.amounts for node in top), *map(counted_of, loose)])
 
 
-def _totals(account: _Account) -> dict[str, float]:
-    return {amount: sum(by_stage.values()) for amount, by_stage in account.items() if by_stage}
-
-
-_Account = dict[str, dict[str, float]]
-"""Amounts by name and stage."""
-
-
-def _combine(inner: list[_Account], logs: list[PublicEvent]) -> _Account:
-    """Say what some spans and the logs around them come to."""
-    account: _Account = {}
-    for amount in AMOUNTS:
-        spans: defaultdict[str, float] = defaultdict(int)
-        for part in inner:
-            for stage, value in part.get(amount, {}).items():
-                spans[stage] += value
-        told: dict[str, float] = dict(spans)
-        for stage, value in _own(logs, amount).items():
-            told[stage] = max(told.get(stage, 0), value)
-        account[amount] = told
-    return account
-
-
-def _own(logs: list[PublicEvent], amount: str) -> dict[str, float]:
-    """Say what the logs of one span come to, by stage."""
-    by_line: defaultdict[tuple[str, str], defaultdict[str, float]] = defaultdict(lambda: defaultdict(int))
-    for log in logs:
-        value = _number(log, amount)
-        if value is not None:
-            stage = log.get("stage") or "other"
-            line = paid_for(log["message"], None, stage).line
-            by_line[stage, line][log["message"]] += value
-    lines: defaultdict[str, float] = defaultdict(int)
+def _add_up(parts: Iterable[Mapping[str, float]]) -> dict[str, float]:
     sums: dict[str, float] = {}
-    for (stage, line), by_message in by_line.items():
-        if line == "other":
-            sums[stage] = max(by_message.values())
-        else:
-            lines[stage] += max(by_message.values())
-    return {stage: max(sums.get(stage, 0), lines.get(stage, 0)) for stage in {**sums, **lines}}
+    for part in parts:
+        for name, amount in part.items():
+            sums[name] = sums.get(name, 0) + amount
+    return sums
+
+
+def counted_of(event: PublicEvent) -> dict[str, float]:
+    """Return what of an event counts, by name of amount."""
+    counted: dict[str, Any] = event.get("counted") or {}
+    return {name: counted[name] for name in AMOUNTS if counted.get(name) is not None}
 
 
 def _number(event: PublicEvent, name: str) -> float | None:

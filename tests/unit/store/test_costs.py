@@ -13,8 +13,11 @@ import pytest
 
 from clew.catalog import COST_LINES, EVENTS
 from clew.errors import UsageError
+from clew.store.compaction import compact_ledger
 from clew.store.costs import KEYS, CostFilter, Costs, Key, fetch_costs, parse_key
 from clew.store.reading import read
+from clew.store.recount import recount
+from clew.store.retention import Policy, enforce
 from clew.store.trace_tree import AMOUNTS, Summary
 from clew.store.traces import fetch_trace
 from support.stored import make_event, store_events, store_open_span
@@ -166,8 +169,8 @@ def test_a_price_that_is_unknown_is_counted_not_zero(postgres: str) -> None:
     assert (found.total.cost_usd, found.total.unpriced_calls) == (None, 3)
 
 
-def test_a_trace_that_begins_before_the_range_is_not_counted_twice(postgres: str) -> None:
-    """A span that tells the sum is believed, though it began before; what it says counts where it stands."""
+def test_each_part_of_a_trace_counts_where_it_stands(postgres: str) -> None:
+    """The log of the use counts in its hour, the remainder of the span around it in the hour that this began in."""
     story = Story(NOON - timedelta(minutes=5))
     root = story.span(metrics={"cost_usd": 1.0}, run_type="chain")
     story.log("token_usage_recorded", root, cost_usd=0.9, at=NOON + timedelta(minutes=5))
@@ -176,8 +179,8 @@ def test_a_trace_that_begins_before_the_range_is_not_counted_twice(postgres: str
     late = ask(postgres, CostFilter(since=NOON, until=NOON + timedelta(hours=1)))
     whole = ask(postgres)
 
-    assert late.total.cost_usd is None
-    assert whole.total.cost_usd == 1.0
+    assert (late.total.cost_usd, whole.total.cost_usd) == (0.9, 1.0)
+    assert costs(whole.costs) == {"generation": 0.9, "other": 0.1}
 
 
 def test_an_event_without_a_trace_counts_by_itself(postgres: str) -> None:
@@ -192,6 +195,50 @@ def test_an_event_without_a_trace_counts_by_itself(postgres: str) -> None:
 
     assert costs(found.costs) == {"embedding": 1.0}
     assert (found.total.calls, found.total.requests, found.total.tokens_in) == (2, 0, 14)
+
+
+def test_a_month_costs_the_same_before_and_after_retention(postgres: str) -> None:
+    """Whole days come from the ledger: what is thinned out or added up changes no sum."""
+    now = datetime.now(UTC)
+    for days in (1, 9, 12, 20):
+        for number in range(4):
+            at = now.replace(hour=12) - timedelta(days=days)
+            store_events(postgres, *request(f"user-{number}", cost=0.01 * number, at=at).events)
+    month = CostFilter(since=now - timedelta(days=30), until=now)
+    before = {by: ask(postgres, month, by=by) for by in ("line", "model", "user", "day", "version")}
+
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        list(compact_ledger(connection, now))
+        list(enforce(connection, Policy(sample=0.0), now))
+        left = connection.execute("SELECT count(*) FROM events WHERE kind = 'log'").fetchall()
+    after = {by: ask(postgres, month, by=by) for by in before}
+
+    assert left == [(4 * 8,)]  # of yesterday
+    for by, costs_before in before.items():
+        assert costs(after[by].costs) == costs(costs_before.costs), by
+        assert after[by].total.requests == costs_before.total.requests == 16
+    assert costs([before["day"].total]) == {"": round(16 * 0.012 + 4 * 0.06, 8)}
+
+
+def test_what_was_stored_before_is_counted_by_a_job(postgres: str) -> None:
+    """Events without a verdict get one, and the ledger their sums; who is interrupted goes on, and none counts twice."""
+    store_events(postgres, *request().events, make_event(NOON, message="told", metrics={"cost_usd": 0.5}))
+    wanted = CostFilter(since=NOON.replace(hour=0), until=NOON.replace(hour=0) + timedelta(days=1))
+    rows, days = ask(postgres), ask(postgres, wanted)
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        connection.execute(
+            "UPDATE events SET counted_cost_usd = NULL, counted_tokens_in = NULL, counted_tokens_out = NULL,"
+            " paid_stage = NULL, paid_line = NULL, paid_model = NULL, is_request = NULL, is_failure = NULL"
+        )
+        connection.execute("TRUNCATE ledger")
+        connection.execute("INSERT INTO recounts (day) VALUES (%s)", [NOON.date()])
+        next(iter(recount(connection)))
+        list(recount(connection))
+        assert list(recount(connection)) == []
+
+    assert ask(postgres) == rows
+    assert ask(postgres, wanted) == days
+    assert costs([days.total]) == {"": 0.532}
 
 
 def test_nothing_was_spent(postgres: str) -> None:

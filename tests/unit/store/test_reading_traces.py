@@ -60,7 +60,8 @@ def test_an_event_comes_back_as_it_was_emitted(postgres: str) -> None:
 
     assert {key: event[key] for key in told} == told
     assert event["timestamp"] == "2026-11-23T12:00:00.000001Z"
-    assert set(event) - set(told) == {"timestamp", "event_id"}
+    assert set(event) - set(told) == {"timestamp", "event_id", "counted"}
+    assert event["counted"] == {"cost_usd": 0.012, "stage": "ingestion", "line": "other", "model": ""}
 
 
 def test_unknown_ids_are_null_and_other_unknown_keys_are_absent(postgres: str) -> None:

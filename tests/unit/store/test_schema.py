@@ -9,6 +9,7 @@ from uuid import uuid4
 import psycopg
 import pytest
 
+from clew.measures.counting import VERDICT_COLUMNS
 from clew.record import COLUMNS
 from clew.store.load import all_queries, migrations, query, schema
 from clew.store.migrate import migrate
@@ -52,16 +53,21 @@ def test_the_migrations_together_make_the_schema(postgres: str, empty_postgres: 
 
 
 def test_the_columns_of_events_are_those_of_copy(postgres: str) -> None:
-    """record.COLUMNS lists the columns that the sink copies, in the order and with the types of the table."""
+    """COLUMNS, and VERDICT_COLUMNS behind the time of arrival, are in the order and of the types of the table."""
     with psycopg.connect(postgres) as connection:
         columns = connection.execute(
             "SELECT attname, format_type(atttypid, NULL) FROM pg_attribute"
             " WHERE attrelid = 'events'::regclass AND attnum > 0 ORDER BY attnum"
         ).fetchall()
 
-    short = {"timestamp with time zone": "timestamptz", "double precision": "float8", "smallint": "int2"}
-    assert [(name, short.get(kind, kind)) for name, kind in columns][:-1] == list(COLUMNS)
-    assert columns[-1][0] == "ingested_at"
+    short = {
+        "timestamp with time zone": "timestamptz",
+        "double precision": "float8",
+        "smallint": "int2",
+        "boolean": "bool",
+    }
+    found = [(name, short.get(kind, kind)) for name, kind in columns]
+    assert found == [*COLUMNS, ("ingested_at", "timestamptz"), *VERDICT_COLUMNS]
 
 
 def test_migrations_are_numbered_without_gaps() -> None:

@@ -219,65 +219,22 @@ def test_what_goes_on_after_the_trace_is_shown() -> None:
     assert {name for name, node in found.items() if node.outlasts(trace.summary.duration_ms)} == {"save"}
 
 
-def test_what_two_steps_tell_of_the_same_is_counted_once() -> None:
-    """Two messages of one stage in one span tell the same tokens; the larger sum counts."""
+def test_what_counts_is_added_up_from_the_inside_out() -> None:
+    """Each span has what counts of it, of its logs and of what is inside; the trace has what is outside of spans too."""
     events = [
-        span("generate", stage="generation"),
-        log("token_usage_recorded", "generate", stage="generation", metrics={"cost_usd": 0.02, "tokens_in": 800}),
-        log("generation_complete", "generate", stage="generation", metrics={"cost_usd": 0.02, "tokens_in": 800}),
+        span("answer", counted={"cost_usd": 1, "tokens_in": 5}),
+        log("told", "answer", metrics={"cost_usd": 100}),
+        log("embedding_complete", "answer", counted={"cost_usd": 2}),
+        span("generate", "answer"),
+        log("token_usage_recorded", "generate", counted={"cost_usd": 4, "stage": "generation", "line": "generation"}),
+        log("told", counted={"cost_usd": 8}),
     ]
 
-    assert assemble(events).summary.cost_usd == 0.02
-    assert assemble(events).summary.tokens_in == 800
+    trace = assemble(events)
 
-
-def test_what_different_steps_took_is_added_up() -> None:
-    """Calls that repeat, and stages that differ, all count."""
-    events = [
-        span("answer"),
-        log("embedding_complete", "answer", stage="ingestion", metrics={"cost_usd": 1}),
-        log("token_usage_recorded", "answer", stage="generation", metrics={"cost_usd": 2}),
-        log("token_usage_recorded", "answer", 1, stage="generation", metrics={"cost_usd": 4}),
-        span("evaluate", "answer"),
-        log("score_computed", "evaluate", stage="evaluation", metrics={"cost_usd": 8}),
-    ]
-
-    assert assemble(events).summary.cost_usd == 15
-
-
-def test_a_sum_around_its_parts_is_not_added_to_them() -> None:
-    """A closing step that tells the sum of the steps inside counts once; a span's own word beats all inside it."""
-    closing = [
-        span("evaluate"),
-        span("score", "evaluate"),
-        log("score_computed", "score", stage="evaluation", metrics={"cost_usd": 3}),
-        log("metrics_evaluated", "evaluate", stage="evaluation", metrics={"cost_usd": 3}),
-    ]
-    own_word = [span("llm", metrics={"cost_usd": 5}), log("token_usage_recorded", "llm", metrics={"cost_usd": 4})]
-
-    assert assemble(closing).summary.cost_usd == 3
-    assert assemble(own_word).summary.cost_usd == 5
+    assert [node.amounts for _, node in walk(trace.spans)] == [{"cost_usd": 7, "tokens_in": 5}, {"cost_usd": 4}]
+    assert (trace.summary.cost_usd, trace.summary.tokens_in, trace.summary.tokens_out) == (15, 5, None)
     assert assemble([span("quiet")]).summary.cost_usd is None
-
-
-def test_different_things_that_are_paid_for_in_one_span_add_up() -> None:
-    """A search and a reranking in one function are two costs; what sums a stage up is none of its own."""
-    searched = [
-        span("retrieve"),
-        log("hybrid_search_complete", "retrieve", stage="retrieval", metrics={"cost_usd": 1}),
-        log("reranking_complete", "retrieve", stage="retrieval", metrics={"cost_usd": 2}),
-    ]
-    ingested = [
-        span("ingest"),
-        log("embedding_complete", "ingest", stage="ingestion", metrics={"cost_usd": 4}),
-        log("storage_complete", "ingest", stage="ingestion", metrics={"cost_usd": 1}),
-        log("chunks_created", "ingest", stage="ingestion", metrics={"cost_usd": 5}),
-    ]
-    summed_up = [*ingested[:-1], log("chunks_created", "ingest", stage="ingestion", metrics={"cost_usd": 8})]
-
-    assert assemble(searched).summary.cost_usd == 3
-    assert assemble(ingested).summary.cost_usd == 5
-    assert assemble(summed_up).summary.cost_usd == 8
 
 
 def test_amounts_that_are_no_numbers_are_passed_over() -> None:

@@ -64,6 +64,16 @@ WHERE event ->> 'user_id' = %(user)s OR span_id = ANY(%(events)s)
 WITH unpinned AS (DELETE FROM pins WHERE trace_id = ANY(%(traces)s))
 DELETE FROM retention_kept WHERE trace_id = ANY(%(traces)s);
 
+-- name: erasure_ledger
+-- Take a user out of the ledger, and the traces that would lead to one; the sums stay.
+-- Plan: ledger_user_idx; the traces by a scan of ledger_parts_idx.
+WITH gone AS (DELETE FROM ledger WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) RETURNING *)
+INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, trace_id, is_unpriced,
+    cost_usd, tokens_in, tokens_out, calls, requests)
+SELECT day, service, environment, version, stage, line, model, '', NULL, is_unpriced,
+    cost_usd, tokens_in, tokens_out, calls, requests
+FROM gone;
+
 -- name: erasure_rewrites
 -- The tables that are to be rewritten and still there.
 -- Plan: a scan of a small table.

@@ -79,3 +79,94 @@ SELECT place, series, key, metric, part, "count", "sum", histograms,
 FROM cells JOIN series USING (key)
 WHERE place <= %(limit)s
 ORDER BY place, cells.at;
+
+-- name: ledger_days
+-- The days of which the ledger has partial sums, or sums whose user is not known yet.
+-- Plan: scan of ledger_parts_idx.
+SELECT DISTINCT day FROM ledger WHERE NOT is_whole OR trace_id IS NOT NULL ORDER BY day;
+
+-- name: ledger_compact
+-- Replace the rows of a day by their sums: all when it is over, under the first users of their traces; else the new ones.
+-- Plan: the day by ledger_day_idx; users by events_trace_idx; hash aggregate.
+WITH gone AS (
+    DELETE FROM ledger WHERE day = %(day)s AND (%(is_over)s::boolean OR NOT is_whole) RETURNING *
+),
+users AS (
+    SELECT DISTINCT ON (trace_id) trace_id, events.user_id
+    FROM (SELECT DISTINCT trace_id FROM gone WHERE trace_id IS NOT NULL AND %(is_over)s::boolean) AS nameless
+    JOIN events USING (trace_id)
+    WHERE events.user_id IS NOT NULL
+    ORDER BY trace_id, "timestamp", event_id
+)
+INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, trace_id, is_unpriced,
+    cost_usd, tokens_in, tokens_out, calls, requests, is_whole)
+SELECT day, service, environment, version, stage, line, model,
+    coalesce(nullif(gone.user_id, ''), users.user_id, ''),
+    CASE WHEN NOT %(is_over)s::boolean THEN trace_id END,
+    is_unpriced, sum(cost_usd), sum(tokens_in), sum(tokens_out), sum(calls), sum(requests), true
+FROM gone LEFT JOIN users USING (trace_id)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+
+-- name: recount_days
+-- The days whose events are still to be counted, the oldest first.
+-- Plan: a scan of a small table.
+SELECT day, before, after_trace, after_event FROM recounts ORDER BY day;
+
+-- name: recount_traces
+-- The next traces that have something to count on a day.
+-- Plan: one scan of a partition, then a top-n sort.
+SELECT DISTINCT trace_id FROM events
+WHERE "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AND ingested_at <= %(before)s
+  AND trace_id > %(after)s AND (kind = 'span' OR cost_usd IS NOT NULL OR metrics ?| ARRAY['tokens_in', 'tokens_out'])
+ORDER BY trace_id LIMIT %(limit)s;
+
+-- name: recount_events
+-- What of some traces may count, in the order of their logs.
+-- Plan: index scans on events_trace_idx.
+SELECT "timestamp", event_id, trace_id, span_id, parent_span_id, kind, stage, message, service, environment, version, user_id,
+    run_type, status, context::text::bytea AS context, metrics::text::bytea AS metrics, error::text::bytea AS error,
+    ingested_at <= %(before)s AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AS is_asked,
+    retention_weight("timestamp", trace_id, level, message, metrics) AS weight
+FROM events
+WHERE trace_id = ANY(%(traces)s)
+  AND (kind = 'span' OR level >= 30 OR cost_usd IS NOT NULL OR metrics ?| ARRAY['tokens_in', 'tokens_out'])
+ORDER BY event_id;
+
+-- name: recount_loose
+-- The next events of no trace that may count on a day.
+-- Plan: one scan of a partition, then a top-n sort.
+SELECT "timestamp", event_id, trace_id, span_id, parent_span_id, kind, stage, message, service, environment, version, user_id,
+    run_type, status, context::text::bytea AS context, metrics::text::bytea AS metrics, error::text::bytea AS error,
+    true AS is_asked, retention_weight("timestamp", trace_id, level, message, metrics) AS weight
+FROM events
+WHERE trace_id IS NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AND ingested_at <= %(before)s
+  AND event_id > %(after)s
+  AND (kind = 'span' OR cost_usd IS NOT NULL OR metrics ?| ARRAY['tokens_in', 'tokens_out'])
+ORDER BY event_id LIMIT %(limit)s;
+
+-- name: recount_store
+-- Store what counts of an event.
+-- Plan: index scan on events_timestamp_idx of its partition.
+UPDATE events SET counted_cost_usd = %(counted_cost_usd)s, counted_tokens_in = %(counted_tokens_in)s,
+    counted_tokens_out = %(counted_tokens_out)s, paid_stage = %(paid_stage)s, paid_line = %(paid_line)s,
+    paid_model = %(paid_model)s, is_request = %(is_request)s, is_failure = %(is_failure)s
+WHERE "timestamp" = %(timestamp)s AND event_id = %(event_id)s;
+
+-- name: recount_book
+-- Add a sum to the ledger.
+-- Plan: no index is read.
+INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, trace_id, is_unpriced,
+    cost_usd, tokens_in, tokens_out, calls, requests)
+VALUES (%(day)s, %(service)s, %(environment)s, %(version)s, %(stage)s, %(line)s, %(model)s, %(user_id)s, %(trace_id)s,
+    %(is_unpriced)s, %(cost_usd)s, %(tokens_in)s, %(tokens_out)s, %(calls)s, %(requests)s);
+
+-- name: recount_note
+-- Note how far a day has come.
+-- Plan: a look into the primary key.
+UPDATE recounts SET after_trace = coalesce(%(trace)s, after_trace), after_event = coalesce(%(event)s, after_event)
+WHERE day = %(day)s;
+
+-- name: recount_done
+-- Note that a day is done.
+-- Plan: a look into the primary key.
+DELETE FROM recounts WHERE day = %(day)s;

@@ -57,7 +57,7 @@ WHERE trace_id = ANY(%(trace_ids)s::uuid[]) AND "timestamp" >= %(before)s::times
 SELECT outline.* FROM unnest(%(trace_ids)s::uuid[]) AS wanted (id)
 CROSS JOIN LATERAL (
     SELECT "timestamp", event_id, kind, level, message, trace_id, span_id, parent_span_id, user_id, request_id,
-        session_id, service, stage, status, metrics
+        session_id, service, stage, status, metrics, counted_cost_usd, counted_tokens_in, counted_tokens_out
     FROM events WHERE trace_id = wanted.id /* filled */ ORDER BY "timestamp", event_id LIMIT %(limit)s
 ) AS outline;
 
