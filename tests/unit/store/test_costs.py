@@ -205,7 +205,8 @@ def test_a_month_costs_the_same_before_and_after_retention(postgres: str) -> Non
             at = now.replace(hour=12) - timedelta(days=days)
             store_events(postgres, *request(f"user-{number}", cost=0.01 * number, at=at).events)
     month = CostFilter(since=now - timedelta(days=30), until=now)
-    before = {by: ask(postgres, month, by=by) for by in ("line", "model", "user", "day", "version")}
+    keys: tuple[Key, ...] = ("line", "model", "user", "day", "version")
+    before = {by: ask(postgres, month, by=by) for by in keys}
 
     with psycopg.connect(postgres, autocommit=True) as connection:
         list(compact_ledger(connection, now))
