@@ -133,6 +133,7 @@ class Told:
         self._error = error
         self._decoded = fields
         self._paid_for: Paid | None = None
+        self._trace: str | None = None
         self._measured = measured
         self.position = position
         self.kind = event.kind
@@ -227,13 +228,17 @@ class Told:
     @property
     def trace_id(self) -> str:
         """Its trace, as it stands in the event; empty for none."""
-        trace_id = self._event.trace_id
-        return "" if trace_id is None else f"{trace_id.int:032x}" if isinstance(trace_id, UUID) else str(trace_id)
+        if self._trace is None:  # not a cached_property: that takes a lock
+            trace_id = self._event.trace_id
+            self._trace = (
+                "" if trace_id is None else f"{trace_id.int:032x}" if isinstance(trace_id, UUID) else str(trace_id)
+            )
+        return self._trace
 
     @property
     def is_unpriced(self) -> bool:
         """Whether the agent knew no price for what it used."""
-        return self.text("price_source") == UNKNOWN
+        return bool(self._fields.price_source == UNKNOWN)
 
     def amounts_reported(self) -> tuple[float | None, float | None, float | None] | None:
         """Return cost, tokens read and tokens written as its metrics tell them; None if they tell none."""
