@@ -227,7 +227,7 @@ class _Exchange:
         if route is not None:
             self._span.rename(self.name_of(self._scope, route))
             self._span.set(http_route=route)
-        if isinstance(error, ClientDisconnected):
+        if type(error) is ClientDisconnected:  # not `isinstance`, which runs the `__class__` of what was raised
             self._span.set(client_disconnected=True)
         self._span.end(error, stays=True)
 

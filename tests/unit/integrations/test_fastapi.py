@@ -7,7 +7,7 @@ import http.client
 import subprocess
 import sys
 import threading
-from contextlib import asynccontextmanager, nullcontext
+from contextlib import asynccontextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -17,12 +17,14 @@ from fastapi.responses import JSONResponse, PlainTextResponse, StreamingResponse
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from starlette.applications import Starlette
+from starlette.middleware.base import BaseHTTPMiddleware
 from starlette.requests import ClientDisconnect
 from starlette.routing import Mount, Route
 
 import clew
 from clew.context import Context
 from clew.integrations.fastapi import ClewMiddleware
+from support.hostile import PanicException
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable, Generator, Iterator
@@ -127,6 +129,10 @@ def responding(status: int) -> Any:
         await send({"type": "http.response.body", "body": b""})
 
     return app
+
+
+async def nothing(*_: Any) -> Any:
+    """Receive or send nothing."""
 
 
 # Ids, in and out.
@@ -895,11 +901,14 @@ def test_requests_over_one_kept_connection_have_their_own_traces(emitted: Emitte
     assert len(set(traces)) == 3
 
 
+@pytest.mark.parametrize("is_wrapped", [False, True])
 def test_a_client_that_hangs_up_on_a_real_server_cancels_its_request(
-    emitted: Emitted, serve: Callable[[Any], int]
+    emitted: Emitted, serve: Callable[[Any], int], is_wrapped: bool
 ) -> None:
     """A client that closes its connection in the middle of a stream leaves a cancelled request and generator."""
     app = FastAPI()
+    if is_wrapped:
+        app.add_middleware(BaseHTTPMiddleware, dispatch=lambda request, following: following(request))
     is_over = threading.Event()
 
     async def outer(scope: Any, receive: Any, send: Any) -> None:
@@ -927,3 +936,90 @@ def test_a_client_that_hangs_up_on_a_real_server_cancels_its_request(
     assert is_over.wait(20)
     request = emitted.span("GET /stream")
     assert (request["status"], request["context"]["client_disconnected"]) == ("cancelled", True)
+
+
+@pytest.mark.parametrize("asgi", ["2.3", "2.4"])
+@pytest.mark.parametrize("is_cut", [True, False])
+def test_a_stream_that_is_cut_behind_another_middleware_is_cancelled(emitted: Emitted, is_cut: bool, asgi: str) -> None:
+    """Starlette's base middleware ends the cut response as if it were whole; a whole one is not cancelled."""
+    app = FastAPI()
+    app.add_middleware(BaseHTTPMiddleware, dispatch=lambda request, following: following(request))
+    app.add_middleware(ClewMiddleware)
+
+    async def body() -> AsyncGenerator[str, None]:
+        yield "first"
+        if is_cut and asgi == "2.3":
+            await asyncio.get_running_loop().create_future()
+        yield "second"
+
+    @app.get("/stream")
+    async def stream() -> StreamingResponse:
+        return StreamingResponse(body())
+
+    async def main() -> None:
+        incoming = [{"type": "http.request", "body": b"", "more_body": False}]
+        has_left = asyncio.Event()
+
+        async def receive() -> dict[str, Any]:
+            if incoming:
+                return incoming.pop()
+            await has_left.wait()
+            return {"type": "http.disconnect"}
+
+        async def send(message: dict[str, Any]) -> None:
+            if has_left.is_set() and asgi == "2.4":  # only since then does a server say it here
+                raise OSError
+            if is_cut and message.get("body"):
+                has_left.set()
+
+        scope = http_scope("/stream", asgi={"version": "3.0", "spec_version": asgi})
+        with suppress(OSError, ClientDisconnect):
+            await app(scope, receive, send)
+
+    asyncio.run(main())
+
+    request = emitted.span("GET /stream")
+    assert request["status"] == ("cancelled" if is_cut else "ok")
+    assert request["context"].get("client_disconnected") is (True if is_cut else None)
+
+
+def test_an_exception_that_lies_about_its_type_reaches_the_server(emitted: Emitted) -> None:
+    """The middleware looks at what was raised without running its code, and hands the same on."""
+
+    class Odd(Exception):  # noqa: N818
+        @property
+        def __class__(self) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+            raise GeneratorExit
+
+    raised = Odd("no chunk")
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        raise raised
+
+    # Without a loop: a task of asyncio asks an exception for its class by itself.
+    serving = ClewMiddleware(app)(http_scope("/"), nothing, nothing).__await__()
+    caught: list[BaseException] = []
+    try:
+        next(serving)
+    except BaseException as error:  # noqa: BLE001 - `pytest.raises` asks for its class
+        caught.append(error)
+
+    assert caught[0] is raised
+    assert emitted.span("GET /")["error"]["type"] == "Odd"
+
+
+def test_a_user_that_panics_leaves_the_request_alone(emitted: Emitted) -> None:
+    """The host's function that names the user may raise anything."""
+
+    def name(_: Any) -> str:
+        raise PanicException
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body"})
+
+    answer = call(ClewMiddleware(app, user=name), http_scope("/"))
+
+    assert (answer.status, answer.error) == (200, None)
+    assert emitted.span("GET /")["status"] == "ok"
+    assert emitted.log("user_not_named")["error"]["type"] == "PanicException"
