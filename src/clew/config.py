@@ -69,6 +69,8 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
         segment_bytes: Size of a spool segment.
         spool_max_bytes: What the spools of this host may take together.
         spool_keep_free_bytes: Free disk space to leave.
+        replay_window_s: How long what every sink has taken stays on the spool, in seconds, within the bounds above, so that
+            a store that comes back from a backup is filled up again; 0 for not at all.
         flush_interval_s: How often the spool is brought to the disk itself, in seconds.
         host: Address the server listens at.
         port: Port the server listens at.
@@ -121,6 +123,7 @@ class Settings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     segment_bytes: Annotated[int, Meta(ge=64 * 1024, le=64 * MIB)] = 4 * MIB
     spool_max_bytes: Size = 1024 * MIB
     spool_keep_free_bytes: Size = 256 * MIB
+    replay_window_s: Annotated[float, Meta(ge=0, le=31_536_000)] = 900.0
     flush_interval_s: Annotated[float, Meta(gt=0, le=3600)] = 0.1
     host: str = "127.0.0.1"
     port: Annotated[int, Meta(ge=0, le=65535)] = 4319

@@ -40,6 +40,9 @@ _HANDED_ON: Final = (
     "otlp_headers",
     "pushgateway_url",
     "prices",
+    "spool_max_bytes",
+    "spool_keep_free_bytes",
+    "replay_window_s",
 )
 """The settings that decide where and how to ship, whichever way the application was told them."""
 

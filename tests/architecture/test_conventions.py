@@ -57,6 +57,7 @@ CONSTANT_STATEMENTS = {"clew/store/embedded.py": "the name of our own database, 
 RENAMES = {
     "clew/spool/replace.py": "the one function that replaces a file",
     "clew/spool/home.py": "a lock that appears when it is held; a removed log, which appears whole",
+    "clew/spool/kept.py": "segments and directories that are put aside, and come back; the target is never there",
     "clew/integrations/fastapi.py": "no file: a span gets the name of its route",
     "clew/store/embedded.py": "a new cluster, a directory; PostgreSQL's own log, set aside",
 }

@@ -9,15 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import threading
 from typing import TYPE_CHECKING
 from uuid import UUID
 
 from clew import identity
+from clew.errors import SpoolError
 from clew.sinks.base import Producer
 from clew.spool import disk
 from clew.spool.cursor import Cursor, cursor_path
 from clew.spool.directory import AGENT_LOCK_FILE, CLOSED_FILE, LOCK_FILE, give_up_reserve, segment_name, segment_numbers
 from clew.spool.format import Position, split_position
+from clew.spool.kept import keep, move_home, move_to_shipped, take_back
 from clew.spool.liveness import adopt_writer_lock
 from clew.spool.lock import LifeLock
 from clew.spool.regular import NotRegularError
@@ -40,9 +43,12 @@ class ProducerLog:
         producer: Whose it is.
         identity: Who writes, or wrote, there; see ``clew.identity``.
         is_writer_dead: Nobody but this agent writes there any more.
-        is_gone: It has been shipped whole and removed.
+        is_gone: It has been shipped whole, and removed or put with those that are kept.
         damaged_for: The sinks that met a part which cannot be read.
         is_settled: The last words of a dead writer have been written: its log will not grow.
+
+        moving: Held while segments leave the log or come back into it: whoever looks at cursors to see what is not
+            needed any more holds it, and so does who moves a cursor back.
 
     Threads:
         The supervisor owns it; workers read the attributes and advance their own cursor.
@@ -57,6 +63,7 @@ class ProducerLog:
         self.is_gone = False
         self.cursors: dict[str, Cursor] = {}
         self.damaged_for: set[str] = set()
+        self.moving = threading.RLock()
         self._agent_lock: LifeLock | None = None
         self._writer_lock: LifeLock | None = None
 
@@ -69,7 +76,11 @@ class ProducerLog:
         if not os.path.lexists(self.directory / LOCK_FILE):
             return False
         lock = LifeLock(self.directory / AGENT_LOCK_FILE)
-        if not lock.acquire():
+        try:
+            is_ours = lock.acquire()
+        except SpoolError:
+            return False  # it was moved or removed while we looked
+        if not is_ours or not (self.directory / LOCK_FILE).exists():
             lock.release()
             return False
         self._agent_lock = lock
@@ -117,12 +128,49 @@ class ProducerLog:
         numbers = [number for number in segment_numbers(self.directory) if first <= number < last]
         return until + sum(disk.allocated_bytes((self.directory / segment_name(number)).stat()) for number in numbers)
 
-    def prune(self, passed_by_all: Position) -> None:
-        """Remove the segments before *passed_by_all*, which every durable cursor has passed."""
+    def prune(self, passed_by_all: Position, *, keeps: bool = True) -> None:
+        """Keep the segments before *passed_by_all*, which every durable cursor has passed; without *keeps* remove them.
+
+        Raises:
+            OSError: The file system refused.
+        """
         passed, _ = split_position(passed_by_all)
         for number in segment_numbers(self.directory):
-            if number < passed:
+            if number < passed and keeps:
+                keep(self.directory, number)
+            elif number < passed:
                 (self.directory / segment_name(number)).unlink(missing_ok=True)
+
+    def take_back(self, position: Position) -> None:
+        """Make all that is kept from *position* on part of the log again.
+
+        Raises:
+            OSError: The file system refused.
+        """
+        take_back(self.directory, split_position(position)[0])
+
+    def retire(self, spool: Path) -> None:
+        """Put the log with those that are kept; everything in it has been shipped.
+
+        Raises:
+            OSError: The file system refused; call again later.
+        """
+        self.is_gone = True
+        try:
+            for number in segment_numbers(self.directory):
+                keep(self.directory, number)
+            move_to_shipped(spool, self.directory)
+        finally:
+            self.release()
+
+    def come_back(self, spool: Path) -> None:
+        """Move the log, which is kept, back to where an agent ships it; it has been taken by this one.
+
+        Raises:
+            OSError: The file system refused.
+            SpoolError: The directory of its service cannot be made.
+        """
+        self.directory = move_home(spool, self.directory)
 
     def remove(self) -> None:
         """Remove the whole directory; everything in it has been shipped."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from clew.errors import SpoolError, SpoolFullError
 from clew.spool import disk
 from clew.spool.directory import producer_directories
+from clew.spool.kept import give_way, kept_segments
 from clew.spool.losses import reason_of
 
 if TYPE_CHECKING:
@@ -62,20 +63,30 @@ class Bounds:
         return next(priority for level, priority in FILL_LEVELS if used >= level)
 
     def _refuse(self, wanted_bytes: int) -> SpoolError | None:
+        used = spool_bytes(self._spool)
         try:
-            room = os.statvfs(self._spool)
+            free = self._free_bytes()
+            kept = sum(segment.size_bytes for segment in kept_segments(self._spool))
+            exceeding = max(used + kept + wanted_bytes - self._max_bytes, self._keep_free_bytes + wanted_bytes - free)
+            if kept and exceeding > 0 and used + wanted_bytes <= self._max_bytes:
+                give_way(
+                    self._spool, exceeding
+                )  # what every sink has is kept only as long as nothing else needs the room
+                free = self._free_bytes()
         except OSError as error:
             message = f"cannot look at the spool {self._spool}: {error.strerror or error}"
             return SpoolError(message, reason=reason_of(error))
-        free = room.f_bavail * room.f_frsize
         if free - wanted_bytes < self._keep_free_bytes:
             message = f"only {free} bytes are free below {self._spool}, and {self._keep_free_bytes} are to be kept free"
             return SpoolFullError(message, reason="disk_full")
-        used = spool_bytes(self._spool)
         if used + wanted_bytes > self._max_bytes:
             message = f"the spool {self._spool} holds {used} of at most {self._max_bytes} bytes"
             return SpoolFullError(message, reason="spool_full")
         return None
+
+    def _free_bytes(self) -> int:
+        room = os.statvfs(self._spool)
+        return room.f_bavail * room.f_frsize
 
 
 def spool_bytes(spool: Path) -> int:

@@ -7,18 +7,21 @@ that moving a cursor works on a full disk.
 
 Layout of a slot (little-endian), the second at byte 512 so that the two never share a sector::
 
-    0          8          16         24          32            40     44
-    ┌──────────┬──────────┬──────────┬───────────┬─────────────┬──────┐
-    │ CLEWCUR1 │ turn     │ position │ delivered │ quarantined │ crc  │
-    │ 8        │ u64      │ u64      │ u64       │ u64         │ u32  │
-    └──────────┴──────────┴──────────┴───────────┴─────────────┴──────┘
+    0          8          16         24          32            40        48        56     60
+    ┌──────────┬──────────┬──────────┬───────────┬─────────────┬─────────┬─────────┬──────┐
+    │ CLEWCUR2 │ turn     │ position │ delivered │ quarantined │ missing │ gaps    │ crc  │
+    │ 8        │ u64      │ u64      │ u64       │ u64         │ u64     │ u64     │ u32  │
+    └──────────┴──────────┴──────────┴───────────┴─────────────┴─────────┴─────────┴──────┘
+
+A slot of ``CLEWCUR1``, which earlier versions wrote, ends behind ``quarantined`` with its crc; it is read as one
+without gaps.
 """
 
 from __future__ import annotations
 
 import os
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from clew.spool import disk
@@ -28,10 +31,12 @@ from clew.spool.regular import NotRegularError, open_regular, read_regular
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Cursor", "cursor_path", "peek"]
+__all__ = ["Counts", "Cursor", "cursor_path", "peek"]
 
-_MAGIC = b"CLEWCUR1"
-_SLOT = struct.Struct("<8sQQQQI")
+_MAGIC = b"CLEWCUR2"
+_SLOT = struct.Struct("<8sQQQQQQI")
+_MAGIC_1 = b"CLEWCUR1"
+_SLOT_1 = struct.Struct("<8sQQQQI")
 _SLOT_OFFSETS = (0, 512)
 FILE_BYTES = 1024
 
@@ -50,6 +55,27 @@ def peek(path: Path) -> Position:
     return Position(max(_read_slot(raw[offset : offset + _SLOT.size]) for offset in _SLOT_OFFSETS)[1])
 
 
+class Counts(NamedTuple):
+    """What became of the events before a position.
+
+    Attributes:
+        delivered: How many events the sink has taken.
+        quarantined: How many it refused, which are dead letters now.
+        missing: How many it lacks because the spool no longer had them.
+        gaps: How many events it was given that report such a loss; they are among those delivered.
+    """
+
+    delivered: int = 0
+    quarantined: int = 0
+    missing: int = 0
+    gaps: int = 0
+
+    @property
+    def events(self) -> int:
+        """How many events of the log these are."""
+        return self.delivered - self.gaps + self.quarantined + self.missing
+
+
 class Cursor:
     """The position of one sink in one producer's log.
 
@@ -58,8 +84,7 @@ class Cursor:
 
     Attributes:
         position: Where the sink reads next; everything before it is accounted for.
-        delivered: How many events the sink has taken so far.
-        quarantined: How many it refused, which are dead letters now.
+        counts: What became of the events before it.
 
     Raises:
         NotRegularError: It is something else than a file.
@@ -74,16 +99,33 @@ class Cursor:
             self.close()
             raise
         slots = (_read_slot(os.pread(self._fd, _SLOT.size, offset)) for offset in _SLOT_OFFSETS)
-        self._turn, position, self.delivered, self.quarantined = max(slots)
+        self._turn, position, self.counts = max(slots)
         self.position = Position(position)
+
+    @property
+    def delivered(self) -> int:
+        """How many events the sink has taken so far."""
+        return self.counts.delivered
+
+    @property
+    def quarantined(self) -> int:
+        """How many it refused, which are dead letters now."""
+        return self.counts.quarantined
 
     def advance(self, position: Position, *, delivered: int, quarantined: int = 0) -> None:
         """Move to *position* after so many more events delivered and quarantined, durably."""
+        counts = self.counts
+        self.place(
+            position,
+            counts._replace(delivered=counts.delivered + delivered, quarantined=counts.quarantined + quarantined),
+        )
+
+    def place(self, position: Position, counts: Counts) -> None:
+        """Move to *position*, forward or back, before which there are *counts*, durably."""
         self.position = position
-        self.delivered += delivered
-        self.quarantined += quarantined
+        self.counts = counts
         self._turn += 1
-        head = _SLOT.pack(_MAGIC, self._turn, position, self.delivered, self.quarantined, 0)[:-4]
+        head = _SLOT.pack(_MAGIC, self._turn, position, *counts, 0)[:-4]
         os.pwrite(self._fd, head + crc32(head).to_bytes(4, "little"), _SLOT_OFFSETS[self._turn % 2])
         disk.sync(self._fd)
 
@@ -94,11 +136,14 @@ class Cursor:
             self._fd = -1
 
 
-def _read_slot(raw: bytes) -> tuple[int, int, int, int]:
-    """Read (turn, position, delivered, quarantined) of a slot; zeros if it is empty or spoilt."""
-    if len(raw) < _SLOT.size:
-        return 0, 0, 0, 0
-    magic, turn, position, delivered, quarantined, crc = _SLOT.unpack(raw)
-    if magic != _MAGIC or crc32(raw[:-4]) != crc:
-        return 0, 0, 0, 0
-    return turn, position, delivered, quarantined
+def _read_slot(raw: bytes) -> tuple[int, int, Counts]:
+    """Read (turn, position, counts) of a slot; zeros if it is empty or spoilt."""
+    for magic, layout in ((_MAGIC, _SLOT), (_MAGIC_1, _SLOT_1)):
+        if len(raw) >= layout.size and raw[:8] == magic and _is_whole(raw[: layout.size]):
+            _, turn, position, *counts, _ = layout.unpack_from(raw)
+            return turn, position, Counts(*counts)
+    return 0, 0, Counts()
+
+
+def _is_whole(slot: bytes) -> bool:
+    return crc32(slot[:-4]) == int.from_bytes(slot[-4:], "little")

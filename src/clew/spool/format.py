@@ -64,6 +64,7 @@ __all__ = [
     "is_sound_header",
     "pack_record",
     "position_of",
+    "record_at",
     "split_position",
     "unpack_record",
 ]
@@ -105,6 +106,24 @@ def checksum(payload: bytes | memoryview, salt: int) -> int:
     for start in range(0, length, CRC_SLICE_BYTES):
         crc = crc32(view[start : start + CRC_SLICE_BYTES], crc)
     return crc
+
+
+def record_at(window: bytes, at: int, salt: int) -> bytes | None:
+    """Return the payload of the record at *at*, or None if no whole, valid record is there.
+
+    Args:
+        window: A piece of a segment.
+        at: Offset into it.
+        salt: The salt of the segment.
+    """
+    start = at + RECORD_HEADER_BYTES
+    if start > len(window):
+        return None
+    magic, length, crc = unpack_record(window, at)
+    payload = window[start : start + length]
+    if magic != MAGIC or len(payload) != length or checksum(payload, salt) != crc:
+        return None
+    return payload
 
 
 class SegmentHeader(NamedTuple):

@@ -27,6 +27,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
+from clew.errors import SpoolFullError
 from clew.spool.cursor import peek
 from clew.spool.descriptor import file_id
 from clew.spool.directory import (
@@ -42,6 +43,7 @@ from clew.spool.directory import (
 )
 from clew.spool.disk import sync_directory
 from clew.spool.format import split_position
+from clew.spool.kept import give_way
 from clew.spool.lock import LifeLock
 from clew.spool.losses import LOSSES_FILE, Losses
 from clew.spool.replace import replace_file
@@ -80,6 +82,7 @@ class Home:
     """
 
     def __init__(self, spool: Path, service: str, identity: bytes, *, segment_bytes: int) -> None:
+        self._spool = spool
         self.producer = new_producer_id(time.time_ns())
         self.directory = create_producer_directory(spool, service, self.producer)
         self._file = file_id(self.directory.stat())
@@ -104,10 +107,19 @@ class Home:
         Raises:
             SpoolError: It cannot be made.
         """
-        where, producer = directory or self.directory, UUID(self.producer).bytes
+        where = directory or self.directory
         number = next(self._numbers)
         while (where / segment_name(number)).exists():  # put there by somebody else
             number = next(self._numbers)
+        try:
+            return self._make_segment(where, number)
+        except SpoolFullError:
+            if not give_way(self._spool, self._segment_bytes):
+                raise
+            return self._make_segment(where, number)
+
+    def _make_segment(self, where: Path, number: int) -> Segment:
+        producer = UUID(self.producer).bytes
         return Segment(where, producer=producer, number=number, size_bytes=self._segment_bytes, home=self)
 
     def take_lock(self) -> None:

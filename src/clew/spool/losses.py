@@ -30,7 +30,7 @@ from clew.spool.regular import NotRegularError, read_regular
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOSSES_FILE", "REASONS", "Counts", "Losses", "read_losses", "read_reported", "reason_of"]
+__all__ = ["LOSSES_FILE", "REASONS", "Counts", "Losses", "note_reported", "read_losses", "read_reported", "reason_of"]
 
 LOSSES_FILE = "losses"
 REASONS: Final = (
@@ -203,6 +203,20 @@ def read_losses(directory: Path) -> dict[str, int]:
 def read_reported(directory: Path) -> dict[str, int]:
     """Read which of a producer's losses an event has told of, by reason."""
     return _read(directory, _REPORTED)
+
+
+def note_reported(directory: Path, totals: dict[str, int]) -> None:
+    """Remember, in the place of a dead producer, that an event has reported its losses up to *totals*.
+
+    Raises:
+        OSError: The disk refused.
+    """
+    fd = os.open(directory / LOSSES_FILE, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        for reason, total in totals.items():
+            os.pwrite(fd, _SLOT.pack(total), _REPORTED + 8 * REASONS.index(reason))
+    finally:
+        os.close(fd)
 
 
 def _read(directory: Path, start: int) -> dict[str, int]:

@@ -32,9 +32,9 @@ from clew.spool.format import (
     RECORD_HEADER_BYTES,
     Position,
     SegmentHeader,
-    checksum,
     is_sound_header,
     position_of,
+    record_at,
     split_position,
     unpack_record,
 )
@@ -306,7 +306,7 @@ class Reader:
             window = os.pread(self._fd, need, self._offset)
         events: list[tuple[Position, bytes]] = []
         at = 0
-        while len(events) < max_events and (payload := _record_at(window, at, header.salt)) is not None:
+        while len(events) < max_events and (payload := record_at(window, at, header.salt)) is not None:
             events.append((position_of(self._number, self._offset + at), payload))
             at += RECORD_HEADER_BYTES + len(payload)
         self._offset += at
@@ -326,7 +326,7 @@ class Reader:
         size = disk.end_of_data(self._fd, self._offset) - self._offset if is_complete else self._header.size_bytes
         rest = os.pread(self._fd, size, self._offset)
         found = rest.find(MAGIC, 1)
-        while found >= 0 and _record_at(rest, found, self._header.salt) is None:
+        while found >= 0 and record_at(rest, found, self._header.salt) is None:
             found = rest.find(MAGIC, found + 1)
         is_rest = found < 0
         if is_rest:
@@ -356,7 +356,7 @@ class Reader:
         need = _claimed_bytes(os.pread(self._fd, RECORD_HEADER_BYTES, self._offset))
         if need > self._header.size_bytes - self._offset:
             return False
-        return _record_at(os.pread(self._fd, need, self._offset), 0, self._header.salt) is not None
+        return record_at(os.pread(self._fd, need, self._offset), 0, self._header.salt) is not None
 
 
 def copied_from(directory: Path) -> str | None:
@@ -406,15 +406,3 @@ def _claimed_bytes(window: bytes) -> int:
         return 0
     magic, length, _ = unpack_record(window)
     return RECORD_HEADER_BYTES + length if magic == MAGIC else 0
-
-
-def _record_at(window: bytes, at: int, salt: int) -> bytes | None:
-    """Return the payload of the record at *at*, or None if no whole, valid record is there."""
-    start = at + RECORD_HEADER_BYTES
-    if start > len(window):
-        return None
-    magic, length, crc = unpack_record(window, at)
-    payload = window[start : start + length]
-    if magic != MAGIC or len(payload) != length or checksum(payload, salt) != crc:
-        return None
-    return payload
