@@ -119,7 +119,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.spool.directory",
         "clew.spool.disk",
         "clew.spool.format",
-        "clew.spool.regular",
+        "clew.spool.regular",  # a segment is opened as what it should be
     }
     with psycopg.connect(postgres) as connection:
         assert connection.execute("SELECT message FROM events").fetchall() == [("chunks_created",)]

@@ -104,6 +104,12 @@ class DeadLetters:
             self._look_again()
             return self._knows(producer, position)
 
+    def positions(self, producer: str) -> frozenset[int]:
+        """Return where in a producer's log the events stood that are among them."""
+        with self._locked():
+            self._look_again()
+            return frozenset(self._known.get(producer, ()))
+
     def read(self) -> list[DeadLetter]:
         """Return every letter, oldest first; a line that a crash has torn is left out."""
         try:

@@ -3,7 +3,8 @@
 A record that holds an event of the person is overwritten in place by one of the same length that tells only that, when
 and where something was: positions, counts and accounts stay right, and a sink that comes to it ships that. The writer never goes back, so
 only readers matter: where an agent ships a log, records that some sink has still to read are left, and told as waiting, and so is what
-it remembers of open spans; where none does, all are overwritten.
+it remembers of open spans; where none does, all are overwritten. Segments that are kept for a replay are read by nobody
+until then, and overwritten everywhere.
 
 Before: ``cli.erase``. After: the files themselves; ``store.erasure`` does the same for the store.
 """
@@ -32,6 +33,7 @@ from clew.spool.format import (
     pack_record,
     split_position,
 )
+from clew.spool.kept import kept_events, kept_name, shipped_directories
 from clew.spool.lock import LifeLock
 from clew.spool.reader import Reader
 from clew.spool.regular import NotRegularError, read_regular
@@ -135,7 +137,7 @@ def erase_from_spool(
     theirs = _Theirs(user_id, frozenset(traces), with_mentions=with_mentions)
     done = SpoolErasure()
     living: set[str] = set()
-    for directory in producer_directories(spool):
+    for directory in _directories(spool):
         lock = LifeLock(directory / AGENT_LOCK_FILE)
         living.add(directory.name)
         try:
@@ -203,12 +205,18 @@ class _Theirs:
 
 def _payloads(spool: Path) -> Iterator[bytes]:
     """Give every event that a spool holds: in logs, in what is remembered of open spans, in dead letters."""
-    for directory in producer_directories(spool):
-        for _, payload in _events(directory):
+    for directory in _directories(spool):
+        for _, payload in (*kept_events(directory), *_events(directory)):
             yield payload
         yield from (event.encode() for event in read_progress(directory).open.values())
     for sink in dead_sinks(spool):
         yield from (letter.event.encode() for letter in DeadLetters(spool, sink).read())
+
+
+def _directories(spool: Path) -> Iterator[Path]:
+    """Find the directories of all producers, those of logs among them that were shipped whole and are kept."""
+    yield from producer_directories(spool)
+    yield from shipped_directories(spool)
 
 
 def _erase_log(directory: Path, theirs: _Theirs, done: SpoolErasure, *, is_ours: bool, is_dry_run: bool) -> int:
@@ -216,6 +224,11 @@ def _erase_log(directory: Path, theirs: _Theirs, done: SpoolErasure, *, is_ours:
     names = [path.name.removeprefix(CURSOR_PREFIX) for path in directory.glob(f"{CURSOR_PREFIX}*")]
     passed = min((peek(cursor_path(directory, name)) for name in names), default=Position(0))
     erased = 0
+    for position, payload in kept_events(directory):
+        if theirs.owns(payload):
+            is_erased = is_dry_run or _overwrite(directory / kept_name(split_position(position)[0]), position, payload)
+            erased += is_erased
+            done.waiting += not is_erased
     for position, payload in _events(directory):
         if not theirs.owns(payload):
             continue
@@ -224,7 +237,7 @@ def _erase_log(directory: Path, theirs: _Theirs, done: SpoolErasure, *, is_ours:
             continue
         erased += 1
         if not is_dry_run:
-            _overwrite(directory, position, payload)
+            _overwrite(directory / segment_name(split_position(position)[0]), position, payload)
     return erased
 
 
@@ -235,22 +248,26 @@ def _events(directory: Path) -> Iterator[tuple[Position, bytes]]:
             yield from slice_.events
 
 
-def _overwrite(directory: Path, position: Position, payload: bytes) -> None:
-    """Put what tells nothing in the place of a record, of the same length, and bring it to the disk."""
+def _overwrite(path: Path, position: Position, payload: bytes) -> bool:
+    """Put what tells nothing in the place of a record, of the same length, and bring it to the disk; false if it is gone."""
     event: dict[str, Any] = json.decode(payload)
     told = {name: event[name] for name in _KEPT if name in event}
     nothing = json.encode({**told, "kind": "log", "message": ERASED, "context": {}, "metrics": {}})
     if len(nothing) > len(payload):  # an event of the least size there is
         nothing = b"{}"
     nothing = nothing.ljust(len(payload))
-    number, offset = split_position(position)
-    fd = os.open(directory / segment_name(number), os.O_RDWR | os.O_CLOEXEC)
+    _, offset = split_position(position)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return False
     try:
         salt = SegmentHeader.unpack(os.pread(fd, HEADER_BYTES, 0)).salt
         os.pwrite(fd, pack_record(MAGIC, len(nothing), checksum(nothing, salt)) + nothing, offset)
         disk.sync(fd)
     finally:
         os.close(fd)
+    return True
 
 
 def _erase_memory(path: Path, theirs: _Theirs, *, is_dry_run: bool) -> int:

@@ -28,10 +28,20 @@ from uuid import UUID
 
 from msgspec import json
 
+from clew.agent.openspans import read_progress
 from clew.identity import boot_id, count_oom_kills
 from clew.spool.directory import segment_numbers
-from clew.spool.format import HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, checksum, pack_record
-from clew.spool.losses import read_losses, read_reported
+from clew.spool.format import (
+    HEADER_BYTES,
+    MAGIC,
+    RECORD_HEADER_BYTES,
+    Position,
+    checksum,
+    pack_record,
+    split_position,
+)
+from clew.spool.kept import kept_numbers
+from clew.spool.losses import note_reported, read_losses, read_reported
 from clew.spool.segment import Segment, trim
 from clew.spool.vitals import read_vitals
 
@@ -120,6 +130,8 @@ def append_last_words(
         payloads.append(_loss_event(log, unreported, now, damaged_bytes))
     if payloads:
         _append(log, payloads)
+    if unreported:
+        note_reported(log.directory, dropped)  # the log may come back from those that were shipped
     return len(payloads)
 
 
@@ -191,7 +203,8 @@ def _kernel_log() -> bytes:
 
 def _append(log: ProducerLog, payloads: list[bytes]) -> None:
     """Append *payloads* in new segments behind the last one of a dead writer's log."""
-    number = max(segment_numbers(log.directory), default=0)
+    followed, _ = split_position(Position(read_progress(log.directory).position))
+    number = max([followed, *segment_numbers(log.directory), *kept_numbers(log.directory)])
     producer = UUID(log.producer.id).bytes
     segment: Segment | None = None
     for payload in payloads:

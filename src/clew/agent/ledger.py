@@ -9,8 +9,10 @@ added: an agent that dies between adding a log and removing its directory does n
 
 from __future__ import annotations
 
+import contextlib
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from datetime import datetime
+from typing import TYPE_CHECKING, Final
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
@@ -23,9 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["Ledger", "Share", "Totals"]
+__all__ = ["NOT_IN_SPOOL", "Entry", "Incident", "Ledger", "Share", "Totals"]
 
 REMEMBERED_PRODUCERS = 10_000
+REMEMBERED_INCIDENTS = 100
+ENTRY_FILE: Final = "shipped.json"
+NOT_IN_SPOOL: Final = "not_in_spool"
+"""Why a store lacks events that were accepted: it came back from the past, and the spool no longer had them."""
 
 
 class Share(Struct):
@@ -36,12 +42,50 @@ class Share(Struct):
         delivered: Events it has taken.
         quarantined: Events it refused.
         dropped: Events that the producers of these logs could not accept.
+        missing: Events that it lacks because the spool no longer had them.
+        gaps: Events that report such a loss, which are among those delivered.
     """
 
     accepted: int = 0
     delivered: int = 0
     quarantined: int = 0
     dropped: int = 0
+    missing: int = 0
+    gaps: int = 0
+
+
+class Incident(Struct, frozen=True):
+    """A store and the spool that did not fit together any more: one of them had come back from the past.
+
+    Attributes:
+        at: When that was noticed.
+        sink: The store's sink.
+        kind: ``"behind"``, ``"empty"``, ``"ahead"``, ``"differs"`` or ``"gap"``; see ``clew.agent.replay``.
+        logs: How many logs that was about.
+        missing: Events that the spool no longer had.
+        producers: The first of their producers.
+    """
+
+    at: datetime
+    sink: str
+    kind: str
+    logs: int
+    missing: int = 0
+    producers: list[str] = []
+
+
+class Entry(Struct):
+    """What one log adds to the sums; kept in its directory for as long as it may come back.
+
+    Attributes:
+        dropped: Events that its producer could not accept, by reason.
+        sinks: What each sink made of its events.
+        damaged_bytes: Bytes of it that could not be read.
+    """
+
+    dropped: dict[str, int] = {}
+    sinks: dict[str, Share] = {}
+    damaged_bytes: int = 0
 
 
 class Totals(Struct):
@@ -52,12 +96,14 @@ class Totals(Struct):
         sinks: What each sink made of them.
         producers: The last producers that were added, oldest first.
         damaged_bytes: Bytes of them that could not be read.
+        incidents: The last times when a store and the spool did not fit together, oldest first.
     """
 
     dropped: dict[str, int] = {}
     sinks: dict[str, Share] = {}
     producers: list[str] = []
     damaged_bytes: int = 0
+    incidents: list[Incident] = []
 
 
 class Ledger:
@@ -90,8 +136,23 @@ class Ledger:
             return None
         return status.st_ino, status.st_mtime_ns, status.st_size
 
-    def add(self, producer: str, *, dropped: dict[str, int], sinks: dict[str, Share], damaged_bytes: int = 0) -> None:
-        """Add a log that is about to be removed; one that was added before is left out.
+    def add(
+        self,
+        producer: str,
+        *,
+        dropped: dict[str, int],
+        sinks: dict[str, Share],
+        damaged_bytes: int = 0,
+        directory: Path | None = None,
+    ) -> None:
+        """Add a log that is about to be removed or kept; one that was added before is left out.
+
+        Args:
+            producer: Whose log it is.
+            dropped: Events that the producer could not accept, by reason.
+            sinks: What each sink made of its events.
+            damaged_bytes: Bytes of it that could not be read.
+            directory: Where to keep a note of what was added, for ``take_back``; None for nowhere.
 
         Raises:
             OSError: The disk refused; the log must stay.
@@ -101,16 +162,40 @@ class Ledger:
             totals = self.read()
             if producer in totals.producers:
                 return
-            for reason, number in dropped.items():
-                totals.dropped[reason] = totals.dropped.get(reason, 0) + number
-            for name, share in sinks.items():
-                sum_ = totals.sinks.setdefault(name, Share())
-                sum_.accepted += share.accepted
-                sum_.delivered += share.delivered
-                sum_.quarantined += share.quarantined
-                sum_.dropped += share.dropped
-            totals.damaged_bytes += damaged_bytes
+            entry = Entry(dropped, sinks, damaged_bytes)
+            if directory is not None:
+                replace_file(directory / ENTRY_FILE, json.encode(entry))
+            _add(totals, entry, 1)
             totals.producers = [*totals.producers, producer][-REMEMBERED_PRODUCERS:]
+            replace_file(self._path, json.encode(totals))
+
+    def take_back(self, directory: Path) -> None:
+        """Take a log out of the sums that is shipped again; one that is not in them is left out.
+
+        Args:
+            directory: The directory of its producer.
+
+        Raises:
+            OSError: The disk refused; the log must not be shipped again.
+        """
+        with self._locked():
+            totals = self.read()
+            if directory.name not in totals.producers:
+                return
+            with contextlib.suppress(FileNotFoundError, DecodeError, ValidationError):
+                _add(totals, json.decode((directory / ENTRY_FILE).read_bytes(), type=Entry), -1)
+            totals.producers.remove(directory.name)
+            replace_file(self._path, json.encode(totals))
+
+    def note(self, incident: Incident) -> None:
+        """Remember that a store and the spool did not fit together.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        with self._locked():
+            totals = self.read()
+            totals.incidents = [*totals.incidents, incident][-REMEMBERED_INCIDENTS:]
             replace_file(self._path, json.encode(totals))
 
     def _clear_the_way(self) -> None:
@@ -132,3 +217,14 @@ class Ledger:
             yield
         finally:
             lock.release()
+
+
+def _add(totals: Totals, entry: Entry, sign: int) -> None:
+    """Add what one log held to the sums, or take it out of them."""
+    totals.damaged_bytes += sign * entry.damaged_bytes
+    for reason, number in entry.dropped.items():
+        totals.dropped[reason] = totals.dropped.get(reason, 0) + sign * number
+    for name, share in entry.sinks.items():
+        sum_ = totals.sinks.setdefault(name, Share())
+        for field in Share.__struct_fields__:
+            setattr(sum_, field, getattr(sum_, field) + sign * getattr(share, field))

@@ -1,7 +1,7 @@
 """Run the agent: find producers, follow their logs, drive the sinks, clean up behind them.
 
 What: a round every 100 ms looks for new producers, notes which writers have died, closes what they
-left open, removes segments that all sinks have passed, and directories that are shipped whole.
+left open, and puts aside segments that all sinks have passed, and logs that are shipped whole, until the replay window is over.
 Why one thread for it: all of this is quick, and none of it may wait for a sink.
 
 Any number of agents may run on one spool; each log is shipped by the one that holds its lock.
@@ -28,7 +28,7 @@ from clew import process
 from clew.agent.enrich import Enricher
 from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
 from clew.agent.lastwords import DAMAGED, append_last_words
-from clew.agent.ledger import Ledger, Share
+from clew.agent.ledger import NOT_IN_SPOOL, Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.oddities import find_oddities
 from clew.agent.openspans import OpenSpans
@@ -38,11 +38,13 @@ from clew.agent.status import AgentStatus
 from clew.agent.worker import Worker
 from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
+from clew.spool.kept import give_way, sweep
 from clew.spool.lock import LifeLock
 from clew.spool.losses import read_losses
 from clew.spool.reader import copied_from
 from clew.spool.regular import NotRegularError
 from clew.spool.replace import replace_file
+from clew.spool.writer import spool_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -60,6 +62,7 @@ __all__ = ["Supervisor", "prepare_process", "start_in_process"]
 
 ROUND_S = 0.1
 STATUS_INTERVAL_S = 1.0
+SWEEP_INTERVAL_S = 1.0
 IDLE_BEFORE_END_S = 1.0
 AUTO_LOCK = "auto.lock"
 FEWEST_LOGS = 8
@@ -92,6 +95,7 @@ class Supervisor:
         report: Callable[[str], None] | None = None,
     ) -> None:
         self._spool = settings.spool_dir
+        self._settings = settings
         self._report = report or _to_stderr
         self._agents = self._spool / AGENTS_DIRECTORY
         make_private_directory(self._agents)
@@ -114,6 +118,8 @@ class Supervisor:
         self._thread: threading.Thread | None = None
         self._ledger = Ledger(self._spool)
         self._status_due = 0.0
+        self._sweep_due = 0.0
+        self._most_delivered: dict[str, int] = {}
         self._rounds_done = 0
         self._beat = time.time()
         self._adopted = 0
@@ -143,13 +149,20 @@ class Supervisor:
         for log in logs:
             for reason, number in read_losses(log.directory).items():
                 dropped[reason] = dropped.get(reason, 0) + number
+        lost = dict(dropped)
         for sink in self._sinks:
             share = past.sinks.get(sink.name, Share())
             cursors = [log.cursor(sink.name) for log in logs if log.is_for(sink.name)]
+            missing = share.missing + sum(cursor.counts.missing for cursor in cursors)
+            if missing:
+                lost[NOT_IN_SPOOL] = lost.get(NOT_IN_SPOOL, 0) + missing
+            delivered = share.delivered + sum(cursor.delivered for cursor in cursors)
+            # A counter never goes back: what a restored store is given again was counted when it was first.
+            self._most_delivered[sink.name] = max(delivered, self._most_delivered.get(sink.name, 0))
             outcomes[sink.name] = {
-                "delivered": share.delivered + sum(cursor.delivered for cursor in cursors),
+                "delivered": self._most_delivered[sink.name],
                 "quarantined": share.quarantined + sum(cursor.quarantined for cursor in cursors),
-                "dropped": sum(dropped.values()),
+                "dropped": sum(dropped.values()) + missing,
             }
         living = sum(not log.is_writer_dead for log in logs)
         return AgentHealth(
@@ -159,7 +172,7 @@ class Supervisor:
             self._adopted,
             sinks,
             outcomes,
-            dropped,
+            lost,
             self._enricher.unpriced(),
             dict(self._pusher.counts) if self._pusher is not None else {},
             {key: runs for thread in self._maintenance for key, runs in thread.runs.items()},
@@ -197,7 +210,7 @@ class Supervisor:
             if spans is None or not log.is_for(health.name):
                 continue
             cursor = log.cursor(health.name)
-            events += max(0, spans.seen - cursor.delivered - cursor.quarantined)
+            events += max(0, spans.seen - cursor.counts.events)
             bytes_ += log.bytes_between(cursor.position, spans.reached)
         return SinkLag(events, bytes_, lag_seconds(health, events))
 
@@ -282,13 +295,14 @@ class Supervisor:
         idle_since: float | None = None
         while not self._stopping.is_set():
             self._adopt_new()
-            if self._logs.keys() - self._stuck:
+            if self._logs.keys() - self._stuck or not all(worker.knows_where_it_is for worker in self._workers):
                 idle_since = None
             for log in self.logs():
                 self._look_after(log)
             for worker in self._workers:
                 worker.check_patience()
             self._write_status(status_path)
+            self._sweep()
             self._rounds_done += 1
             self._beat = time.time()
             if idle_since is None:
@@ -326,7 +340,7 @@ class Supervisor:
             return
         try:
             if directory.name in self._ledger.read().producers:
-                log.remove()  # an agent died after it had entered this log and before it could remove it
+                self._put_aside(log)  # an agent died after it had entered this log and before it could do so
                 return
             self._spans[directory.name] = OpenSpans(log)
         except OSError:
@@ -337,6 +351,8 @@ class Supervisor:
     def _look_after(self, log: ProducerLog) -> None:
         """Follow one log, settle it when its writer has died, and remove what is shipped."""
         spans = self._spans[log.producer.id]
+        if not log.moving.acquire(blocking=False):
+            return  # a worker is having segments come back: what is not needed is seen when it is done
         try:
             is_alive, damaged = log.check_writer(), spans.damaged_bytes
             spans.follow()
@@ -359,19 +375,22 @@ class Supervisor:
                     self._report(f"{who} died with spans open or losses untold: {said} events written in its place")
             cursors = [log.cursor(sink.name).position for sink in self._sinks if log.is_for(sink.name)]
             if log.is_settled and all(position >= spans.reached for position in cursors):
-                self._remove(log)
+                self._retire(log)
             else:
-                log.prune(min([spans.position, *cursors]))
+                log.prune(min([spans.position, *cursors]), keeps=self._settings.replay_window_s > 0)
         except (OSError, SpoolError) as error:
             if _needs_people(error):
                 self._stuck.add(log.producer.id)
             self._tell(log.directory, error)
         else:
             self._stuck.discard(log.producer.id)
+        finally:
+            log.moving.release()
 
     def _tell(self, directory: Path, error: OSError | SpoolError) -> None:
         """Report trouble with one log, once; the others go on, and this one is tried again."""
         if isinstance(error, SpoolFullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            give_way(self._spool, self._settings.segment_bytes)
             give_up_reserve(directory)
         if isinstance(error.__cause__ or error, NotRegularError):
             return  # it is reported with all that is odd
@@ -380,25 +399,49 @@ class Supervisor:
             self._told[directory.name] = line
             self._report(line)
 
-    def _remove(self, log: ProducerLog) -> None:
-        """Enter the log into the ledger, then remove it. In that order: an agent that dies between enters it once."""
-        sinks = {sink.name: log.cursor(sink.name) for sink in self._sinks if log.is_for(sink.name)}
+    def _retire(self, log: ProducerLog) -> None:
+        """Enter the log into the ledger, then put it aside. In that order: an agent that dies between enters it once."""
+        sinks = {sink.name: log.cursor(sink.name).counts for sink in self._sinks if log.is_for(sink.name)}
         accepted, dropped = self._spans[log.producer.id].seen, read_losses(log.directory)
         spans = self._spans[log.producer.id]
         if spans.damaged_events:
             dropped[DAMAGED] = spans.damaged_events
         emitted = accepted + sum(dropped.values())
         shares: dict[str, Share] = {}
-        for name, cursor in sinks.items():
-            taken = cursor.delivered + cursor.quarantined
+        for name, counts in sinks.items():
             # What was damaged after it had been counted, or before a sink came to it, is lost to that sink alone.
             is_partial = bool(spans.damaged_bytes or name in log.damaged_for)
-            lost = emitted - taken if is_partial else emitted - accepted
-            shares[name] = Share(emitted - lost, cursor.delivered, cursor.quarantined, lost)
-        self._ledger.add(log.producer.id, dropped=dropped, sinks=shares, damaged_bytes=spans.damaged_bytes)
+            lost = emitted - counts.events if is_partial else emitted - accepted
+            shares[name] = Share(
+                emitted - lost, counts.delivered, counts.quarantined, lost, counts.missing, counts.gaps
+            )
+        damaged = spans.damaged_bytes
+        self._ledger.add(
+            log.producer.id, dropped=dropped, sinks=shares, damaged_bytes=damaged, directory=log.directory
+        )
         del self._logs[log.producer.id]
         self._spans.pop(log.producer.id).end()
-        log.remove()
+        self._put_aside(log)
+
+    def _put_aside(self, log: ProducerLog) -> None:
+        """Keep a log that was shipped whole for the replay window, or remove it if there is none."""
+        if self._settings.replay_window_s > 0:
+            log.retire(self._spool)
+        else:
+            log.remove()
+
+    def _sweep(self) -> None:
+        """Remove what was kept for long enough, and what exceeds the bounds of the spool."""
+        now = time.monotonic()
+        if now < self._sweep_due:
+            return
+        self._sweep_due = now + SWEEP_INTERVAL_S
+        kept = sweep(self._spool, self._settings.replay_window_s)
+        if kept:
+            disk = os.statvfs(self._spool)
+            exceeding = kept + spool_bytes(self._spool) - self._settings.spool_max_bytes
+            lacking = self._settings.spool_keep_free_bytes - disk.f_bavail * disk.f_frsize
+            give_way(self._spool, min(kept, max(exceeding, lacking)))
 
     def _write_status(self, path: Path) -> None:
         now = time.monotonic()

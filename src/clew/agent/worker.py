@@ -12,16 +12,19 @@ from __future__ import annotations
 
 import threading
 import time
+from bisect import bisect_left
 from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, assert_never
+from zlib import crc32
 
+from clew.agent.alignment import Alignment
 from clew.agent.breaker import Breaker
 from clew.agent.deadletter import DeadLetter, DeadLetters
 from clew.agent.health import SinkHealth
 from clew.agent.retry import backoff
 from clew.errors import SpoolFormatError
-from clew.sinks.base import Batch, Delivered, Rejected, Retry
+from clew.sinks.base import Batch, Delivered, KeepsCursor, Mark, Moved, Rejected, Retry
 from clew.spool.format import Position
 from clew.spool.reader import Reader
 from clew.spool.regular import NotRegularError
@@ -40,6 +43,7 @@ PATIENCE_S = 60.0  # an attempt that takes longer is given up, if the sink can
 HALF_OPEN_EVENTS = 50  # what a sink gets to show that it works again
 BACKOFF_CAP_S = 5.0  # beyond five failures the breaker paces the attempts
 LONGEST_RETRY_AFTER_S = 900.0
+MOST_MOVES = 3  # in a row of a sink's own cursor, until somebody else has to be moving it
 
 
 class Worker(threading.Thread):
@@ -76,6 +80,10 @@ class Worker(threading.Thread):
         self._shipped_at: dict[str, float] = {}
         self._attempt_began: float | None = None
         self._readers: dict[str, Reader] = {}
+        self._moves = 0
+        self._alignment: Alignment | None = None
+        if isinstance(sink, KeepsCursor):
+            self._alignment = Alignment(sink, sink.name, spool=spool, dead=self._dead, report=report)
         self._stopping = threading.Event()
 
     def run(self) -> None:
@@ -91,6 +99,11 @@ class Worker(threading.Thread):
                 self._stopping.wait(POLL_S)
         self._forget_readers()
         self._sink.close()
+
+    @property
+    def knows_where_it_is(self) -> bool:
+        """Whether it has looked for what the sink may have lost, which is kept on the spool."""
+        return self._alignment is None or self._alignment.has_audited
 
     def stop(self) -> None:
         """Ask the thread to end after the attempt under way."""
@@ -119,13 +132,15 @@ class Worker(threading.Thread):
     def _ship_round(self) -> bool:
         has_moved = False
         logs = list(self._logs())
+        for astray in self._alignment.audit(logs) if self._alignment is not None else ():
+            self._forget(astray)
         for log in logs:
             if self._stopping.is_set():
                 break
-            if not log.is_for(self._sink.name):
+            if not log.is_for(self._sink.name) or log.is_gone:
                 continue
             try:
-                has_moved |= self._ship(log)
+                has_moved |= self._is_aligned(log) and self._ship(log)
             except (NotRegularError, PermissionError):
                 continue  # it costs this log; the supervisor reports it
             except FileNotFoundError:
@@ -134,9 +149,25 @@ class Worker(threading.Thread):
         if not has_moved:
             self.health.caught_up = time.time()
         for gone in self._readers.keys() - {log.producer.id for log in logs}:
-            self._readers.pop(gone).close()
+            self._forget(gone)
             self._shipped_at.pop(gone, None)
+        if self._alignment is not None:
+            self._alignment.tell()
         return has_moved
+
+    def _is_aligned(self, log: ProducerLog) -> bool:
+        """Have the cursor where the sink's own is, if it has one, before the log is read; false if that is not done yet."""
+        if self._alignment is None or log.producer.id in self._readers:
+            return True
+        self._alignment.align(log)
+        gap = self._alignment.gap(log)
+        if gap is None:
+            return True
+        self._deliver(log, gap, [])
+        if log.cursor(self._sink.name).position != gap.end:
+            return False
+        self._alignment.close_gap(log)
+        return True
 
     def _ship(self, log: ProducerLog) -> bool:
         """Ship what is new in *log*, one batch of it; true if the cursor moved."""
@@ -154,7 +185,8 @@ class Worker(threading.Thread):
         self.health.damaged_bytes += slice_.damaged_bytes
         if slice_.damage:
             log.damaged_for.add(self._sink.name)
-        batch = Batch(log.producer, slice_.events, start, slice_.end)
+        placed = None if self._alignment is None else self._alignment.placed.get(log.producer.id)
+        batch = Batch(placed.producer if placed else log.producer, slice_.events, start, slice_.end)
         if batch.end == batch.start:
             return False
         if self._lets_fill_up(log, batch, is_settled=is_settled):
@@ -162,7 +194,7 @@ class Worker(threading.Thread):
             self._readers[log.producer.id] = Reader(log.directory, start)
             return False
         events = [(position, self._enrich(payload)) for position, payload in batch.events]
-        has_moved = self._deliver(log, batch._replace(events=events))
+        has_moved = self._deliver(log, batch._replace(events=events), batch.events)
         self._shipped_at[log.producer.id] = time.monotonic()
         return has_moved
 
@@ -173,17 +205,17 @@ class Worker(threading.Thread):
         return time.monotonic() - self._shipped_at.get(log.producer.id, 0.0) < self._sink.linger_s
 
     def _reader(self, log: ProducerLog) -> Reader:
-        """Return the reader of *log*, placed at the cursor: the sink's own or the local one, whichever is ahead."""
+        """Return the reader of *log*, placed at the cursor."""
         reader = self._readers.get(log.producer.id)
         if reader is None:
-            taken = self._sink.resume(log.producer)
+            taken = self._sink.resume(log.producer) if self._alignment is None else None
             if taken is not None and taken > log.cursor(self._sink.name).position:
                 self._catch_up(log, taken)
             reader = self._readers[log.producer.id] = Reader(log.directory, log.cursor(self._sink.name).position)
         return reader
 
     def _catch_up(self, log: ProducerLog, taken: Position) -> None:
-        """Move the cursor to where the sink says it is, and count what a crash kept from being counted."""
+        """Move the cursor to where the sink remembers to be, and count what a crash kept from being counted."""
         cursor = log.cursor(self._sink.name)
         reader, delivered, quarantined = Reader(log.directory, cursor.position), 0, 0
         try:
@@ -196,17 +228,35 @@ class Worker(threading.Thread):
         cursor.advance(taken, delivered=delivered, quarantined=quarantined)
 
     def _forget_readers(self) -> None:
-        for reader in self._readers.values():
-            reader.close()
-        self._readers.clear()
+        for producer in list(self._readers):
+            self._forget(producer)
 
-    def _deliver(self, log: ProducerLog, batch: Batch) -> bool:
-        """Deliver *batch*, however many attempts it takes, and move the cursor; false only when asked to stop."""
-        parts, refused = [batch], list[Position]()
+    def _forget(self, producer: str) -> None:
+        """Forget where a log was read: the next look begins at its cursor."""
+        if (reader := self._readers.pop(producer, None)) is not None:
+            reader.close()
+        if self._alignment is not None:
+            self._alignment.forget(producer)
+
+    def _deliver(self, log: ProducerLog, batch: Batch, stored: list[tuple[Position, bytes]]) -> bool:
+        """Deliver *batch*, however many attempts it takes, and move the cursor.
+
+        Args:
+            log: The log.
+            batch: What to deliver.
+            stored: The same events as they are on the disk.
+
+        Returns:
+            False when asked to stop.
+        """
+        refused = list[Position]()
+        if self._alignment is not None and log.producer.id in self._alignment.refused:
+            refused = self._alignment.refused_before(log, batch)
+        parts = [_without(batch, set(refused)) if refused else batch]
         while parts and not self._stopping.is_set():
-            part = parts.pop()
-            if not part.events:
-                self._advance(log, part, refused)
+            part = self._with_counts(log, parts.pop(), stored, refused)
+            if not part.events and self._alignment is None:
+                self._advance(log, part)
                 continue
             if self._breaker.state(time.monotonic()) == "half-open" and len(part.events) > HALF_OPEN_EVENTS:
                 parts += _split(part, HALF_OPEN_EVENTS)
@@ -217,10 +267,13 @@ class Worker(threading.Thread):
             self._attempt_began = None
             if isinstance(outcome, Delivered):
                 self.health.batch_seconds += time.perf_counter() - began
-                self._advance(log, part, refused)
+                self._advance(log, part)
                 self._note_success(len(part.events))
             elif isinstance(outcome, Rejected):
                 parts += self._after_rejection(part, outcome, refused)
+            elif isinstance(outcome, Moved):
+                self._after_move(log)
+                return True
             elif isinstance(outcome, Retry):  # pyright: ignore[reportUnnecessaryIsInstance]
                 parts.append(part)
                 self._stopping.wait(self._note_failure(outcome))
@@ -228,11 +281,37 @@ class Worker(threading.Thread):
                 assert_never(outcome)
         return not self._stopping.is_set()
 
-    def _advance(self, log: ProducerLog, part: Batch, refused: list[Position]) -> None:
-        """Move the cursor behind *part* and count what stood in it, in one step: no crash counts anything twice."""
+    def _with_counts(
+        self, log: ProducerLog, part: Batch, stored: list[tuple[Position, bytes]], refused: list[Position]
+    ) -> Batch:
+        """Say in *part* what will be in the accounts once it is delivered: for the cursor, and for the sink's own."""
+        if part.counts is not None and not stored:
+            return part  # a gap
+        counts = log.cursor(self._sink.name).counts
         quarantined = sum(part.start <= position < part.end for position in refused)
-        log.cursor(self._sink.name).advance(part.end, delivered=len(part.events), quarantined=quarantined)
-        self.health.quarantined += quarantined
+        behind = bisect_left(stored, (part.end,))
+        last = stored[behind - 1] if behind and stored[behind - 1][0] >= part.start else None
+        mark = None if last is None else Mark(last[0], crc32(last[1]))
+        counts = counts._replace(
+            delivered=counts.delivered + len(part.events), quarantined=counts.quarantined + quarantined
+        )
+        return part._replace(mark=mark, counts=counts)
+
+    def _advance(self, log: ProducerLog, part: Batch) -> None:
+        """Move the cursor behind *part* and count what was in it, in one step: no crash counts anything twice."""
+        assert part.counts is not None
+        cursor = log.cursor(self._sink.name)
+        self.health.quarantined += part.counts.quarantined - cursor.quarantined
+        self._moves = 0
+        cursor.place(part.end, part.counts)
+
+    def _after_move(self, log: ProducerLog) -> None:
+        """Look anew where the sink is in *log*, and give a sink time whose cursor is elsewhere again and again."""
+        self._forget(log.producer.id)
+        self._moves += 1
+        if self._moves > MOST_MOVES:
+            reason = "its cursor is somewhere else each time: does another agent ship the same log?"
+            self._stopping.wait(self._note_failure(Retry(reason)))
 
     def _after_rejection(self, part: Batch, outcome: Rejected, refused: list[Position]) -> list[Batch]:
         """Quarantine what was refused, or halve the batch if the sink cannot tell; return what is left, last first."""
@@ -240,8 +319,9 @@ class Worker(threading.Thread):
             return _split(part, len(part.events) // 2)
         indexes = set(outcome.indexes)
         now = datetime.now(UTC)
+        producer = part.producer.forked_from or part.producer.id  # where the log is, whatever the store calls it
         letters = [
-            DeadLetter(now, part.producer.id, part.producer.service, position, outcome.reason, _text(payload))
+            DeadLetter(now, producer, part.producer.service, position, outcome.reason, _text(payload))
             for index, (position, payload) in enumerate(part.events)
             if index in indexes
         ]
@@ -249,7 +329,7 @@ class Worker(threading.Thread):
         refused += [Position(letter.position) for letter in letters]
         self._report(f"{self._sink.name} refused {len(letters)} events, now dead letters: {outcome.reason}")
         # What is left may be nothing: the cursor still has to move.
-        return [part._replace(events=[event for index, event in enumerate(part.events) if index not in indexes])]
+        return [_without(part, {letter.position for letter in letters})]
 
     def _note_success(self, events: int) -> None:
         if self.health.trouble:
@@ -286,6 +366,10 @@ def _split(batch: Batch, at: int) -> list[Batch]:
         Batch(batch.producer, batch.events[at:], border, batch.end),
         Batch(batch.producer, batch.events[:at], batch.start, border),
     ]
+
+
+def _without(batch: Batch, positions: set[int]) -> Batch:
+    return batch._replace(events=[event for event in batch.events if event[0] not in positions])
 
 
 def _text(payload: bytes) -> str:

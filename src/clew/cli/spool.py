@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from msgspec import json
 
-from clew import config
-from clew.agent.accounts import LogAccount, SinkTotals, read_account
+from clew import clock, config
+from clew.agent.accounts import KeptAccount, LogAccount, SinkTotals, read_account
+from clew.agent.ledger import NOT_IN_SPOOL, Incident
 from clew.agent.status import read_statuses
 from clew.shipping import agent_is_alive
 
 __all__ = ["app"]
+
+SHOWN_INCIDENTS = 5
 
 app = typer.Typer(help="Look at the events that wait on the disk.", no_args_is_help=True)
 
@@ -45,6 +48,8 @@ def status(
             "producers": account.logs,
             "oddities": account.oddities,
             "damaged_bytes": account.damaged_bytes,
+            "replay": _replay(account.kept, settings.replay_window_s),
+            "incidents": account.incidents,
         }
         typer.echo(json.encode(told).decode())
         return
@@ -55,6 +60,11 @@ def status(
     if account.damaged_bytes:
         events = account.dropped.get("damaged", 0)
         typer.echo(f"damage {account.damaged_bytes} bytes could not be read: at least {events} events are lost")
+        if NOT_IN_SPOOL in totals.reasons:
+            typer.echo(f"       {totals.reasons[NOT_IN_SPOOL]} events are missing in it that the spool no longer has")
+    typer.echo(f"replay {_kept(account.kept, settings.replay_window_s)}")
+    for incident in account.incidents[-SHOWN_INCIDENTS:]:
+        typer.echo(f"       {incident.at:%Y-%m-%d %H:%M:%S}Z {_incident(incident)}")
     if not account.logs:
         typer.echo("nothing waits")
     for log in account.logs:
@@ -70,6 +80,41 @@ def _sums(totals: SinkTotals) -> str:
         f"{totals.emitted} emitted {sign} {totals.delivered} delivered + {totals.quarantined} quarantined "
         f"+ {totals.dropped} dropped + {totals.pending} pending"
     )
+
+
+def _replay(kept: KeptAccount, window_s: float) -> dict[str, Any]:
+    return {
+        "window_s": window_s,
+        "logs": kept.logs,
+        "segments": kept.segments,
+        "bytes": kept.bytes,
+        "oldest_at": kept.oldest_at,
+        "oldest_s": _age_s(kept),
+    }
+
+
+def _age_s(kept: KeptAccount) -> float | None:
+    return None if kept.oldest_at is None else max(0.0, round((clock.now() - kept.oldest_at).total_seconds(), 3))
+
+
+def _kept(kept: KeptAccount, window_s: float) -> str:
+    """Write what is kept for a store that comes back from a backup."""
+    window = f"window {window_s:g} s" if window_s else "off (replay_window_s is 0)"
+    if not kept.segments:
+        return f"nothing is kept; {window}"
+    return f"{kept.segments} segments, {kept.bytes // 1024} KiB kept, the oldest for {_age_s(kept):.0f} s; {window}"
+
+
+def _incident(incident: Incident) -> str:
+    """Write that a store and the spool did not fit together."""
+    told = {
+        "behind": f"was behind, {incident.logs} logs shipped again",
+        "empty": f"knew nothing of {incident.logs} logs, shipped again",
+        "ahead": f"had a cursor beyond the log in {incident.logs} logs",
+        "differs": f"had another history of {incident.logs} logs than the spool",
+        "gap": f"lacks {incident.missing} events of {incident.logs} logs that the spool no longer had",
+    }
+    return f"{incident.sink} {told.get(incident.kind, incident.kind)}"
 
 
 def _describe(log: LogAccount) -> str:

@@ -7,6 +7,7 @@ question with one of three outcomes:
 ``Delivered``  the sink has taken every event of the batch, durably
 ``Retry``      it could not take them now; try the same batch again later
 ``Rejected``   it will never take some of them; they are quarantined, the rest is tried again
+``Moved``      its own cursor is not where the batch begins; only of a sink that keeps one
 =============  ==========================================================================
 
 Before: ``agent.worker``. After: the system behind the sink.
@@ -14,12 +15,28 @@ Before: ``agent.worker``. After: the system behind the sink.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, runtime_checkable
+
+from clew.spool.format import Position
 
 if TYPE_CHECKING:
-    from clew.spool.format import Position
+    from collections.abc import Iterable, Sequence
 
-__all__ = ["Batch", "Delivered", "Outcome", "Producer", "Rejected", "Retry", "Sink"]
+    from clew.spool.cursor import Counts
+
+__all__ = [
+    "Batch",
+    "Delivered",
+    "KeepsCursor",
+    "Mark",
+    "Moved",
+    "Outcome",
+    "Producer",
+    "Rejected",
+    "Retry",
+    "Sink",
+    "Standing",
+]
 
 
 class Producer(NamedTuple):
@@ -28,10 +45,27 @@ class Producer(NamedTuple):
     Attributes:
         id: The producer's UUID, as text.
         service: The service it belongs to.
+        forked_from: The producer in whose directory the log is, if it goes on differently there than in the store: what
+            comes after the fork has this id, since events of that one have the same positions. None otherwise.
+        begins: Where its events begin.
     """
 
     id: str
     service: str
+    forked_from: str | None = None
+    begins: Position = Position(0)
+
+
+class Mark(NamedTuple):
+    """A record of a log by which it is recognized.
+
+    Attributes:
+        position: Where it begins.
+        crc: CRC-32 of the event, as it is on the disk.
+    """
+
+    position: Position
+    crc: int
 
 
 class Batch(NamedTuple):
@@ -42,12 +76,16 @@ class Batch(NamedTuple):
         events: (position, payload) by position.
         start: Where the run begins.
         end: Where the next batch begins; the sink's cursor once this one is delivered.
+        mark: The last record before ``end``; None if no record of the log is in the batch.
+        counts: What became of all events before ``end``, once this one is delivered; None when not given.
     """
 
     producer: Producer
     events: list[tuple[Position, bytes]]
     start: Position
     end: Position
+    mark: Mark | None = None
+    counts: Counts | None = None
 
 
 class Delivered(NamedTuple):
@@ -82,7 +120,31 @@ class Rejected(NamedTuple):
     reason: str
 
 
-Outcome = Delivered | Retry | Rejected
+class Moved(NamedTuple):
+    """Nothing was taken: the sink's own cursor is not where the batch begins, as after the restore of a backup."""
+
+
+Outcome = Delivered | Retry | Rejected | Moved
+
+
+class Standing(NamedTuple):
+    """How far a sink that keeps a cursor of its own has come in one log.
+
+    Attributes:
+        producer: The id under which it has the events: the log's own, or that of a fork.
+        position: Where the events begin that it does not have.
+        counts: What became of those before.
+        is_counted: Whether that is all; a cursor that an earlier version wrote knows only what was delivered.
+        mark: The last record that it has; None if it does not know.
+        begins: Where the events begin that it has under that id.
+    """
+
+    producer: str
+    position: Position
+    counts: Counts
+    is_counted: bool
+    mark: Mark | None
+    begins: Position
 
 
 class Sink(Protocol):
@@ -120,4 +182,34 @@ class Sink(Protocol):
 
     def close(self) -> None:
         """Let go of connections."""
+        ...
+
+
+@runtime_checkable
+class KeepsCursor(Protocol):
+    """What a sink has besides that commits its own cursor together with the data.
+
+    That cursor is the one that counts, wherever the local one is: the system may have come back from a backup, or be
+    another one. ``deliver`` answers ``Moved`` when a batch does not begin there; it is given batches without events, too.
+    """
+
+    def standings(self, producers: Sequence[str], *, is_final: bool = False) -> dict[str, list[Standing]] | None:
+        """Return how far the sink has come in each of some logs, by producer, forks included; None when it is away.
+
+        Args:
+            producers: The producers whose logs they are.
+            is_final: Wait for what other agents may be committing.
+        """
+        ...
+
+    def step_back(self, standing: Standing, position: Position, counts: Counts) -> bool:
+        """Move the sink's own cursor back to *position*; false if it is away, or the cursor is elsewhere by now."""
+        ...
+
+    def last_held(self, producers: Sequence[str], events: Iterable[tuple[Position, bytes]]) -> Position | None:
+        """Return the position of the last of some events that the sink has, under any of some ids; None for none.
+
+        Raises:
+            OSError: It is away.
+        """
         ...

@@ -1,9 +1,10 @@
 """PostgreSQL: every event exactly once.
 
-A batch goes in by one binary ``COPY``, and the sink's cursor moves in the same transaction: a crash,
-a lost answer or a replay can neither lose nor repeat an event, and the hot table needs no unique
-index for it. Spans that have begun and not ended stand in ``open_spans`` meanwhile. What the batch adds to
-the roll-ups goes in with it (``measures.minutes``), and so does what is remembered of open spans for that.
+A batch goes in by one binary ``COPY``, and the sink's cursor moves in the same transaction, from where the batch
+begins and from nowhere else: a crash, a lost answer, a replay or a server that has become an older one can neither lose
+nor repeat an event, and the hot table needs no unique index for it. Spans that have begun and not ended are in
+``open_spans`` meanwhile. What the batch adds to the roll-ups goes in with it (``measures.minutes``), and so does what is
+remembered of open spans for that.
 
 Before: ``agent.worker``. After: the tables of ``store/sql/schema.sql``.
 """
@@ -13,12 +14,13 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, LiteralString
 from uuid import UUID
 
 import psycopg
-from msgspec import msgpack
+from msgspec import DecodeError, Struct, ValidationError, json, msgpack
 from psycopg import sql
 from psycopg.adapt import Dumper
 from psycopg.pq import Format
@@ -29,12 +31,13 @@ from clew.measures.counting import VERDICT_COLUMNS, Followed
 from clew.measures.ledger import LEDGER_COLUMNS
 from clew.measures.minutes import Rollups, Tally
 from clew.record import COLUMNS
-from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
+from clew.sinks.base import Batch, Delivered, Mark, Moved, Outcome, Producer, Rejected, Retry, Standing
 from clew.sinks.postgres_rows import Sorter, late_values
-from clew.spool.format import Position, event_id
+from clew.spool.cursor import Counts
+from clew.spool.format import HEADER_BYTES, Position, event_id, position_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["PostgresSink"]
 
@@ -49,6 +52,12 @@ KEEPALIVE: Final[dict[str, Any]] = {
 PARTITION_PAST = timedelta(days=31)
 PARTITION_AHEAD = timedelta(days=2)
 JSONB_OID = 3802
+EMPTY_GRACE_S: Final = 10.0
+"""How long a database that has become empty is left alone: between `createdb` and the first table of `pg_restore`."""
+ERASED: Final = "event_erased"
+"""The message of what stands in the place of an event that was erased (see ``agent.erasure``)."""
+FIRST_RECORD: Final = position_of(1, HEADER_BYTES)
+POSITION_MASK: Final = (1 << 48) - 1
 MAX_FOLLOWED = 1000
 """Producers whose open spans are remembered here; those of others are read from the store again."""
 
@@ -67,11 +76,36 @@ _COPY_EVENTS, _COPY_SUMS, _COPY_LEDGER = (
 )
 _READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s FOR UPDATE"
 _READ_MEASURED: LiteralString = "SELECT measured FROM cursors WHERE producer = %s"
+_BEGIN_CURSOR: LiteralString = """
+INSERT INTO cursors
+    (producer, service, position, delivered, quarantined, missing, gaps, mark_position, mark_crc, begins, forked_from, measured)
+VALUES (%(producer)s, %(service)s, %(position)s, coalesce(%(delivered)s, %(taken)s), %(quarantined)s, %(missing)s, %(gaps)s,
+    %(mark_position)s, %(mark_crc)s, %(begins)s, %(forked_from)s, %(measured)s)
+ON CONFLICT (producer) DO NOTHING
+"""
 _MOVE_CURSOR: LiteralString = """
-INSERT INTO cursors (producer, service, position, delivered, measured) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (producer) DO UPDATE SET
-    position = greatest(cursors.position, excluded.position), delivered = cursors.delivered + excluded.delivered,
-    measured = excluded.measured, updated_at = now()
+UPDATE cursors SET
+    position = %(position)s, delivered = coalesce(%(delivered)s, delivered + %(taken)s),
+    quarantined = coalesce(%(quarantined)s, quarantined), missing = coalesce(%(missing)s, missing),
+    gaps = coalesce(%(gaps)s, gaps), mark_position = coalesce(%(mark_position)s, mark_position),
+    mark_crc = coalesce(%(mark_crc)s, mark_crc), measured = %(measured)s, updated_at = now()
+WHERE producer = %(producer)s
+"""
+_STANDINGS: LiteralString = """
+SELECT coalesce(forked_from, producer)::text, producer::text, position, delivered, quarantined, missing, gaps,
+    mark_position, mark_crc, begins
+FROM cursors WHERE producer = ANY(%(producers)s) OR forked_from = ANY(%(producers)s)
+"""
+# Retention removes what has not moved for long; the log of a process that only says nothing is not over.
+_STAY: LiteralString = """
+UPDATE cursors SET updated_at = now() WHERE producer = ANY(%s) AND updated_at < now() - interval '1 day'
+"""
+_STEP_BACK: LiteralString = """
+UPDATE cursors SET position = %s, delivered = %s, quarantined = %s, missing = %s, gaps = %s, updated_at = now()
+WHERE producer = %s AND position = %s
+"""
+_HELD: LiteralString = """
+SELECT event_id, "timestamp", message FROM events WHERE event_id = ANY(%s) AND "timestamp" BETWEEN %s AND %s
 """
 _OPEN_SPANS: LiteralString = """
 INSERT INTO open_spans (span_id, trace_id, "timestamp", producer, event) VALUES (%s, %s, %s, %s, %s)
@@ -132,6 +166,10 @@ class _NewDaysError(Exception):
         self.days = days
 
 
+class _MovedError(Exception):
+    """The cursor is not where a batch begins."""
+
+
 class _RefusedError(Exception):
     """Some of a batch's events cannot be stored."""
 
@@ -140,6 +178,14 @@ class _RefusedError(Exception):
         self.outcome = Rejected(tuple(sorter.refused), sorter.reason)
 
 
+class _Identity(Struct):
+    """As much of an event as tells it from others."""
+
+    timestamp: datetime
+    message: str = ""
+
+
+_decode_identity = json.Decoder(_Identity).decode
 _decode_followed = msgpack.Decoder(Followed).decode
 
 
@@ -148,8 +194,8 @@ class PostgresSink:
 
     Args:
         dsn: The server, as a libpq URL or key-value string.
-        prepare: Called with the DSN before the first connection is used, to bring the schema up
-            to date; may raise ``StoreError`` or ``psycopg.Error``.
+        prepare: Called with the DSN whenever a new connection is made, to bring the schema up
+            to date: it may be a database that was restored meanwhile; may raise ``StoreError`` or ``psycopg.Error``.
 
     Attributes:
         name: ``"postgres"``.
@@ -163,6 +209,8 @@ class PostgresSink:
     def __init__(self, dsn: str, *, prepare: Callable[[str], object] | None = None) -> None:
         self._dsn = dsn
         self._prepare = prepare
+        self._was_prepared = False
+        self._empty_since: float | None = None
         self._connection: _Connection | None = None
         self._days: set[date] = set()
         self._rollups = Rollups()
@@ -190,12 +238,69 @@ class PostgresSink:
                     self._make_partitions(connection, new.days)
         except _RefusedError as refused:
             return refused.outcome
+        except _MovedError:
+            self._days.clear()  # it may be another database by now
+            return Moved()
         except StoreError as error:
             return Retry(str(error), is_misconfigured=isinstance(error, StoreNotMigrated))
         except psycopg.Error as error:
             return self._judge(error, batch)
         self._followed[batch.producer.id] = followed
         return Delivered()
+
+    def standings(self, producers: Sequence[str], *, is_final: bool = False) -> dict[str, list[Standing]] | None:
+        """Read the cursors that were committed with the data, by producer; None when the server is away.
+
+        Args:
+            producers: Whose.
+            is_final: Wait for what other agents may be committing, on the primary.
+        """
+        ids = list(producers)
+        found: dict[str, list[Standing]] = {}
+        try:
+            connection = self._connect()
+            if not is_final:
+                connection.execute(_STAY, [ids])
+            rows = connection.execute(
+                _STANDINGS + " FOR SHARE" if is_final else _STANDINGS, {"producers": ids}
+            ).fetchall()
+        except (psycopg.Error, StoreError):
+            self._disconnect()
+            return None
+        for log, *row in rows:
+            found.setdefault(log, []).append(_standing(row))
+        return found
+
+    def step_back(self, standing: Standing, position: Position, counts: Counts) -> bool:
+        """Move the cursor that was committed with the data back; false if the server is away, or the cursor elsewhere."""
+        try:
+            values = [position, *counts, standing.producer, standing.position]
+            return self._connect().execute(_STEP_BACK, values).rowcount == 1
+        except (psycopg.Error, StoreError):
+            self._disconnect()
+            return False
+
+    def last_held(self, producers: Sequence[str], events: Iterable[tuple[Position, bytes]]) -> Position | None:
+        """Return the position of the last of some events that the store has, by id, time and message; None for none.
+
+        Raises:
+            ConnectionError: The server is away.
+        """
+        marks = {position: mark for position, payload in events if (mark := _read_identity(payload)) is not None}
+        erased = [position for position, mark in marks.items() if mark.message == ERASED]
+        if not marks:
+            return None
+        bases = [UUID(producer).int for producer in producers]
+        ids = [UUID(int=event_id(base, position)) for base in bases for position in marks]
+        times = [mark.timestamp for mark in marks.values()]
+        try:
+            rows = self._connect().execute(_HELD, [ids, min(times), max(times)]).fetchall()
+        except (psycopg.Error, StoreError) as error:
+            self._disconnect()
+            raise ConnectionError(str(error)) from error
+        held = {(id_.int & POSITION_MASK, at, message) for id_, at, message in rows}
+        same = [position for position, mark in marks.items() if (position, mark.timestamp, mark.message) in held]
+        return max([*same, *erased], default=None)
 
     def interrupt(self) -> None:
         """Give up the attempt under way: its connection is cut, and it ends as one that may be tried again.
@@ -215,20 +320,40 @@ class PostgresSink:
 
     def _connect(self) -> _Connection:
         if self._connection is None or self._connection.closed:
-            if self._prepare is not None:
+            if self._prepare is not None and not self._was_prepared:
                 self._prepare(self._dsn)
-                self._prepare = None
-            self._connection = psycopg.connect(
+            connection = psycopg.connect(
                 self._dsn,
                 autocommit=True,
                 connect_timeout=CONNECT_TIMEOUT_S,
                 application_name="clew-agent",
                 **KEEPALIVE,
             )
-            self._connection.adapters.register_dumper(bytes, _JsonbDumper)
-            self._connection.execute("SET synchronous_commit = on")
+            connection.adapters.register_dumper(bytes, _JsonbDumper)
+            connection.execute("SET synchronous_commit = on")
+            if self._prepare is not None and self._was_prepared:
+                self._prepare_again(connection, self._prepare)
+            self._was_prepared = True
             self._days.clear()
+            self._connection = connection
         return self._connection
+
+    def _prepare_again(self, connection: _Connection, prepare: Callable[[str], object]) -> None:
+        """Bring a store up to date that may be another one by now, but leave an empty one to a restore for a while.
+
+        Raises:
+            StoreNotMigrated: It holds nothing: whoever restores a backup into it is to find it so.
+        """
+        [is_there] = connection.execute("SELECT to_regclass('cursors') IS NOT NULL").fetchone() or (False,)
+        now = time.monotonic()
+        self._empty_since = None if is_there else self._empty_since or now
+        if self._empty_since is not None and now - self._empty_since < EMPTY_GRACE_S:
+            connection.close()
+            raise StoreNotMigrated(
+                f"the store has become empty; it is filled from the spool if it stays so for {EMPTY_GRACE_S:.0f} s"
+            )
+        self._empty_since = None
+        prepare(self._dsn)
 
     def _disconnect(self) -> None:
         if self._connection is not None:
@@ -252,12 +377,16 @@ class PostgresSink:
         """Put everything in that *batch* adds; return what is remembered of the spans that are open behind it.
 
         Raises:
+            _MovedError: The cursor is not where the batch begins.
             _NewDaysError: There may be no partition for some of the events.
             _RefusedError: Some of the events cannot be stored.
         """
         committed = cursor.execute(_READ_CURSOR, [batch.producer.id]).fetchone()
-        # The answer to an earlier attempt may have been lost, and its commit not.
+        # The answer to an earlier attempt may have been lost, and its commit not: then it is within the batch.
         start = Position(committed[0]) if committed else batch.start
+        is_there = batch.start <= start <= batch.end if committed else start <= max(batch.producer.begins, FIRST_RECORD)
+        if not is_there:
+            raise _MovedError
         followed = self._follow(cursor, batch.producer, start)
         tally = self._rollups.begin(followed)
         sorter = Sorter(batch, start, tally)
@@ -281,8 +410,9 @@ class PostgresSink:
         for late in sorter.late:
             cursor.execute(_ADD_BEGINNING, late_values(late))
         followed.position = max(followed.position, batch.end)
-        measured = bytearray(msgpack.encode(followed))  # bytes would be taken for JSON here
-        cursor.execute(_MOVE_CURSOR, [batch.producer.id, batch.producer.service, batch.end, sorter.taken, measured])
+        values = _cursor_values(batch, sorter.taken, followed)
+        if not cursor.execute(_MOVE_CURSOR if committed else _BEGIN_CURSOR, values).rowcount:
+            raise _MovedError  # another agent, which was taken for dead, has begun the log at this very moment
         return followed
 
     def _correct(self, cursor: _Cursor, producer: Producer, tally: Tally) -> None:
@@ -328,3 +458,38 @@ class PostgresSink:
             return Rejected(tuple(range(len(batch.events))), reason)
         self._disconnect()
         return Retry(reason, is_misconfigured=state.startswith(_MISCONFIGURED))
+
+
+def _cursor_values(batch: Batch, taken: int, followed: Followed) -> dict[str, Any]:
+    """Return what the row of a cursor holds once *batch* is stored, by column."""
+    delivered, quarantined, missing, gaps = batch.counts or (None, None, None, None)
+    mark_position, mark_crc = batch.mark or (None, None)
+    return {
+        "producer": batch.producer.id,
+        "service": batch.producer.service,
+        "position": batch.end,
+        "taken": taken,
+        "delivered": delivered,
+        "quarantined": quarantined,
+        "missing": missing,
+        "gaps": gaps,
+        "mark_position": mark_position,
+        "mark_crc": mark_crc,
+        "begins": batch.producer.begins,
+        "forked_from": batch.producer.forked_from,
+        "measured": bytearray(msgpack.encode(followed)),  # bytes would be taken for JSON here
+    }
+
+
+def _standing(row: list[Any]) -> Standing:
+    producer, position, delivered, quarantined, missing, gaps, mark_position, mark_crc, begins = row
+    counts = Counts(delivered, quarantined or 0, missing or 0, gaps or 0)
+    mark = None if mark_position is None else Mark(Position(mark_position), mark_crc)
+    return Standing(producer, Position(position), counts, quarantined is not None, mark, Position(begins))
+
+
+def _read_identity(payload: bytes) -> _Identity | None:
+    try:
+        return _decode_identity(payload)
+    except (DecodeError, ValidationError, UnicodeDecodeError, RecursionError):
+        return None

@@ -20,7 +20,7 @@ from clew.agent.supervisor import Supervisor
 from clew.errors import ConfigError
 from clew.shipping import agent_is_alive
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
-from clew.spool.directory import segment_name
+from clew.spool.directory import producer_directories, segment_name
 from clew.spool.format import HEADER_BYTES
 from clew.spool.writer import Writer, spool_bytes
 from support.accounting import wait_for
@@ -80,8 +80,8 @@ def open_writer(settings: Settings) -> Writer:
 
 
 def producers(settings: Settings) -> list[Path]:
-    """List what is left of producers' directories."""
-    return list(settings.spool_dir.glob("*/*/"))
+    """List the directories of producers whose logs are not shipped whole."""
+    return list(producer_directories(settings.spool_dir))
 
 
 def test_what_is_emitted_is_shipped_in_order_while_the_producer_lives(

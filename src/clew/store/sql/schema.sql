@@ -116,8 +116,20 @@ CREATE TABLE cursors (
     updated_at timestamptz NOT NULL DEFAULT now(),
     -- What is remembered of a producer's open spans, so that nothing in them counts twice (clew.measures.counting.Followed,
     -- as MessagePack). Without it, or if it belongs to another position, nothing is remembered.
-    measured bytea
+    measured bytea,
+    -- With "delivered", what became of the events before the position; null where an earlier version wrote last.
+    quarantined bigint,
+    missing bigint,
+    gaps bigint,
+    -- The last record before the position: where it begins, and the CRC-32 of the event as it is on the spool.
+    mark_position bigint,
+    mark_crc bigint,
+    -- Of a log that goes on differently on the spool than here: the producer it was, and where the fork is.
+    begins bigint NOT NULL DEFAULT 0,
+    forked_from uuid
 );
+
+CREATE INDEX cursors_forked_idx ON cursors (forked_from) WHERE forked_from IS NOT NULL;
 
 -- What the agent adds up by the minute: metrics of the catalogue, in partial sums.
 
