@@ -416,9 +416,7 @@ class Supervisor:
                 emitted - lost, counts.delivered, counts.quarantined, lost, counts.missing, counts.gaps
             )
         damaged = spans.damaged_bytes
-        self._ledger.add(
-            log.producer.id, dropped=dropped, sinks=shares, damaged_bytes=damaged, directory=log.directory
-        )
+        self._ledger.add(log.producer.id, dropped=dropped, sinks=shares, damaged_bytes=damaged, directory=log.directory)
         del self._logs[log.producer.id]
         self._spans.pop(log.producer.id).end()
         self._put_aside(log)
