@@ -57,11 +57,11 @@ def status(
     typer.echo(f"agent  {'runs' if has_agent else 'none; `clew up` or `clew agent` ships what waits here'}")
     for name, totals in account.sinks.items():
         typer.echo(f"sink   {name}: {_sums(totals)}")
+        if NOT_IN_SPOOL in totals.reasons:
+            typer.echo(f"       {totals.reasons[NOT_IN_SPOOL]} events are missing in it that the spool no longer has")
     if account.damaged_bytes:
         events = account.dropped.get("damaged", 0)
         typer.echo(f"damage {account.damaged_bytes} bytes could not be read: at least {events} events are lost")
-        if NOT_IN_SPOOL in totals.reasons:
-            typer.echo(f"       {totals.reasons[NOT_IN_SPOOL]} events are missing in it that the spool no longer has")
     typer.echo(f"replay {_kept(account.kept, settings.replay_window_s)}")
     for incident in account.incidents[-SHOWN_INCIDENTS:]:
         typer.echo(f"       {incident.at:%Y-%m-%d %H:%M:%S}Z {_incident(incident)}")
