@@ -451,7 +451,7 @@ def _collect(value: Any, redactor: Redactor, texts: list[str], depth: int = 0) -
         for key in items:
             if key not in harmless:
                 return False
-        if "value" in items and redactor.is_named_secret(items):
+        if ("value" in items or "Value" in items) and redactor.is_named_secret(items):
             return False
         items = items.values()
     elif len(items) == 2 and type(items[0]) is str and redactor.judge(items[0]):

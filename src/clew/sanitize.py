@@ -236,7 +236,7 @@ class Sanitizer:
         for key, item in islice(items, MAX_ITEMS):
             name = self._key(key, safe)
             self._redactor.is_secret(name)  # learns a harmless one
-            safe[name] = self._valued(named if named and name == "value" else name, item, depth, rebuild)
+            safe[name] = self._valued(named if named and name in ("value", "Value") else name, item, depth, rebuild)
         return safe
 
     def _valued(self, name: str, item: Any, depth: int, rebuild: Callable[[Any, int], Any] | None = None) -> Any:
@@ -375,7 +375,8 @@ def _names_of_tuple(kind: type[object]) -> tuple[str, ...] | None:
 def _name_beside_value(items: list[tuple[Any, Any]]) -> str:
     """Return the name that a mapping gives its ``value``, as lists of headers do; empty for other mappings."""
     texts = {key: item for key, item in items if type(key) is str and type(item) is str}
-    return str(texts.get("name") or texts.get("key") or texts.get("header") or "")
+    named = (texts.get(key) for key in ("name", "key", "header", "Name", "Key"))
+    return next((name for name in named if name), "")
 
 
 def safe_repr(value: object, flags: set[str] | None = None) -> str:

@@ -22,6 +22,7 @@ _ADDRESS = re.compile(r"""[^\s"'`<>]{1,1024}""")
 _HOST = re.compile(r"[\w.\-\[\]:%]{1,256}")
 _PORT = re.compile(r"[0-9]{1,5}(?:/|$)")
 _TOKEN_USER = re.compile(r"(?=[A-Za-z_-]{0,64}[0-9])[A-Za-z0-9_-]{20,256}")
+_ORACLE = re.compile(r"""jdbc:oracle:[a-z]{2,8}:[^\s"'/@:]{1,64}/(?P<password>[^\s"'<>]{1,128})@""")
 _TAKEN_OUT = re.compile(r"\[\w{1,40}:\w{1,40}\]|\[redacted\]")
 
 
@@ -47,6 +48,9 @@ def find_addresses(text: str) -> Iterator[tuple[int, int, str]]:
         if (mail := _mail(text, at, at + 1)) is not None:
             yield mail
         at = text.find("@", at + 1)
+    if "jdbc:" in text:
+        for match in _ORACLE.finditer(text):
+            yield *match.span("password"), "url_password"
     at = text.find("%40")
     while at >= 0:
         if (mail := _mail(text, at, at + 3)) is not None:
@@ -62,6 +66,8 @@ def _mail(text: str, at: int, behind: int) -> tuple[int, int, str] | None:
     if local is None:
         return None
     written = local[0][::-1].lstrip("'-.%")
+    if written == "git":  # git@github.com:owner/name is nobody's address
+        return None
     if behind - at == 3 and "%" in written:  # name%3Djane%40…: what is encoded before the local part is no part of it
         written = written.rpartition("%")[2][2:]
     return (at - len(written), domain.end(), "email") if written else None

@@ -43,157 +43,55 @@ _NAME_BACKWARDS = re.compile(
     r"""[ \t]{0,8}(?P<quote>(?:\]?["'`]|22%|72%)\\{0,31})?(?P<name>[\w.\[\]-]{1,100})(?P<rest>.{0,2})""", re.DOTALL
 )
 _VALUE_BEGINS = re.compile(
-    r"""[=>:]{0,2}[ \t]{0,8}(?:!!?[a-z]{1,20}[ \t]{1,4})?(?P<prefix>[bBuUrRfFN]{0,2}(?=\\{0,31}["'`]))?(?P<quote>(?:\\{0,31}["'`]|%22|%27))?"""
+    r"""[=>:]{0,2}(?:\*\*(?=[ \t]))?[ \t]{0,8}(?:!!?[a-z]{1,20}[ \t]{1,4})?(?P<prefix>[bBuUrRfFN]{0,2}(?=\\{0,31}["'`]))?(?P<quote>(?:\\{0,31}["'`]|%22|%27))?"""
 )
+_END_OF_QUERY = re.compile(r"[&#]|%26")
+_COOKIE = re.compile(r"[^\s=;]{1,256}=\S")
+_WORDS_BEFORE = re.compile(r"(?:[A-Za-z0-9]{2,16}[ ]){1,2}$")
+_COMPARED = re.compile(r"[0-9]{1,6}(?:/[0-9]{1,6}|%)?[,;.]?(?!\S)")
+_ITEM = re.compile(r"\n(?P<indent>[ \t]{0,40})-[ \t]{1,4}(?P<value>[^\r\n]{1,1024})")
+_SCHEMA = re.compile(r"""\{\s{0,40}\\{0,15}["'](?:type|\$ref|title|description|anyOf|allOf|format)\\{0,15}["']""")
 _BLOCK = re.compile(r"[|>][+-]?[0-9]?[ \t]*\n[ \t]+")
 _RUN = re.compile(r"""[^\s"'`<>\\]+|\\[^"'`nrt]|<""")
 _LINE = re.compile(r"[^\r\n]{0,8192}")
 _NEXT_NAME = re.compile(r"[,;&][ \t]{0,4}[\w.-]{1,64}[ \t]{0,2}[=:]")
 _HARMLESS = re.compile(
     r"(?i)(?:none|null|nil|undefined|nan|true|false|yes|no|on|off|n/?a|unset|empty|required|optional|missing|invalid|"
-    r"default|hidden|string|str|int|bool|bytes|text|object|any|secretstr|redacted|masked|removed|x{3,}|\.{2,}|…+|-+|_+)?"
+    r"default|hidden|erforderlich|obligatoire|requis|obligatorio|expired|changed|string|str|int|bool|bytes|text|object|any|secretstr|redacted|masked|removed|x{3,}|\.{2,}|…+|-+|_+)?"
     r"[,;.)\]}]{0,3}$"
 )
 _TAKEN_OUT = re.compile(r"\[\w{1,40}:\w{1,40}\]|\[redacted\]")
 _PLACEHOLDER = re.compile(
-    r"(?:\*{2,}|<[^<>\n]{0,60}>|\$\{?[A-Za-z_]|\$\(|\{\{|\{[A-Za-z_][\w.]{0,40}\}|%s|%\(|%[A-Z_]{2,40}%|\.\.\.|\[[A-Z_]+\])"
+    r"(?:\*{2,}|<[^<>\n\"']{0,60}>|\$\{?[A-Za-z_]|\$\(|\{\{|\{[A-Za-z_][\w.]{0,40}\}|%s|%\(|%[A-Z_]{2,40}%|\$[0-9]|\?(?!\S)|:[a-z_]{1,40}(?!\S)|\.\.\.|\[[A-Z_]+\])"
 )
 _CODE = re.compile(
     r"(?:(?:await|not|new|lambda|input|self|cls|this|os|sys|env|process|settings|setting|config|cfg|conf|args|opts|options|"
     r"kwargs|params|request|req|secrets|vault|var|local|data|app|ctx|context|st|getpass|getattr|Optional|Field|str|"
     r"String)\b[.(\[]|[A-Za-z_][\w.]{0,80}(?:\([^()]{0,80}\)|\(|\[[\"'\w]))"
 )
-_PROSE = frozenset(
-    word
-    for word in [
-        "a",
-        "an",
-        "and",
-        "any",
-        "are",
-        "as",
-        "at",
-        "be",
-        "because",
-        "been",
-        "but",
-        "by",
-        "can",
-        "cannot",
-        "change",
-        "changed",
-        "did",
-        "do",
-        "does",
-        "expired",
-        "field",
-        "fields",
-        "for",
-        "from",
-        "has",
-        "have",
-        "here",
-        "how",
-        "i",
-        "if",
-        "in",
-        "incorrect",
-        "instructions",
-        "invalid",
-        "is",
-        "it",
-        "its",
-        "length",
-        "link",
-        "mandatory",
-        "manager",
-        "may",
-        "message",
-        "missing",
-        "must",
-        "my",
-        "need",
-        "new",
-        "not",
-        "of",
-        "or",
-        "our",
-        "page",
-        "please",
-        "policy",
-        "protected",
-        "recovery",
-        "required",
-        "reset",
-        "rules",
-        "see",
-        "set",
-        "should",
-        "so",
-        "strength",
-        "that",
-        "the",
-        "their",
-        "then",
-        "these",
-        "they",
-        "this",
-        "to",
-        "too",
-        "type",
-        "unknown",
-        "use",
-        "used",
-        "uses",
-        "using",
-        "validation",
-        "was",
-        "we",
-        "when",
-        "where",
-        "which",
-        "why",
-        "will",
-        "with",
-        "wrong",
-        "you",
-        "your",
-    ]
+_WORDS_OF_PROSE: Final = (
+    "a an and any are as at be because been but by can cannot change changed did do does expired field fields "
+    "for from has have here how i if in incorrect instructions invalid is it its length link manager mandatory "
+    "may message missing must my need new not of or our page please policy protected recovery required reset "
+    "rules see set should so strength that the their then these they this to too type unknown use used uses "
+    "using validation was we when where which why will with wrong you your"
 )
+_PROSE: Final = frozenset(_WORDS_OF_PROSE.split())
 _SCHEME = re.compile(
     r"(?i)(?:basic|bearer|token|digest|apikey|api-key|key|negotiate|ntlm|hmac|aws4-hmac-sha256|splunk|ssws|dpop|"
     r"sharedkey|sharedaccesssignature|genie-?key|oauth)[ \t]+\S{4,}"
 )
 _HEADERS: Final = frozenset({"authorization", "proxyauthorization", "cookie", "setcookie", "cookies"})
 _PASSWORDS = re.compile(r"passw(?:or[dt]|d)|passphrase|passcode|\bpwd\b|\bpass\b|\bpw\b")
-_BARE: Final = frozenset(
-    {
-        "token",
-        "secret",
-        "bearer",
-        "jwt",
-        "otp",
-        "pin",
-        "iban",
-        "ssn",
-        "pass",
-        "pw",
-        "key",
-        "creds",
-        "cred",
-        "credentials",
-        "dsn",
-        "cookie",
-        "totp",
-    }
-)
+_BARE_NAMES: Final = "bearer cookie cred credentials creds dsn iban jwt key otp pass pin pw secret ssn token totp"
+_BARE: Final = frozenset(_BARE_NAMES.split())
 _DIGITS: Final = frozenset({"cvv", "cvc", "cvv2", "cvc2", "otp", "pin", "totp", "ssn"})
 
 
 class _Found:
     """A name with its separator, and what is around them."""
 
-    __slots__ = ("is_line", "is_query", "is_quoted", "judgement", "name", "separator", "words")
+    __slots__ = ("is_line", "is_query", "is_quoted", "is_spaced", "judgement", "name", "separator", "words")
 
     def __init__(self, name: str, judgement: str, separator: str, quote: str | None, rest: str) -> None:
         self.name = name
@@ -203,6 +101,7 @@ class _Found:
         self.is_quoted = bool(quote)
         self.is_query = rest[:1] in ("?", "&", ";") and not quote
         self.is_line = False
+        self.is_spaced = False
 
     @property
     def joined(self) -> str:
@@ -227,29 +126,60 @@ def find_assigned(text: str, judge: Callable[[str], str]) -> Iterator[tuple[int,
             continue
         near = text[max(done, start - MAX_NAME) : start]
         name = near[len(near.rstrip(_NAME_CHARACTERS)) :]
-        if name and name not in ("key", "code") and not judge(name.strip("-.")):
+        if name and name.lower() not in ("key", "keys", "code") and not judge(name.strip("-.")):
             continue
         back = _NAME_BACKWARDS.match(text[max(done, start - MAX_NAME - 48) : start][::-1])
         if back is None:
             continue
         name = back["name"][::-1].strip("[].-")
-        judgement = judge(name)
+        begin = start - back.end("name")
+        name, judgement, is_spaced = _judged(text, max(done, begin - 40), begin, name, back["rest"], judge)
         if not judgement:
-            if name not in ("key", "code") or back["rest"][:1] not in ("?", "&"):
-                continue
-            judgement = WEAK
+            continue
         if judgement == UNKNOWN:
             judgement = WEAK
         elif judgement not in (SECRET, PATH, WEAK, ADDRESS, TOKENS):
             continue
         separator = "=" if match[0][-1] in "=dD" else ":"
+        if (
+            separator == "="
+            and text.startswith("==", start)
+            and text[start + 2 : start + 5].lstrip(" ")[:1] not in ("'", '"')
+        ):
+            continue  # a comparison with a variable
         found = _Found(name, judgement, separator, back["quote"], back["rest"])
-        begin = start - back.end("name")
+        found.is_spaced = is_spaced
         found.is_line = _begins_a_line(text, begin)
         span = _value_of(text, match.end(), found)
         if span is not None and span[0] < span[1]:
+            span = _whole(text, span, found)
             done = span[1]
             yield *span, "password" if found.is_password else "secret"
+
+
+def _judged(
+    text: str, least: int, begin: int, name: str, rest: str, judge: Callable[[str], str]
+) -> tuple[str, str, bool]:
+    """Judge a name, where it needs them with the one or two words before it: ``API key``, ``second pass``."""
+    judgement = judge(name)
+    folded = name.lower()
+    if not judgement and folded in ("key", "keys", "code"):
+        before = _WORDS_BEFORE.search(text, least, begin)
+        name = "_".join([*before[0].split(), name]) if before is not None else name
+        is_spaced = judge(name) == SECRET
+        return name, WEAK if is_spaced or rest[:1] in ("?", "&") else "", is_spaced
+    if judgement == SECRET and folded == "pass":
+        before = _WORDS_BEFORE.search(text, least, begin)
+        judgement = judge(before[0].split()[-1] + "_pass") if before is not None else judgement
+    return name, judgement, False
+
+
+def _whole(text: str, span: tuple[int, int], found: _Found) -> tuple[int, int]:
+    """Take what is behind a value along that was looked at no further than a part of it."""
+    if found.judgement in (SECRET, PATH) or found.is_query or span[1] - span[0] < MAX_BARE_HEADER - 8:
+        return span
+    rest = _RUN.match(text, span[1])
+    return span if rest is None else (span[0], rest.end())
 
 
 def _begins_a_line(text: str, begin: int) -> bool:
@@ -277,12 +207,14 @@ def _value_of(text: str, at: int, found: _Found) -> tuple[int, int] | None:
     if (
         text[start : start + 1] in ("[", "{")
         and not _TAKEN_OUT.match(text, start)
-        and found.judgement in (SECRET, TOKENS)
+        and found.judgement in (SECRET, PATH, TOKENS)
     ):
         return _bracketed(text, start, found)
     block = _BLOCK.match(text, start)
     if block is not None and found.is_line:
         return _line(text, block.end(), found)
+    if found.is_line and text.startswith("\n", start):
+        return _items(text, start, found)
     return _unquoted(text, start, found)
 
 
@@ -316,6 +248,9 @@ def _closing_quote(text: str, start: int, quote: str) -> int:
         count = 0
         while count < 64 and end - count > start and text[end - count - 1] == "\\":
             count += 1
+        if slashes == 0 and mark == "'" and end > start and re.compile(r"'(?=\w)").match(text, end + 1):
+            position = end + 2  # a quote within, as SQL and YAML write it
+            continue
         if (slashes == 0 and count % 2 == 0) or (slashes and count <= slashes):
             return end - (count if slashes else 0)
         position = end + 1
@@ -323,6 +258,8 @@ def _closing_quote(text: str, start: int, quote: str) -> int:
 
 
 def _header(text: str, start: int, found: _Found) -> tuple[int, int] | None:
+    if "cookie" in found.joined and not _COOKIE.match(text, start):
+        return None
     is_long = "cookie" in found.joined or _SCHEME.match(text, start) is not None
     line = _LINE.match(text, start, start + (MAX_HEADER if is_long else MAX_BARE_HEADER))
     assert line is not None
@@ -333,15 +270,17 @@ def _header(text: str, start: int, found: _Found) -> tuple[int, int] | None:
     before = text[max(0, start - 80) : start]
     for mark in ('"', "'"):
         # The quote that is around the whole header (curl -H "…") ends it; those of a cookie's value do not.
-        if before.count(mark) % 2 and (position := text.find(mark, start, end)) >= 0:
-            end = position
+        if before.count(mark) % 2:
+            quoted = re.compile(mark if before.endswith("\\" + mark, 0, before.rfind(mark) + 1) else rf"(?<!\\){mark}")
+            around = quoted.search(text, start, end)
+            end = end if around is None else around.start()
     while end > start and text[end - 1] in " \t\\":
         end -= 1
     value = text[start:end]
     if _TAKEN_OUT.match(value) or _PLACEHOLDER.match(value):
         return None
     if "cookie" in found.joined:
-        return (start, end) if re.match(r"[^\s=;]{1,256}=\S", value) else None
+        return (start, end) if _COOKIE.match(value) else None
     if found.separator == "=" and (run := _RUN.match(value)) and not _SCHEME.match(value):
         value, end = run[0], start + len(run[0])
     if _SCHEME.match(value):
@@ -356,6 +295,8 @@ def _bracketed(text: str, start: int, found: _Found) -> tuple[int, int] | None:
     """Take the texts in a list or an object out, all at once."""
     opening = text[start]
     if opening == "{" and (not found.is_quoted or found.separator == "="):
+        return _braced(text, start) if found.separator == "=" else None
+    if _SCHEMA.match(text, start):  # what a field of this name is to be
         return None
     depth = 0
     for match in re.compile(r"[\[\]{}]").finditer(text, start, start + MAX_BRACKETS):
@@ -367,10 +308,34 @@ def _bracketed(text: str, start: int, found: _Found) -> tuple[int, int] | None:
         end = min(len(text), start + MAX_BRACKETS)
     content = text[start + 1 : end]
     if not any(mark in content for mark in "\"'"):
-        return None
+        is_drawn = any(looks_random(part, 6) for part in re.split(r"[,\s]+", content[:MAX_BARE_HEADER]))
+        return (start + 1, end) if found.separator == ":" and is_drawn else None
     if found.judgement == TOKENS and not any(looks_random(part) for part in re.split(r"[\"'\\,\s]+", content)):
         return None
     return start + 1, end
+
+
+def _braced(text: str, start: int) -> tuple[int, int] | None:
+    """Tell where a value in braces is, as drivers of ODBC take one with blanks or ``;``: ``PWD={a b}``."""
+    end = text.find("}", start, start + MAX_BARE_HEADER)
+    value = text[start + 1 : end]
+    return (
+        None
+        if end < 0 or (re.fullmatch(r"[\w.\[\]'\"!:{]*", value) and not looks_random(value, 8))
+        else (start + 1, end)
+    )
+
+
+def _items(text: str, start: int, found: _Found) -> tuple[int, int] | None:
+    """Tell where the items of a list of YAML are, from the first that has to go to the last."""
+    first = last = None
+    at = start
+    while (item := _ITEM.match(text, at)) is not None and item.end() - start < MAX_HEADER:
+        at = item.end()
+        value = item["value"].strip(" \t\"'")
+        if not _is_no_value(value) and (looks_random(value, 6) or (found.is_password and value.lower() not in _PROSE)):
+            first, last = first or item.start("value"), item.end()
+    return None if first is None or last is None else (first, last)
 
 
 def _line(text: str, start: int, found: _Found) -> tuple[int, int] | None:
@@ -380,20 +345,26 @@ def _line(text: str, start: int, found: _Found) -> tuple[int, int] | None:
     return (start, start + len(value)) if _must_go(value, found, is_quoted=False) else None
 
 
-def _unquoted(text: str, start: int, found: _Found) -> tuple[int, int] | None:
-    if _PLACEHOLDER.match(text, start):
-        return None
+def _end_of_run(text: str, start: int, found: _Found) -> int:
+    """Tell where what has no blank ends; names that are seldom a secret's are looked at no further than they need."""
+    most = start + (MAX_HEADER if found.judgement in (SECRET, PATH) else MAX_BARE_HEADER)
+    if found.is_query and (stop := _END_OF_QUERY.search(text, start, most)) is not None:
+        most = stop.start()
     end = start
-    while (run := _RUN.match(text, end)) is not None and end - start < 8192:
+    while (run := _RUN.match(text, end, most)) is not None:
         end = run.end()
         if run[0] == "<" and end - start == 1:
             break
+    return end
+
+
+def _unquoted(text: str, start: int, found: _Found) -> tuple[int, int] | None:
+    if _PLACEHOLDER.match(text, start) or (found.joined == "pass" and _COMPARED.match(text, start)):
+        return None
+    end = _end_of_run(text, start, found)
     if end == start or (text[start] == "<" and found.judgement != SECRET):
         return None
-    if found.is_query:
-        stop = re.compile(r"[&#]|%26").search(text, start, end)
-        end = end if stop is None else stop.start()
-    else:
+    if not found.is_query:
         following = _NEXT_NAME.search(text, start, end + 40)
         if following is not None and following.start() < end:
             end = following.start()
@@ -439,22 +410,37 @@ def _must_go(value: str, found: _Found, *, is_quoted: bool) -> bool:  # noqa: PL
         return "@" in value and "://" in value
     if found.judgement == PATH and re.match(r"(?:/|~|[A-Za-z]:\\)", value):
         return False
+    if found.is_spaced:
+        return _is_spaced_secret(value, found, is_quoted=is_quoted)
     if found.judgement == WEAK:
         return _is_weak_secret(value, found)
     if is_quoted:
         return not _names_itself(value, found)
+    return _must_go_unquoted(value, found)
+
+
+def _must_go_unquoted(value: str, found: _Found) -> bool:
     if _CODE.match(value) or _names_itself(value, found) or (found.joined == "pass" and value.isdigit()):
         return False
     if found.is_password or found.is_query:
         return value.lower().strip(".,;:!?") not in _PROSE
     if found.joined in _DIGITS and re.match(r"[0-9][0-9 -]{1,12}[0-9]$", value):
         return True
+    if found.joined == "pin":  # of a chip, or of a drawing
+        return False
     is_tight = found.separator == "="
     if is_tight and (found.joined not in _BARE or len(value) > 1):
         return value.lower().strip(".,;:!?") not in _PROSE and not _is_spaced_code(value, found)
     if found.joined in _BARE or len(found.words) == 1:
         return looks_random(value, 6) or len(value) >= 20
     return (len(value) >= 4 and not (is_plain_word(value) and len(value) < 12)) or looks_random(value, 4)
+
+
+def _is_spaced_secret(value: str, found: _Found, *, is_quoted: bool) -> bool:
+    """Whether the value of a name in words (``API key: …``) is one: what stands behind such words may be prose."""
+    if found.words[-1] == "code":
+        return re.fullmatch(r"[0-9]{3,10}", value) is not None or looks_random(value, 6)
+    return looks_random(value, 6) or len(value) >= 20 or (is_quoted and any(mark in value for mark in "0123456789"))
 
 
 def _is_spaced_code(value: str, found: _Found) -> bool:
@@ -475,5 +461,5 @@ def _names_itself(value: str, found: _Found) -> bool:
     if re.fullmatch(r"[A-Za-z_][A-Za-z_.]*", value) is None or (
         value.isupper() is False and "_" not in value and "." not in value
     ):
-        return value == found.name.rpartition(".")[2] and value != "secret" and found.separator == "="
+        return value == found.name.rpartition(".")[2].strip("_") and value != "secret" and found.separator == "="
     return bool(set(words_of(value)) & set(found.words))

@@ -13,23 +13,31 @@ __all__ = ["find_private_keys"]
 MAX_KEY: Final = 16_384
 
 _BEGIN = re.compile(
-    r"-----BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----|PuTTY-User-Key-File-[0-9]"
+    r"(?:-----)?BEGIN (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?(?:-----)?|---- BEGIN SSH2 ENCRYPTED PRIVATE KEY ----|PuTTY-User-Key-File-[0-9]"
 )
 _END = re.compile(
     r"-----END (?:[A-Z0-9]{1,20} ){0,4}PRIVATE KEY(?: BLOCK)?-----|---- END SSH2 ENCRYPTED PRIVATE KEY ----|Private-MAC: ?[0-9a-f]{40,64}"
 )
+_PARAMETERS = re.compile(
+    r"""<(?P<tag>D|P|Q|DP|DQ|InverseQ)>(?P<xml>[A-Za-z0-9+/=\s]{16,2048})</"""
+    r"""|(?P<quote>\\{0,31}["'])(?:d|p|q|dp|dq|qi|k)(?P=quote)\s{0,8}:\s{0,8}(?P=quote)(?P<jwk>[A-Za-z0-9_+/=-]{16,2048})"""
+)
 _MATERIAL = re.compile(
-    r"(?:\s|\\+[nrt])+|[A-Za-z-]{1,30}: [^\n\\]{0,200}(?=\n|\\)|[A-Za-z0-9+/=]{16,}|=[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{1,15}={0,2}$"
+    r"(?:\s|\\+[nrt])+|[A-Za-z-]{1,30}: [^\n\\]{0,200}(?=\n|\\)|[A-Za-z0-9+/=]{16,}|=[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{1,15}={0,2}(?=\n|\\|$)"
 )
 _MATERIAL_BACKWARDS = re.compile(r"(?:\s|[nrt]\\+)+|[A-Za-z0-9+/=]{4,}")
 
 
 def find_private_keys(text: str) -> Iterator[tuple[int, int, str]]:
     """Find private keys; of one that was cut off, what is left of it."""
+    if "RSAKeyValue" in text or "kty" in text:  # keys of XML, and JSON web keys
+        for parameter in _PARAMETERS.finditer(text):
+            yield *parameter.span("xml" if parameter["xml"] else "jwk"), "private_key"
     done = 0
     begin = _BEGIN.search(text)
     while begin is not None:
-        end = _END.search(text, begin.end(), begin.end() + MAX_KEY)
+        following = text.find("-----BEGIN", begin.end(), begin.end() + MAX_KEY)
+        end = _END.search(text, begin.end(), following if following >= 0 else begin.end() + MAX_KEY)
         done = end.end() if end is not None else _end_of_material(text, begin.end())
         if done > begin.end() + 8:
             yield begin.start(), done, "private_key"

@@ -50,8 +50,8 @@ MAX_NAME_CHARS: Final = 200  # a longer one is a text that somebody made a key, 
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _STEM = re.compile(
-    r"passw(?:or[dt]|d)(?!less)|passphrase|passcode|secret(?!ar)|credential|api_?key|private_?key|access_?key|"
-    r"authorization|cookie|connection_?str|conn_?str|sessid|account_?key"
+    r"passw(?:or[dt]|d)(?!less)|passphrase|passcode|secret(?!ar|smanager)|credential|api_?key|private_?key|access_?key|"
+    r"authorization|cookie|connection_?str|conn_?str|sessid|account_?key|kennwort|contrase|motdepasse|wachtwoord|senha$"
 )
 _UNSPLIT_KEY = re.compile(
     r"(?:account|signing|encryption|ssh|service|licen[sc]e|private|access|secret|api|master|shared|deploy|hmac|"
@@ -64,11 +64,15 @@ def _set_of(words: str) -> frozenset[str]:
 
 
 _HARMLESS_ENDS: Final = _set_of(
-    "at age attempts changed enabled expired expires expiry length policy required reset rotation status strength "
-    "ttl type valid"
+    "age algorithm at attempts changed count dir directory enabled endpoint expired expires expiry field file filename length "
+    "name names path policy present required reset rotation status strength ttl type valid version"
 )
+_HARMLESS_ADDRESSES: Final = _set_of("auth authorization cookie oauth secret secrets session token tokens")
 _SECRET_ENDS: Final = _set_of("bearer creds cred cvc cvc2 cvv cvv2 iban jwt mnemonic otp passwd pass pin pw ssn totp")
 _WEAK_ENDS: Final = _set_of("auth session sessionid sid sig signature")
+_ENDS_IN_PASS: Final = _set_of(
+    "bandpass bypass compass encompass highpass lowpass multipass overpass surpass trespass underpass"
+)
 _PASSES: Final = _set_of("first second third last next final single multi each boarding forward backward by")
 
 _TOKEN_AFTER: Final = _set_of(
@@ -90,11 +94,11 @@ _TOKENS_THAT_COUNT: Final = _set_of(
 )
 
 _KEY_OF_A_SECRET: Final = _set_of(
-    "account admin aes aead anthropic api app application auth azure bot client cohere crypto datadog dd decryption "
-    "deepl deepseek deploy elastic encryption fernet gemini google gpg groq hf hmac huggingface jina jwt langfuse "
-    "langsmith license licence llm master mistral openai openrouter pem perplexity pgp pinecone private qdrant "
+    "account admin aes aead algolia anthropic api app application auth azure bot client cohere cosmos crypto datadog dd decryption "
+    "deepl deepseek deploy elastic encryption fernet functions gemini google gpg groq hf hmac huggingface jina jwt langfuse "
+    "langsmith license licence llm master meili mistral openai openrouter pem perplexity pgp pinecone private qdrant redact "
     "replicate root rsa secret sendgrid serpapi serper server service session shared signature signing ssh ssl "
-    "stripe subscription tavily tls together twilio vault voyage wallet weaviate webhook xai"
+    "stripe subscription supabase tavily tls together twilio vault voyage wallet weaviate webhook xai"
 )
 _KEY_OF_AN_ID: Final = _set_of(
     "answer blob bucket business cache child chunk column doc composite config context custom dedup dedupe deduplication "
@@ -104,7 +108,11 @@ _KEY_OF_AN_ID: Final = _set_of(
     "search section shard sort state storage surrogate tag task template tenant topic trace translation unique "
     "url"
 )
-_CODES: Final = _set_of("access auth backup mfa otp recovery security sms verification")
+_SERVICES: Final = _set_of(
+    "algolia aws azure cosmos elastic gcp google ibm meili openai pinecone qdrant supabase typesense"
+)
+_OF_SERVICES: Final = _set_of("functions language search speech storage translator vision")
+_CODES: Final = _set_of("access auth backup fa mfa otp recovery security sms verification")
 _ADDRESSES: Final = _set_of(
     "amqp broker conn connection database db mongo mongodb mysql pg postgres postgresql redis sqlalchemy"
 )
@@ -154,6 +162,8 @@ def classify(name: str) -> str:
         return CARD
     if words[-1] in _HARMLESS_ENDS or words[-2:] == ["expires", "in"]:
         return ""
+    if words[-1] in {"url", "uri"} and len(words) > 1 and words[-2] in _HARMLESS_ADDRESSES:
+        return ""  # token_url: what is in it is searched as every text is
     if _STEM.search(joined) or _is_secret_token(words) or _is_secret_key(words, joined):
         return SECRET
     return _classify_by_end(words, joined)
@@ -165,6 +175,8 @@ def _classify_by_end(words: list[str], joined: str) -> str:  # noqa: PLR0911 - o
         return PATH
     if "dsn" in words or (last in _SECRET_ENDS and not (last == "pass" and before in _PASSES)):
         return SECRET
+    if last.endswith("pass") and len(last) > 4 and last not in _ENDS_IN_PASS:
+        return SECRET
     if (last == "code" and before in _CODES) or (last == "phrase" and before in {"seed", "recovery"}):
         return SECRET
     if joined in {"authheader", "sasurl", "webhookurl", "socialsecuritynumber"} or joined.endswith("webhookurl"):
@@ -175,6 +187,8 @@ def _classify_by_end(words: list[str], joined: str) -> str:  # noqa: PLR0911 - o
         return ADDRESS
     if last == "tokens" and before not in _TOKENS_THAT_COUNT:
         return TOKENS
+    if before.isdigit() and len(words) > 2:  # s3_key
+        before = words[-3] + before
     return UNKNOWN if last == "key" and before and before not in _KEY_OF_AN_ID else ""
 
 
@@ -196,6 +210,10 @@ def _is_secret_key(words: list[str], joined: str) -> bool:
     """Whether the name ends in a key that opens something, not in one under which something is found."""
     if words[-1] not in {"key", "keys"}:
         return bool(_UNSPLIT_KEY.search(joined))
+    if len(words) < 2:
+        return False
+    if words[-2] in _OF_SERVICES and not _SERVICES.isdisjoint(words):  # AZURE_STORAGE_KEY; a search_key is a column
+        return True
     return any(word in _KEY_OF_A_SECRET for word in words[:-1]) and words[-2] not in _KEY_OF_AN_ID
 
 

@@ -28,7 +28,7 @@ MAX_STEPS: Final = 200
 REACH: Final = (512, 256, 128, 64)
 """Characters that an open-ended repetition within a rule reaches: the most that stays within the steps."""
 
-_SCAN_STEP: Final = 0.15  # a character of a run of one class, as measured against other steps
+_SCAN_STEP: Final = 0.3  # a character of a run of one class, as measured against other steps
 _OPEN: Final = 1000  # repetitions from which on one counts as open-ended
 _SINGLE: Final = ("LITERAL", "NOT_LITERAL", "IN", "ANY")
 _HINT: Final = "write repetitions with a bound, such as {1,20}, and one at a time, or pip install google-re2, which has no such case"

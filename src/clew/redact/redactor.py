@@ -133,7 +133,7 @@ class Redactor:
 
     def is_named_secret(self, items: dict[str, Any]) -> bool:
         """Whether a mapping is a name and its value, and the name is secret: ``{"name": "Cookie", "value": …}``."""
-        named = items.get("name") or items.get("key") or items.get("header")
+        named = items.get("name") or items.get("key") or items.get("header") or items.get("Name") or items.get("Key")
         return type(named) is str and bool(self.judge(named))
 
     def is_pair(self, name: str, value: Any) -> bool:

@@ -33,23 +33,25 @@ class Span(NamedTuple):
     kind: str
 
 
-TOKEN, NAME, CARD, SCHEME, SENTENCE, COMMAND, BLOCK, MAIL, RUN = (1 << bit for bit in range(9))
+TOKEN, NAME, CARD, SCHEME, SENTENCE, COMMAND, BLOCK, MAIL, RUN, PHRASE, PAIR = (1 << bit for bit in range(11))
 
 _NAME_WORDS: Final = (
     "auth authorization cookie cookies credential credentials creds cred session sessionid phpsessid jsessionid "
     "aspsessionid sid sig signature cvv cvc cvv2 cvc2 otp totp pin ssn iban jwt bearer dsn pw connection conn "
-    "connectionstring connstr phrase mnemonic webhook code pwd dbpwd"
+    "connectionstring connstr phrase mnemonic webhook code pwd dbpwd kennwort contrase senha"
 )
 _CARD_WORDS: Final = (
     "card cards visa mastercard maestro amex discover diners jcb unionpay credit debit kreditkarte karte carte tarjeta "
     "cc pan cvv cvc express cardnumber cardno creditcard"
 )
 _SENTENCE_WORDS: Final = (
-    "password passwd passwort passphrase passcode kennwort pin identified authenticate contrase mot"
+    "password passwd passwort passphrase passcode kennwort pin identified authenticate contrase mot pragma"
 )
+_PHRASE_WORDS: Final = "key apikey token secret password passphrase passwd pass pwd credential credentials env arg setenv config configure login"
 _COMMAND_WORDS: Final = (
     "curl wget mysql mysqldump mysqladmin mysqlimport mariadb sshpass mongo mongosh mongodump mongorestore docker podman "
-    "helm az oc skopeo redis sqlcmd bcp ldapsearch ldapmodify ldapadd ldappasswd ldapwhoami"
+    "helm az oc skopeo redis sqlcmd bcp ldapsearch ldapmodify ldapadd ldappasswd ldapwhoami "
+    "twine cqlsh zip 7z 7za unzip openssl vault htpasswd smbclient net http https"
 )
 _WORDS_ALONE: Final = bytes(
     ord(chr(byte).lower()) if byte < 0x80 and chr(byte).isalnum() else 0x20 for byte in range(256)
@@ -65,6 +67,24 @@ _DIGITS: Final = b"0" * 13
 # Numbers: one byte is found by its number four times as fast as by a bytes object.
 _BACKSLASH, _PERCENT, _EQUALS, _COLON, _AT, _TILDE, _LESS, _QUOTE, _DOUBLE, _UNDERSCORE = b"\\%=:@~<'\"_"
 _BIG_I, _BIG_K, _BIG_W = b"IKW"
+_WITH_AN_UNDERSCORE: Final = ("whsec_", "ENV ", "setenv ", " set ")
+_WITH_A_SEPARATOR: Final = (
+    "asic ",
+    "hooks",
+    "passe",
+    "kty",
+    "value:",
+    "RSAKey",
+    "atoken",
+    "login",
+    "http ",
+    "https ",
+    "net use",
+)
+_IN_QUOTES: Final = (
+    b"identified", b"authorization", b"cookie", b"key", b"token", b"secret", b"pass", b"pwd", b"cred", b"auth", b"session", b"'-", b'"-',
+)  # fmt: skip
+_FOREIGN_WORDS: Final = ("密码", "密碼", "口令", "パスワード", "비밀번호", "ароль", "ontraseña", "hasło", "şifre")
 FEW: Final = 6  # separators that are looked at one by one for less than looking up every word takes
 _ESCAPES: Final = (
     ("\\n", " "), ("\\r", " "), ("\\t", " "), ("\\u003d", "="), ("%3d", "="), ("%3a", ":"), ("%22", " "), ("%20", " "),
@@ -87,17 +107,20 @@ def hints_of(text: str) -> tuple[int, Iterable[bytes]]:
         or "earer " in text
         or (_BIG_W in encoded and "ASSW" in text)
         or (_BIG_K in encoded and "AKIA" in text)
-        or (_BIG_I in encoded and "ASIA" in text)
-        or (_UNDERSCORE in encoded and "whsec_" in text)
+        or (_BIG_I in encoded and ("ASIA" in text or "ABIA" in text))
+        or (_UNDERSCORE in encoded and any(word in text for word in _WITH_AN_UNDERSCORE))
         or _LESS in encoded
         or _BACKSLASH in encoded
         or _PERCENT in encoded
+        or (_TILDE in encoded and "Q~" in text)
         or ((_QUOTE in encoded or _DOUBLE in encoded) and _is_named_in_quotes(encoded.lower()))
+        or (encoded.find(b"asic ") >= 0)
+        or (not text.isascii() and is_foreign(text))
     ):
         return _hints_by_words(text, encoded)
     hints = MAIL if _AT in encoded else 0
     if _EQUALS in encoded or _COLON in encoded:
-        if encoded.count(b"=") + encoded.count(b":") > FEW or "asic " in text:
+        if encoded.count(b"=") + encoded.count(b":") > FEW or any(word in text for word in _WITH_A_SEPARATOR):
             return _hints_by_words(text, encoded)
         hints |= NAME
     return hints, ()
@@ -105,7 +128,14 @@ def hints_of(text: str) -> tuple[int, Iterable[bytes]]:
 
 def _is_named_in_quotes(lowered: bytes) -> bool:
     """Whether there may be a statement of SQL, or a header and its value, one in quotes after the other."""
-    return any(lowered.find(word) >= 0 for word in (b"identified", b"authorization", b"cookie", b"api-key"))
+    if lowered.find(b"',") >= 0 or lowered.find(b'",') >= 0:
+        return any(lowered.find(word) >= 0 for word in _IN_QUOTES)
+    return any(lowered.find(word) >= 0 for word in (b"identified", b"secret", b"token", b"pragma"))
+
+
+def is_foreign(text: str) -> bool:
+    """Whether a text has another language's word for password, in letters that ASCII lacks."""
+    return any(word in text for word in _FOREIGN_WORDS)
 
 
 def _hints_by_words(text: str, encoded: bytes) -> tuple[int, Iterable[bytes]]:
@@ -120,13 +150,14 @@ def _hints_by_words(text: str, encoded: bytes) -> tuple[int, Iterable[bytes]]:
         words = meanings.keys() & words
         for word in words:
             hints |= meanings[word]
-    if _EQUALS in encoded or _COLON in encoded:
-        if not hints & NAME and _has_name(text.lower()):
-            hints |= NAME
-    else:
-        hints &= ~NAME
+    if (_EQUALS in encoded or _COLON in encoded) and not hints & NAME and _has_name(text.lower()):
+        hints |= NAME
     if _AT in encoded:
         hints |= MAIL
+    if not text.isascii() and is_foreign(text):
+        hints |= SENTENCE
+    if (encoded.find(b"',") >= 0 or encoded.find(b'",') >= 0) and (hints & NAME or _has_name(text.lower())):
+        hints |= PAIR
     if encoded.find(b"--") >= 0 or encoded.find(b"</") >= 0:
         hints |= COMMAND
     if encoded.translate(_ALNUM_TO_X).find(_LONG_WORD) >= 0 or _TILDE in encoded:
@@ -149,7 +180,8 @@ def _meanings() -> dict[bytes, int]:
         ("bearer basic authorization cookie api auth", SCHEME),
         (_SENTENCE_WORDS, SENTENCE),
         (_COMMAND_WORDS, COMMAND),
-        ("private putty ssh2", BLOCK),
+        ("private putty ssh2 rsakeyvalue kty", BLOCK),
+        (_PHRASE_WORDS, PHRASE),
     ):
         for word in words.encode().split():
             meanings[word] = meanings.get(word, 0) | meaning
@@ -184,7 +216,7 @@ def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[s
 
         found += find_tokens(text, (word.decode() for word in words)) if hints & TOKEN else ()
         found += find_long_tokens(text) if hints & RUN else ()
-    if hints & NAME:
+    if hints & NAME and ("=" in text or ":" in text or "%3" in text or "u003" in text):
         from clew.redact.assigned import find_assigned
 
         found += find_assigned(text, judge)
@@ -196,7 +228,7 @@ def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[s
         from clew.redact.blocks import find_private_keys
 
         found += find_private_keys(text)
-    if hints & (SCHEME | SENTENCE | COMMAND) or (hints & NAME and "value" in text):
+    if hints & (SCHEME | SENTENCE | COMMAND) or (hints & NAME and "alue" in text):
         from clew.redact.commands import find_around_names, find_in_commands, find_in_sentences, find_schemes
 
         if hints & SCHEME:
@@ -206,6 +238,12 @@ def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[s
         if hints & COMMAND:
             found += find_in_commands(text, judge)
         found += find_around_names(text, judge)
+    if hints & (PHRASE | PAIR | SENTENCE):
+        from clew.redact.phrases import find_foreign, find_pairs, find_phrases
+
+        found += find_pairs(text, judge) if hints & PAIR else ()
+        found += find_phrases(text, judge) if hints & PHRASE else ()
+        found += find_foreign(text) if hints & SENTENCE else ()
     if hints & CARD:
         from clew.redact.cards import find_cards
 

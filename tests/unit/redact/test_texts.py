@@ -7,7 +7,7 @@ import re
 import pytest
 
 from clew.redact import Redactor
-from support.secret_texts import ORDINARY, PASSWORDS, SHAPES, TOKENS
+from support.secret_texts import ORDINARY, PASSWORDS, SHAPES, SHAPES_OF_KEYS, TOKENS
 
 FRAGMENT = 5  # characters in a row that are too much of a secret to be left
 
@@ -43,6 +43,17 @@ def test_what_is_behind_a_name_is_taken_out_whole(shape: str, password: str) -> 
     cleaned = Redactor().clean_text(text)
 
     assert not leaks(cleaned, secret, SHAPES[shape]), cleaned
+    assert Redactor().clean_text(cleaned) == cleaned
+
+
+@pytest.mark.parametrize("shape", SHAPES_OF_KEYS)
+def test_a_key_is_taken_out_whole_where_prose_may_stand_as_well(shape: str) -> None:
+    """In pairs, behind names in words, and in what errors say."""
+    secret = PASSWORDS["drawn"]
+
+    cleaned = Redactor().clean_text(SHAPES_OF_KEYS[shape].format(secret))
+
+    assert not leaks(cleaned, secret, SHAPES_OF_KEYS[shape]), cleaned
     assert Redactor().clean_text(cleaned) == cleaned
 
 
