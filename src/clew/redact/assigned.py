@@ -34,6 +34,7 @@ __all__ = ["find_assigned"]
 
 MAX_NAME: Final = 100
 MAX_BRACKETS: Final = 4096
+MAX_DEPTH: Final = 16
 MAX_HEADER: Final = 8192
 MAX_BARE_HEADER: Final = 512  # a value without a scheme is one word, or none
 _NAME_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
@@ -301,7 +302,7 @@ def _bracketed(text: str, start: int, found: _Found) -> tuple[int, int] | None:
     depth = 0
     for match in re.compile(r"[\[\]{}]").finditer(text, start, start + MAX_BRACKETS):
         depth += 1 if match[0] in "[{" else -1
-        if depth == 0:
+        if depth in (0, MAX_DEPTH):
             end = match.start()
             break
     else:
