@@ -51,7 +51,7 @@ def find_addresses(text: str) -> Iterator[tuple[int, int, str]]:
     if "jdbc:" in text:
         for match in _ORACLE.finditer(text):
             yield *match.span("password"), "url_password"
-    at = text.find("%40")
+    at = text.find("%40") if "%" in text else -1
     while at >= 0:
         if (mail := _mail(text, at, at + 3)) is not None:
             yield mail

@@ -25,19 +25,29 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from clew.redact.names import ADDRESS, PATH, SECRET, TOKENS, UNKNOWN, WEAK, is_plain_word, looks_random, words_of
+from clew.redact.names import (
+    ADDRESS,
+    MAX_NAME,
+    NAME_CHARACTERS,
+    PATH,
+    SECRET,
+    TOKENS,
+    UNKNOWN,
+    WEAK,
+    is_plain_word,
+    looks_random,
+    words_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["find_assigned"]
 
-MAX_NAME: Final = 100
 MAX_BRACKETS: Final = 4096
 MAX_DEPTH: Final = 16
 MAX_HEADER: Final = 8192
 MAX_BARE_HEADER: Final = 512  # a value without a scheme is one word, or none
-_NAME_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
 
 _SEPARATOR = re.compile(r"[=:]|%3[DdAa]|\\u003[Dd]")
 _NAME_BACKWARDS = re.compile(
@@ -126,7 +136,7 @@ def find_assigned(text: str, judge: Callable[[str], str]) -> Iterator[tuple[int,
         if start < done or text.startswith("://", start):
             continue
         near = text[max(done, start - MAX_NAME) : start]
-        name = near[len(near.rstrip(_NAME_CHARACTERS)) :]
+        name = near[len(near.rstrip(NAME_CHARACTERS)) :]
         if name and name.lower() not in ("key", "keys", "code") and not judge(name.strip("-.")):
             continue
         back = _NAME_BACKWARDS.match(text[max(done, start - MAX_NAME - 48) : start][::-1])

@@ -26,6 +26,8 @@ from typing import Final
 __all__ = [
     "ADDRESS",
     "CARD",
+    "MAX_NAME",
+    "NAME_CHARACTERS",
     "PATH",
     "SECRET",
     "TOKENS",
@@ -46,6 +48,10 @@ TOKENS: Final = "tokens"
 CARD: Final = "card"
 UNKNOWN: Final = "unknown"
 
+MAX_NAME: Final = 100
+"""Characters of a name within a text, at most."""
+NAME_CHARACTERS: Final = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-."
+"""Characters of which it consists."""
 MAX_NAME_CHARS: Final = 200  # a longer one is a text that somebody made a key, and is searched as a text
 
 _WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")

@@ -173,7 +173,11 @@ class Redactor:
             if spans[number].start < end:
                 if before.startswith("-"):  # an option and its value, if the two are arguments of one command
                     return None
-                found[text] = self.replace(joined, spans[number:], start, end)
+                span = spans[number]
+                if span.start == start and span.end == end:
+                    found[text] = self._stand_in(span.kind, text)  # a mail address in a field of its own
+                else:
+                    found[text] = self.replace(joined, spans[number:], start, end)
                 while number < len(spans) and spans[number].end <= end:
                     number += 1
                 if number == len(spans):

@@ -13,6 +13,8 @@ from __future__ import annotations
 from functools import cache
 from typing import TYPE_CHECKING, Final, NamedTuple
 
+from clew.redact.names import MAX_NAME, NAME_CHARACTERS
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
@@ -216,14 +218,14 @@ def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[s
 
         found += find_tokens(text, (word.decode() for word in words)) if hints & TOKEN else ()
         found += find_long_tokens(text) if hints & RUN else ()
-    if hints & NAME and ("=" in text or ":" in text or "%3" in text or "u003" in text):
+    if hints & NAME and (
+        ("=" in text or ":" in text or "%3" in text or "u003" in text) if words else _may_name_a_secret(text, judge)
+    ):
         from clew.redact.assigned import find_assigned
 
         found += find_assigned(text, judge)
     if hints & MAIL:
-        from clew.redact.addresses import find_addresses
-
-        found += find_addresses(text)
+        found += _addresses()(text)
     if hints & BLOCK:
         from clew.redact.blocks import find_private_keys
 
@@ -249,6 +251,31 @@ def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[s
 
         found += ((start, end, "card") for start, end in find_cards(text))
     return merge(found)
+
+
+@cache
+def _addresses() -> Callable[[str], Iterable[tuple[int, int, str]]]:
+    """Import what is needed for every mail address once: an import statement takes as long as looking at a text."""
+    from clew.redact.addresses import find_addresses
+
+    return find_addresses
+
+
+def _may_name_a_secret(text: str, judge: Callable[[str], str]) -> bool:
+    """Whether one of the few separators of a text may have the name of a secret before it.
+
+    It asks what ``find_assigned`` asks first, for less; URLs and times are full of names that say nothing.
+    """
+    for separator in "=:":
+        at = text.find(separator)
+        while at >= 0:
+            if separator == "=" or not text.startswith("//", at + 1):
+                near = text[max(0, at - MAX_NAME) : at]
+                name = near[len(near.rstrip(NAME_CHARACTERS)) :]
+                if not name or name.lower() in ("key", "keys", "code") or judge(name.strip("-.")):
+                    return True
+            at = text.find(separator, at + 1)
+    return False
 
 
 def merge(found: list[tuple[int, int, str]]) -> list[Span]:

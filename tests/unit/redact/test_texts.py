@@ -61,3 +61,23 @@ def test_a_key_is_taken_out_whole_where_prose_may_stand_as_well(shape: str) -> N
 def test_what_merely_looks_like_a_secret_is_left_alone(text: str) -> None:
     """Counts, ids, digests, code, placeholders and prose are what a RAG system's texts are made of."""
     assert Redactor().clean_text(text) == text
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "https://x.example/a?lang=en&version=3.7",
+        "at 10:15:30 it took: 12 ms",
+        "name = value",
+        "https://x.example/a?key=a8f5f167f44f4964",
+        "a.b.api-key:a8f5f167f44f",
+        "x=1&token=a8f5f167f44f",
+        '"password" : "hunter2x"',
+        "Schlüssel=Wert, wörtertoken=a8f5f167f44f",
+    ],
+)
+def test_a_few_separators_are_looked_at_as_many_are(text: str) -> None:
+    """What few separators make of a text is what they make of it in a text that has many."""
+    many = text + "\n" + "a:b " * 8
+
+    assert Redactor().clean_text(many) == Redactor().clean_text(text) + many[len(text) :]
