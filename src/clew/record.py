@@ -384,6 +384,8 @@ def _look_closely(
             metrics[name] = value
         elif name in ("metrics", "context") and kind is dict:
             (metrics if name == "metrics" else plain).update(value)
+            is_safe = is_safe and _is_each_collected(name, value, redactor, texts, is_span=is_span)
+            continue
         else:
             plain[name] = value
         if name in redactor.harmless:
@@ -398,6 +400,18 @@ def _look_closely(
             and ((kind is Raw and is_span) or _is_collected([value], redactor, texts))
         )
     return plain, metrics, texts if is_safe else None
+
+
+def _is_each_collected(name: str, told: dict[Any, Any], redactor: Redactor, texts: list[str], *, is_span: bool) -> bool:
+    """Do what ``is_clean`` does for what ``metrics`` or ``context`` holds, and add the texts to *texts*.
+
+    The name itself stays nowhere: what receivers take in is told below it, event by event.
+    """
+    if name == "metrics":
+        return all(type(value) in (int, float) for value in told.values()) and _is_collected(told, redactor, texts)
+    if is_span:  # ``encode_value`` has searched what is encoded already
+        told = {key: value for key, value in told.items() if type(value) is not Raw or key not in redactor.harmless}
+    return _is_collected(told, redactor, texts)
 
 
 def _by_role(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -275,3 +275,28 @@ def test_a_secret_is_found_in_a_field_that_was_harmless_before(first: dict[str, 
     event = json.loads(encode_event(head, dict(then), None, Context(), ORIGIN, limits))
 
     assert "redacted" in str(event["context"])
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"context": {"title": "A page", "url": "https://x.example/?lang=en&page=2"}, "metrics": {"duration_ms": 1.5}},
+        {"context": {"note": "password=a1b2c3d4e5"}},
+        {"context": {"name": "Cookie", "value": "a1b2c3d4e5"}},
+        {"context": {"password": "a1b2c3d4e5", "title": "A page"}},
+        {"context": {"tokens": 512, "title": None}},
+        {"context": {"score": float("nan")}, "metrics": {"score": float("inf")}},
+        {"metrics": {"duration_ms": "12.5", "cost_usd": True}},
+        {"context": {1: "one", "nested": {"title": "jane@example.org"}}},
+        {"context": {"text": Raw(b'"password=a1b2c3d4e5"')}},
+    ],
+)
+def test_what_is_told_as_context_or_metrics_is_the_same_once_its_names_are_known(told: dict[str, Any]) -> None:
+    """The short way of names that are known tells what the long way of new ones does."""
+    limits = Limits(Redactor(), 32 * 1024, 256 * 1024)
+    head = Head(datetime(2026, 11, 23, tzinfo=UTC), "log", "INFO", "told")
+
+    payloads = {encode_event(head, told, None, Context(), Origin("theirs", UNSET, UNSET), limits) for _ in range(3)}
+
+    assert len(payloads) == 1
+    assert b"a1b2c3d4e5" not in payloads.pop()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -39,3 +40,22 @@ def test_a_secret_that_is_received_is_taken_out(told: dict[str, Any], tmp_path: 
         given: dict[str, Any] = {"timestamp": clock.now(), "message": "told", "service": "theirs", **told}
         payload = intake.encode(Received(**given))
         assert b"a1b2c3d4e5" not in payload
+
+
+def test_attributes_of_known_names_take_few_calls(tmp_path: Path) -> None:
+    """A span's attributes are looked at together once their names are known, not rebuilt one by one."""
+    intake = Intake(config.load(data_dir=tmp_path, agent="external"))
+
+    def encode(number: int) -> None:
+        context = {f"attribute.{at}": f"value {at} of {number}" for at in range(20)}
+        told: dict[str, Any] = {"context": context, "metrics": {"duration_ms": 1.5}}
+        intake.encode(Received(timestamp=clock.now(), message="step", service="theirs", kind="span", fields=told))
+
+    encode(1)
+    calls: list[str] = []
+    sys.setprofile(lambda frame, event, _: calls.append(frame.f_code.co_qualname) if event == "call" else None)
+    encode(2)
+    sys.setprofile(None)
+    intake.close()
+
+    assert len(calls) < 40, calls
