@@ -21,7 +21,7 @@ from msgspec.structs import asdict, replace
 
 from clew.catalog import METRIC_FIELDS, STAGE_OF
 from clew.context import Context
-from clew.failure import encode_error
+from clew.failure import Described, describe_error
 from clew.foreign import STOPS, text_of
 from clew.habits import LOGGING_WORDS, read_logging_words
 from clew.redact import MEMO_KEYS
@@ -217,8 +217,9 @@ def encode_event(
         One line of compact JSON, UTF-8, at most ``max_event_bytes`` long. The order of keys is
         that of ``Event``.
     """
-    told, head = (UNSET, head) if error is None else _describe(error, head)
     redactor = limits.redactor
+    described, head = (None, head) if error is None else _describe(error, head, redactor)
+    told = UNSET if described is None else described.told
     if context is not redactor.last_context:
         context = _without_tokens(context, redactor)
     try:
@@ -228,20 +229,22 @@ def encode_event(
     except BaseException:  # noqa: BLE001 - a name is a text of a foreign type, whose code fails; or another thread
         named = {str.__str__(name): value for name, value in fields.items()}
         plain, metrics, texts = *_by_role(named), None
-    if texts is not None and type(head.message) is str and (told is UNSET or _is_collected(told, redactor, texts)):
+    if texts is not None and type(head.message) is str and (described is None or _is_told(described, redactor, texts)):
         # Types that JSON knows, and names that are harmless: the texts alone have to be searched, all at once.
         flags: UnsetType | list[str] = list(head.sanitized) if head.sanitized else UNSET
-        is_clean = head.message in STAGE_OF or redactor.is_harmless_message(head.message)
+        is_clean = head.message in STAGE_OF or (
+            len(head.message) <= limits.max_field_bytes and redactor.is_harmless_message(head.message)
+        )
         if texts:
             found = redactor.search(texts, limits.max_field_bytes)
             if found is None:
-                return _encode_unclean(head, plain, metrics, told, context, origin, limits)
-            if not found:
-                _remember_texts(plain, redactor)
-            elif not _replace_texts(plain, metrics, told, found):
-                return _encode_unclean(head, plain, metrics, told, context, origin, limits)
-            else:
+                is_clean = False
+            elif not found:
+                _remember_texts(plain, described, redactor)
+            elif _replace_texts(plain, metrics, described, found):
                 flags = _with_redacted(flags)
+            else:
+                is_clean = False
         if is_clean:
             try:
                 payload = _encode(_build(head, context, origin, plain, metrics, told, flags))
@@ -254,13 +257,23 @@ def encode_event(
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
 
 
-def _describe(error: BaseException | dict[str, Any], head: Head) -> tuple[dict[str, Any], Head]:
+def _describe(error: BaseException | dict[str, Any], head: Head, redactor: Redactor) -> tuple[Described, Head]:
     """Describe what was raised, and flag in the head what of it could not be read."""
     if type(error) is dict:
-        return error, head
+        return Described(error, [], set()), head
     flags = set(head.sanitized)
-    told = encode_error(cast("BaseException", error), flags)
-    return told, head if len(flags) == len(head.sanitized) else replace(head, sanitized=tuple(sorted(flags)))
+    described = describe_error(cast("BaseException", error), flags, redactor.harmless_frames)
+    if len(flags) != len(head.sanitized):
+        head = replace(head, sanitized=tuple(sorted(flags)))
+    return described, head
+
+
+def _is_told(described: Described, redactor: Redactor, texts: list[str]) -> bool:
+    """Collect the texts of what was raised; False if another system told it by something that is no text."""
+    if described.texts:
+        texts += described.texts
+        return True
+    return _is_collected(described.told, redactor, texts)
 
 
 def _with_redacted(flags: UnsetType | list[str]) -> list[str]:
@@ -268,14 +281,16 @@ def _with_redacted(flags: UnsetType | list[str]) -> list[str]:
 
 
 def _replace_texts(
-    plain: dict[str, Any], metrics: dict[str, Any], error: dict[str, Any] | UnsetType, found: dict[str, str]
+    plain: dict[str, Any], metrics: dict[str, Any], described: Described | None, found: dict[str, str]
 ) -> bool:
     """Put what is left of the texts that were *found* to hold secrets in their places; False if one has no place.
 
     The dicts are ours alone; a container in them is the caller's, and rebuilt.
     """
+    if described is not None and (not described.texts or not found.keys().isdisjoint(described.texts)):
+        return False  # a stack holds the texts of its messages, put together: it is searched whole
     places = 0
-    for fields in (plain, metrics) if error is UNSET else (plain, metrics, error):
+    for fields in (plain, metrics):
         for name, value in fields.items():
             kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
             if kind is str:
@@ -420,8 +435,10 @@ def _by_role(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     return {name: value for name, value in fields.items() if name not in metrics}, metrics
 
 
-def _remember_texts(fields: dict[str, Any], redactor: Redactor) -> None:
-    """Remember the texts of an event in which no secret was found; of some events, for most texts never come again."""
+def _remember_texts(fields: dict[str, Any], described: Described | None, redactor: Redactor) -> None:
+    """Remember the frames and texts in which no secret was found; texts of some events, for most never come again."""
+    if described is not None and described.frames:
+        redactor.remember_frames(described.frames)
     redactor.turn += 1
     if redactor.turn & 7:
         return

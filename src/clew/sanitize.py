@@ -68,6 +68,8 @@ MAX_INT: Final = 2**63 - 1
 _replacement = "\ufffd"
 _END: Final = object()
 _WRITTEN: Final = (date, time, UUID, PurePath, Decimal)
+_plain_str: Final = BaseException.__str__
+_read_args: Final = BaseException.__dict__["args"].__get__
 _SEQUENCES: Final[tuple[Any, ...]] = (list, tuple, set, frozenset)
 
 
@@ -389,6 +391,11 @@ def safe_repr(value: object, flags: set[str] | None = None) -> str:
 
 def message_of(error: BaseException, flags: set[str] | None = None) -> str:
     """Return an exception's message, whatever its ``__str__`` does; flagged as unreadable if it does not tell."""
+    kind = type(error)
+    if type(kind) is type and kind.__str__ is _plain_str:  # no code of its own: its message is its one argument
+        args = _read_args(error)
+        if len(args) == 1 and type(args[0]) is str:
+            return args[0]
     text = describe(str, error)
     if text is None and flags is not None:
         flags.add("unreadable")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import clew
-from clew.failure import MAX_CAUSES, MAX_EXCEPTIONS, MAX_FRAMES, MAX_MEMBERS, encode_error
+from clew.failure import MAX_CAUSES, MAX_EXCEPTIONS, MAX_FRAMES, MAX_MEMBERS, describe_error, encode_error
 from support.hostile import PanicException
 
 if TYPE_CHECKING:
@@ -219,3 +219,52 @@ def test_a_traceback_that_is_none_of_the_interpreters_is_not_walked() -> None:
     assert encode_error(Odd("told"), flags)["stack"].endswith("Odd: told")
     assert flags == {"unreadable"}
     assert not issubclass(int, TracebackType)
+
+
+def _fail_in(file: str, message: str) -> ValueError:
+    """Raise from code that says it is in *file*, and return what was raised."""
+    caught: list[ValueError] = []
+    code = compile(
+        "try:\n    raise ValueError(message)\nexcept ValueError as error:\n    caught.append(error)", file, "exec"
+    )
+    exec(code, {"message": message, "caught": caught})
+    return caught[0]
+
+
+def test_a_frame_is_collected_until_it_is_known() -> None:
+    """Messages and notes are to be searched each time, the names in frames once."""
+    error = _fail_in("app.py", "no chunk")
+    error.add_note("while reading a.pdf")
+
+    first = describe_error(error, set(), ())
+    again = describe_error(error, set(), first.frames)
+
+    frame = '  File "app.py", line 2, in <module>'
+    assert first.frames == {("app.py", "<module>")}
+    assert first.texts == ["no chunk", "ValueError: no chunk", frame, "while reading a.pdf"]
+    assert (again.frames, again.texts) == (set(), ["no chunk", "ValueError: no chunk", "while reading a.pdf"])
+    assert first.told == again.told == encode_error(error)
+
+
+def test_a_secret_in_the_name_of_a_file_is_taken_out_each_time(emitted: Emitted) -> None:
+    """Code that was compiled under such a name is never taken for harmless."""
+    for _ in range(2):
+        clew.get_logger().error("failed", error=_fail_in("postgresql://app:hunter22@db/rag", "no chunk"))
+
+    for event in emitted("log", "failed"):
+        assert "hunter22" not in event["error"]["stack"]
+        assert event["sanitized"] == ["redacted"]
+
+
+def test_a_secret_in_a_message_is_taken_out_where_the_frames_are_known(emitted: Emitted) -> None:
+    """The message stands in the event twice, and in a group once more, further in."""
+    secret = "password=hunter2-and-more\napi_key=abcDEF123456"
+    for message in ("no chunk", secret):
+        error = _fail_in("app.py", message)
+        clew.get_logger().error("failed", error=error)
+        clew.get_logger().error("failed", error=ExceptionGroup("two", [error, KeyError("model")]))
+
+    events = emitted("log", "failed")
+    assert [event.get("sanitized") for event in events] == [None, None, ["redacted"], ["redacted"]]
+    assert all("hunter2" not in str(event) and "abcDEF" not in str(event) for event in events)
+    assert all('File "app.py", line 2, in <module>' in event["error"]["stack"] for event in events)

@@ -28,6 +28,8 @@ __all__ = ["KEPT", "MEMO_KEYS", "REDACTED", "Redactor"]
 
 REDACTED: Final = "[redacted]"
 MEMO_KEYS = 10_000  # distinct field names to remember; more means that names are data, and a memo would leak
+MEMO_MESSAGES = 1000  # distinct messages to remember
+MEMO_CHARS = 200  # of a message, or of the names of a frame; longer ones are searched each time
 HASH_DIGITS = 16
 SHORTEST: Final = 13  # a shorter text without one of @ = : holds no secret that our rules know
 
@@ -89,6 +91,8 @@ class Redactor:
         """the ids in it."""
         self.turn = 0
         """Counts the events of which ``record`` may remember the texts."""
+        self.harmless_frames: set[tuple[str, str]] = set()
+        """File and function of frames in which no secret was found: the stacks of a program are made of few."""
         self._judgements: dict[str, str] = {}
         self._harmless_messages: set[str] = set()
 
@@ -204,14 +208,25 @@ class Redactor:
         return cleaned
 
     def is_harmless_message(self, message: str) -> bool:
-        """Whether *message* holds no secret; names of spans and messages recur, so that is remembered."""
+        """Whether *message* holds no secret; names of spans and messages recur, so that is remembered.
+
+        Formatted messages do not recur, and may be long. What is remembered is short, and forgotten when there is
+        much of it: a name is learnt again by its next event.
+        """
         if message in self._harmless_messages:
             return True
         if self.find(message):
             return False
-        if len(self._harmless_messages) < MEMO_KEYS:
+        if len(message) <= MEMO_CHARS:
+            if len(self._harmless_messages) >= MEMO_MESSAGES:
+                self._harmless_messages.clear()
             self._harmless_messages.add(message)
         return True
+
+    def remember_frames(self, frames: set[tuple[str, str]]) -> None:
+        """Remember frames, each by its file and function, in which no secret was found; not if there are ever more."""
+        if not self._own and len(self.harmless_frames) < MEMO_KEYS:
+            self.harmless_frames |= {names for names in frames if len(names[0]) + len(names[1]) <= MEMO_CHARS}
 
     def may_hold_secret(self, encoded: bytes) -> bool:
         """Whether encoded text holds something that looks like a secret.

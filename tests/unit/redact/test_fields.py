@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import tracemalloc
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -181,3 +182,19 @@ def test_a_repr_and_a_message_are_searched_before_they_are_cut() -> None:
 
     assert "a1B2" not in json.dumps(context_of({"thing": Thing()}))
     assert "a1B2" not in json.dumps(context_of({"error": [ValueError("y " * 1990 + secret)]}))
+
+
+def test_what_is_remembered_of_messages_is_bounded() -> None:
+    """Formatted messages differ each time and may be long; names that recur are learnt again."""
+    redactor = Redactor()
+    tracemalloc.start()
+    try:
+        for number in range(3000):
+            assert redactor.is_harmless_message(f"read {number} " + "page " * (number % 2 * 2000))
+        kept_bytes, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+
+    assert kept_bytes < 1_000_000
+    assert redactor.is_harmless_message("chunks_created")
+    assert not redactor.is_harmless_message("password=hunter2-and-more")
