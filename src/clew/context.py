@@ -162,7 +162,7 @@ def leave(entry: Entry) -> None:
 
 def mint_id() -> str:
     """Mint a UUIDv7 for something that begins now."""
-    return ids.mint(int(clock.now().timestamp() * 1e9))
+    return ids.mint(clock.nanoseconds_of(clock.now()))
 
 
 class trace_context:  # noqa: N801 - reads as the function it is used like

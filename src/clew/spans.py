@@ -135,7 +135,7 @@ class Span:
             above = current() if parent is None else parent
             self._started_at = clock.now()
             self._started_ns = clock.monotonic_ns()
-            span_id = ids.mint(int(self._started_at.timestamp() * 1e9))
+            span_id = ids.mint(clock.nanoseconds_of(self._started_at))
             self._context = Context(
                 trace_id=above.trace_id or span_id,
                 span_id=span_id,
