@@ -26,6 +26,7 @@ from clew.foreign import STOPS, name_of
 from clew.forks import new_mark
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
+from clew.redact.search import import_rules
 from clew.sanitize import message_of, safe_repr
 
 if TYPE_CHECKING:
@@ -340,6 +341,8 @@ def _install_hooks(resolved: Settings) -> None:
 def _end() -> None:
     """Close the spool while the interpreter can still do it, and from then on open it without what it cannot do."""
     _process.is_ending = True
+    if _process.writer is not None:  # finalisers of a process that emits may do so after this
+        import_rules()
     shutdown()
 
 

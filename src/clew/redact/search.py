@@ -18,7 +18,7 @@ from clew.redact.names import MAX_NAME, NAME_CHARACTERS
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Span", "find_spans", "hints_of", "merge"]
+__all__ = ["Span", "find_spans", "hints_of", "import_rules", "merge"]
 
 
 class Span(NamedTuple):
@@ -293,3 +293,11 @@ def merge(found: list[tuple[int, int, str]]) -> list[Span]:
         else:
             spans.append(Span(start, end, kind))
     return spans
+
+
+def import_rules() -> None:
+    """Import every rule, for texts that are searched when nothing can be imported any more."""
+    from clew.redact import addresses, assigned, blocks, cards, commands, phrases, tokens
+
+    _meanings()
+    assert all((addresses, assigned, blocks, cards, commands, phrases, tokens))
