@@ -142,6 +142,8 @@ class OpenSpans:
                 self._refused.append(part.start)
             self.damaged_bytes += part.bytes
             self.damaged_events += part.events
+            if part.kind == "torn":  # its emit had not returned: nothing is lost that an event would have to report
+                self.reported_bytes += part.bytes
 
     def _note(self, payload: bytes) -> None:
         if b'"kind":"span' not in payload[:KIND_WINDOW_BYTES]:

@@ -340,10 +340,10 @@ class Reader:
 
     def _report_part(self, part: bytes, start: Position, *, is_rest: bool) -> None:
         """Report a *part* of the open segment that cannot be read; *is_rest* if nothing follows it there."""
-        events = part.count(MAGIC) + (not part.startswith(MAGIC))
-        if is_rest and events == 1 and part.startswith(MAGIC) and not self._has_successor():
+        if is_rest and _may_be_torn(part) and not self._has_successor():
             self._report("torn", start, self.position, len(part), 0)
         else:
+            events = part.count(MAGIC) + (not part.startswith(MAGIC))
             self._report("damaged", start, self.position, len(part), events)
 
     def _is_whole_now(self) -> bool:
@@ -398,6 +398,22 @@ def _look_at(path: Path) -> tuple[SegmentHeader | None, int]:
 def _holds_magic(fd: int, size_bytes: int) -> bool:
     """Whether records are in a segment whose header is gone."""
     return MAGIC in os.pread(fd, size_bytes, 0)
+
+
+def _may_be_torn(part: bytes) -> bool:
+    """Whether the unreadable end of a log may be the one record that its writer was storing when it died.
+
+    The store is one copy, which may be cut anywhere, and does not always begin at the front: the C library stores the
+    first bytes of a large copy last. What is not stored yet is zeros, which no payload contains. A record without
+    zeros was whole once, and is damaged.
+    """
+    begins = part.startswith(MAGIC)
+    if part.count(MAGIC) > begins:
+        return False
+    if not begins:
+        return part.startswith(b"\0")
+    need = _claimed_bytes(part)
+    return len(part) < need or not need or b"\0" in part[RECORD_HEADER_BYTES:need]
 
 
 def _claimed_bytes(window: bytes) -> int:

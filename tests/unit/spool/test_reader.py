@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from clew.errors import SpoolFormatError
 from clew.spool.directory import odd_segments, segment_name, segment_numbers
-from clew.spool.format import HEADER_BYTES, RECORD_HEADER_BYTES, Position, pack_record, position_of
+from clew.spool.format import HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, Position, pack_record, position_of
 from clew.spool.reader import Damage, Reader
 from clew.spool.writer import Writer
 from support.odd_files import ODD_KINDS, make_odd
@@ -527,3 +527,32 @@ def test_what_is_no_file_is_no_segment(kind: str, number: int, tmp_path: Path) -
     assert [part.kind for part in damage] == (["missing"] if number == 2 else [])
     assert (len(found) == count) is (number == 9)
     assert odd_segments(directory) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("stored", "kind"),
+    [
+        (slice(0, 40), "torn"),  # the copy was cut behind its first bytes
+        (slice(64, None), "torn"),  # its first bytes were to come last
+        (slice(0, 4), "torn"),  # not even the length
+        (slice(0, None), "damaged"),  # it was whole, and a bit has changed since
+    ],
+)
+def test_only_what_a_copy_leaves_half_done_is_torn(stored: slice, kind: str, tmp_path: Path) -> None:
+    """A killed writer leaves one record in part, in any order of its bytes; a whole one that fails its checksum is damage."""
+    directory, numbers, count = lossy_log(tmp_path)
+
+    def tear(raw: bytearray) -> None:
+        at = raw.rfind(MAGIC)
+        record = bytes(raw[at : len(raw.rstrip(b"\0"))])
+        raw[at + 14] ^= kind == "damaged"
+        left = bytearray(len(record))
+        left[stored] = raw[at : at + len(record)][stored]
+        raw[at : at + len(record)] = left
+
+    change(directory, tear, numbers[-1])
+
+    found, damage = read_damage(directory)
+
+    assert len(found) == count - 1
+    assert [part.kind for part in damage] == [kind]
