@@ -13,13 +13,16 @@ independent of every sink's, which is what makes the accounts worth comparing.
 
 from __future__ import annotations
 
+import contextlib
+import os
 import time
 from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.record import ENDED
-from clew.spool.directory import segment_numbers
+from clew.spool import disk
+from clew.spool.directory import segment_name, segment_numbers
 from clew.spool.format import Position, split_position
 from clew.spool.reader import Reader
 from clew.spool.regular import NotRegularError, read_regular
@@ -29,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clew.agent.log import ProducerLog
-    from clew.spool.reader import Slice
+    from clew.spool.reader import Damage, Slice
 
 __all__ = ["OpenSpans", "Progress", "read_progress"]
 
@@ -144,6 +147,7 @@ class OpenSpans:
             self.damaged_events += part.events
             if part.kind == "torn":  # its emit had not returned: nothing is lost that an event would have to report
                 self.reported_bytes += part.bytes
+                _wipe(self._log.directory, part)
 
     def _note(self, payload: bytes) -> None:
         if b'"kind":"span' not in payload[:KIND_WINDOW_BYTES]:
@@ -173,6 +177,22 @@ class OpenSpans:
         )
         replace_file(self._path, json.encode(state))
         self._saved = state.position
+
+
+def _wipe(directory: Path, part: Damage) -> None:
+    """Store zeros over what a dead writer had not stored whole, as if it had not begun to.
+
+    Behind it the agent appends what the writer could not say; to whoever reads the log later, a torn record in the
+    middle of it would be a damaged one.
+    """
+    number, offset = split_position(part.start)
+    with contextlib.suppress(OSError):  # then it counts as damaged, where it is read once more
+        fd = os.open(directory / segment_name(number), os.O_WRONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
+        try:
+            os.pwrite(fd, bytes(part.bytes), offset)
+            disk.sync(fd)
+        finally:
+            os.close(fd)
 
 
 def read_progress(directory: Path) -> Progress:
