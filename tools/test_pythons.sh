@@ -3,12 +3,14 @@
 # take away as errors. Usage: test_pythons.sh VERSIONS [PYTEST ARGUMENTS]; "some:N VERSIONS" stops after N of them.
 #
 # A python3.12 on the path may be a shim of pyenv that stands for nothing: each is asked to run before it counts.
-# Fails if a suite does, or if none of the Pythons is here.
+# Fails if a suite does, or if none of the Pythons is here; with "some:N" none is as good as few.
 set -eu
 most=99
+least=1
 case $1 in
 some:*)
     most=${1#some:}
+    least=0
     shift
     ;;
 esac
@@ -48,6 +50,6 @@ for version in $wanted; do
 done
 if [ -z "$ran" ]; then
     echo "none of the Pythons $wanted is here" >&2
-    exit 1
+    exit "$least"
 fi
 echo "passed on$ran"

@@ -169,7 +169,8 @@ def test_the_level_holds_from_the_very_first_event_on(tmp_path: Path) -> None:
 def test_a_forked_child_emits_into_a_directory_of_its_own(tmp_path: Path, fork: str, how: str) -> None:
     """Parent and child go on emitting, each into its own log, and nobody's events are lost or doubled."""
     program = f"""
-        import ctypes, os, clew
+        import ctypes, os, warnings, clew
+        warnings.filterwarnings("ignore", "This process .* is multi-threaded")  # from 3.12 on, of any fork beside a thread
         clew.configure(service="forks")
         log = clew.get_logger()
         log.info("before")
