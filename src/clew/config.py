@@ -236,15 +236,17 @@ def _read_text(name: str, text: str) -> Any:
 
 
 def _from_file(names: list[str]) -> tuple[str, dict[str, Any]]:
-    import tomllib
-
     path = Path(os.environ.get(f"{PREFIX}CONFIG", "clew.toml"))
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
         return str(path), {}
     except OSError as error:
+        if not os.path.exists(path):  # noqa: PTH110 - false as well where this process may not look, or has no descriptor
+            return str(path), {}
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
+    import tomllib
+
     try:
         told = tomllib.loads(raw.decode())
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:

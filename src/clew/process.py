@@ -14,23 +14,26 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
 from clew import clock, config
 from clew.context import Context
-from clew.errors import ClewError, SpoolClosedError
+from clew.errors import ClewError, ConfigError, SpoolClosedError
 from clew.foreign import STOPS, name_of
 from clew.forks import new_mark
 from clew.record import LEVELS, Head, Limits, Origin, encode_event
 from clew.redact import Redactor
 from clew.redact.search import import_rules
 from clew.sanitize import message_of, safe_repr
+from clew.unopened import NOT_OPEN, Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
+    from pathlib import Path
     from types import TracebackType
 
     from clew.config import Settings
@@ -62,13 +65,17 @@ class _Tools(NamedTuple):
     describe: Callable[[Settings], bytes]
     bounds: type[Bounds]
     writer: type[Writer]
+    reason_of: Callable[[BaseException], str]
+    are_on_disk: Callable[[list[Path]], bool]
 
     @classmethod
     def load(cls) -> _Tools:
         from clew import identity
+        from clew.spool.inherited import are_on_disk
+        from clew.spool.losses import reason_of
         from clew.spool.writer import Bounds, Writer
 
-        return cls(identity.describe, Bounds, Writer)
+        return cls(identity.describe, Bounds, Writer, reason_of, are_on_disk)
 
 
 class _Process:
@@ -89,7 +96,9 @@ class _Process:
         self.limits = Limits(Redactor(), 32 * 1024, 256 * 1024)
         self.threshold = 0
         self.said: set[str] = set()
-        self.failures = 0
+        self.unopened = Unopened()
+        self.pid_that_lost = -1
+        self.inherited: list[Path] = []
         self.next_attempt = 0.0
         self.has_hooks = False
         self.is_ending = False
@@ -123,8 +132,8 @@ def configure(**told: Any) -> Settings:
         The resolved settings.
 
     Raises:
-        ConfigError: A setting is unknown or malformed.
-        SpoolError: The spool directory cannot be written to.
+        ConfigError: A setting is unknown or malformed. A machine that is not as it should be raises nothing: where no
+            log can be opened, one line on stderr says so and what to do, and later events try again.
 
     Example:
         >>> import tempfile
@@ -134,7 +143,9 @@ def configure(**told: Any) -> Settings:
     resolved = config.load(**told | _process.pinned)
     with _process.lock:
         _adopt(resolved)
-        _open()
+        refused = _open()
+    if refused is not None:
+        raise refused
     return resolved
 
 
@@ -180,12 +191,11 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | dict[str, An
         append = process.append
         if append is None or not process.is_own[0]:
             append = _enter_process()
-            if append is None:
-                return
         is_log = head.kind == "log"
         if is_log and LEVELS[head.level] < process.threshold:
             return
-        payload = encode_event(head, fields, error, context, process.origin, process.limits)
+        if append is not None:
+            payload = encode_event(head, fields, error, context, process.origin, process.limits)
         while append is not None:
             try:
                 append(payload, _LOG_PRIORITIES[head.level] if is_log else _span_priority(context))
@@ -195,6 +205,7 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | dict[str, An
                 append = _enter_process()
             else:
                 return
+        process.unopened.add()
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException as failure:  # noqa: BLE001 - the emit guard: one of the three places that may
@@ -224,10 +235,12 @@ class guarded:  # noqa: N801 - reads as the function it is used like
 def give_up(failure: BaseException) -> None:
     """Count an event that could not be emitted, and say so once for each kind of cause."""
     try:
-        _process.failures += 1
+        reason = "no_memory" if isinstance(failure, MemoryError) else "unencodable"
         writer = _process.writer
-        if writer is not None and not isinstance(failure, ClewError):
-            writer.losses.add("unencodable")
+        if writer is not None and _process.is_own[0]:
+            writer.losses.add(reason)
+        else:
+            _process.unopened.add(reason)
         kind = name_of(type(failure))
         _say(f"an event could not be emitted: {kind}: {message_of(failure)}", about=kind)
     except Exception:  # noqa: BLE001 - the interpreter is ending, and has taken modules to pieces: nobody is left to tell
@@ -244,7 +257,10 @@ def flush(timeout: float = 5.0) -> bool:
         timeout: Longest wait, in seconds.
 
     Returns:
-        True when everything is on the disk; False after the timeout or a disk error.
+        True only if every event that this process has emitted so far is on the disk. False after the timeout or a
+        disk error, and from the first event on that was lost: ``clew spool status`` and the event
+        ``events_dropped`` say why. In a forked child the events that count are its own, and those
+        that its parent had stored but may not have brought to the disk when it forked.
 
     Raises:
         TypeError: *timeout* is no number.
@@ -254,8 +270,30 @@ def flush(timeout: float = 5.0) -> bool:
         raise TypeError(message)
     # NaN, for which nothing can be waited, compares as False, so that nothing is what it becomes.
     timeout = min(timeout, threading.TIMEOUT_MAX) if timeout > 0 else 0.0
-    writer = _process.writer
-    return writer is None or _process.pid != os.getpid() or writer.flush(timeout)
+    deadline = time.monotonic() + timeout
+    process = _process
+    if not process.lock.acquire(timeout=timeout):
+        return False
+    try:
+        if process.is_opening:  # by the very call that this one has interrupted
+            return False
+        if process.pid != os.getpid():
+            _leave_parent()
+        writer = process.writer
+        is_whole = _keep_inherited()
+    finally:
+        process.lock.release()
+    if writer is not None:
+        is_whole &= writer.flush(max(deadline - time.monotonic(), 0.0)) and not writer.has_lost
+    return is_whole and process.pid_that_lost != os.getpid() and not process.unopened.total
+
+
+def _keep_inherited() -> bool:
+    """Bring to the disk what the parent had stored when it forked; true once that is there."""
+    process = _process
+    if process.inherited and process.tools is not None and process.tools.are_on_disk(process.inherited):
+        process.inherited = []
+    return not process.inherited
 
 
 def shutdown() -> None:
@@ -268,7 +306,9 @@ def shutdown() -> None:
         writer, is_ours = _process.writer, _process.pid == os.getpid()
         _process.writer, _process.append, _process.pid = None, None, -1
     if writer is not None and is_ours:
-        writer.close()
+        is_whole = writer.close()
+        if writer.has_lost or not is_whole:
+            _process.pid_that_lost = os.getpid()
 
 
 @contextmanager
@@ -323,14 +363,17 @@ def _adopt(resolved: Settings) -> None:
     _process.limits = Limits(redactor, resolved.max_field_bytes, resolved.max_event_bytes, resolved.capture_max_bytes)
     _process.threshold = LEVELS[resolved.level]
     _process.said.clear()
-    _install_hooks(resolved)
+    _install_hooks()
+    try:
+        if resolved.propagate or "clew.propagation" in sys.modules:
+            from clew import propagation
+
+            propagation.install(resolved.propagate)
+    except (ImportError, OSError, MemoryError) as failure:  # nothing can be imported: for want of descriptors, say
+        _say_trouble("contexts do not cross executors and threads", failure)
 
 
-def _install_hooks(resolved: Settings) -> None:
-    if resolved.propagate or "clew.propagation" in sys.modules:
-        from clew import propagation
-
-        propagation.install(resolved.propagate)
+def _install_hooks() -> None:
     if not _process.has_hooks:
         _process.has_hooks = True
         atexit.register(_end)
@@ -341,27 +384,67 @@ def _install_hooks(resolved: Settings) -> None:
 def _end() -> None:
     """Close the spool while the interpreter can still do it, and from then on open it without what it cannot do."""
     _process.is_ending = True
+    with _process.lock:
+        if _process.unopened.pending():
+            _open()  # so that some log tells of them
     if _process.writer is not None:  # finalisers of a process that emits may do so after this
         import_rules()
     shutdown()
+    _load_rules()
+    if lost := _process.unopened.pending():
+        told = ", ".join(f"{number} ({reason})" for reason, number in sorted(lost.items()))
+        _say(f"events were lost, and no log could be opened that would tell of them: {told}", about="lost")
 
 
-def _open() -> None:
-    """Open the spool for this process, and see to it that somebody ships.
+def _load_rules() -> None:
+    """Import the rules for secrets that events have not needed so far; those of finalisers may, when it is too late."""
+    with suppress(ImportError, OSError, MemoryError):
+        for name in ("addresses", "assigned", "blocks", "cards", "commands", "phrases", "tokens"):
+            import_module(f"clew.redact.{name}")
 
-    Raises:
-        SpoolError: The spool directory cannot be written to.
+
+def _open() -> ConfigError | None:
+    """Open the spool for this process, and see to it that somebody ships. Never raises: what fails is said and noted.
+
+    Returns:
+        The setting that an agent in this process refuses, if it does.
     """
     if _process.is_opening or (_process.writer is not None and _process.pid == os.getpid()):
-        return
+        return None
     _process.is_opening = True  # a signal handler that emits while we open must not open a second time
     try:
-        _open_writer(settings())
+        resolved = settings()
+        writer = _open_writer(resolved)
+        _process.unopened.carry(writer.losses.carry)
+    except STOPS:
+        raise
+    except BaseException as failure:  # noqa: BLE001 - the emit guard, on the side that opens
+        _note_unopened(failure)
+        return None
     finally:
         _process.is_opening = False
+    _process.next_attempt = 0.0
+    _process.unopened.reason = NOT_OPEN
+    _process.said.discard("opening")
+    return _ensure_shipping(resolved)
 
 
-def _open_writer(resolved: Settings) -> None:
+def _note_unopened(failure: BaseException) -> None:
+    """Remember why no log can be opened, and say so once for as long as that lasts."""
+    _process.next_attempt = time.monotonic() + RETRY_OPEN_S
+    _process.unopened.reason = NOT_OPEN
+    _install_hooks()
+    try:
+        if _process.tools is not None and not isinstance(failure, ConfigError):
+            _process.unopened.reason = _process.tools.reason_of(failure)
+        told = str(failure) if isinstance(failure, ClewError) else f"{name_of(type(failure))}: {message_of(failure)}"
+        line = f"no log can be opened, and events are lost until one can be: {told}"
+        _say(f"{line}; tried again every {RETRY_OPEN_S:.0f} s, and `clew doctor` looks for the cause", about="opening")
+    except Exception:  # noqa: BLE001 - the emit guard: no memory, or the interpreter is ending
+        return
+
+
+def _open_writer(resolved: Settings) -> Writer:
     if _process.tools is None:
         _process.tools = _Tools.load()
     tools = _process.tools
@@ -377,20 +460,33 @@ def _open_writer(resolved: Settings) -> None:
         flush_interval_s=resolved.flush_interval_s,
         describe_losses=_describe_losses,
         report=_say_once,
-        heartbeat=_watch_shipping if resolved.agent == "auto" and not _process.is_ending else None,
+        heartbeat=None if _process.is_ending else _beat,
     )
     if _process.is_ending:
         writer.mark_ended()
     _process.writer, _process.append = writer, writer.append
     _process.pid = os.getpid()
     _process.is_own[0] = 1
-    if not sys.is_finalizing():  # no process can be started then, nor a module imported
-        _ensure_shipping(resolved)
+    return writer
 
 
-def _ensure_shipping(resolved: Settings) -> None:
-    if resolved.agent == "external":
-        return
+def _ensure_shipping(resolved: Settings) -> ConfigError | None:
+    """See to it that somebody ships; what the machine refuses is said, and what the settings refuse is returned."""
+    if resolved.agent == "external" or sys.is_finalizing():  # no process can be started then, nor a module imported
+        return None
+    try:
+        _find_shipping(resolved)
+    except STOPS:
+        raise
+    except ConfigError as refused:
+        _say(f"no agent can be started: {refused}", about="shipping")
+        return refused
+    except BaseException as failure:  # noqa: BLE001 - the emit guard, on the side that ships
+        _say_trouble("no agent can be started", failure)
+    return None
+
+
+def _find_shipping(resolved: Settings) -> None:
     if resolved.agent == "in-process":
         # The one upward arrow of the architecture: the operator asked for the agent inside.
         from clew.agent.supervisor import start_in_process
@@ -409,13 +505,11 @@ def _enter_process() -> Append | None:
     with _process.lock:
         if _process.pid == os.getpid():
             return _process.append
-        if _process.is_opening or time.monotonic() < _process.next_attempt:
-            _process.failures += 1
+        if _process.is_opening:
             return None
-        _process.next_attempt = time.monotonic() + RETRY_OPEN_S
         _leave_parent()
-        _open()
-        _process.next_attempt = 0.0
+        if time.monotonic() >= _process.next_attempt:
+            _open()
         return _process.append
 
 
@@ -423,7 +517,7 @@ def _leave_parent() -> None:
     """Let go of a writer that belongs to the process we were forked from."""
     writer, _process.writer, _process.append = _process.writer, None, None
     if writer is not None:
-        writer.abandon()
+        _process.inherited = writer.abandon()
 
 
 def _after_fork() -> None:
@@ -431,13 +525,20 @@ def _after_fork() -> None:
     _process.lock = threading.RLock()
     _process.pid = -1
     _process.next_attempt = 0.0
+    _process.is_opening = False
+
+
+def _beat() -> None:
+    """Do what a process does about once a second, beside the application."""
+    _keep_inherited()
+    _watch_shipping()
 
 
 def _watch_shipping() -> None:
     """See to it, now and then, that an agent lives: one that was killed is replaced while we do."""
     now = time.monotonic()
     resolved = _process.settings
-    if resolved is None or now < _process.next_watch:
+    if resolved is None or resolved.agent != "auto" or now < _process.next_watch:
         return
     _process.next_watch = now + WATCH_SHIPPING_S
     from clew import shipping
@@ -445,7 +546,7 @@ def _watch_shipping() -> None:
     try:
         shipping.ensure(resolved)
     except Exception as failure:  # noqa: BLE001 - the emit guard, on the flusher's side
-        give_up(failure)
+        _say_trouble("no agent can be started", failure)
 
 
 def _describe_losses(dropped: dict[str, int]) -> bytes | None:
@@ -455,13 +556,18 @@ def _describe_losses(dropped: dict[str, int]) -> bytes | None:
     try:
         return encode_event(head, fields, None, Context(), _process.origin, _process.limits)
     except Exception as failure:  # noqa: BLE001 - the emit guard, on the flusher's side
-        give_up(failure)
+        _say_trouble("what was lost cannot be told in an event", failure)
         return None
 
 
 def _span_priority(context: Context) -> int:
     """Tell how important a span is when the spool fills up (see ``spool.writer``)."""
     return 1 if context.parent_span_id is None or context.stage == "evaluation" else 2
+
+
+def _say_trouble(what: str, failure: BaseException) -> None:
+    """Say what failed beside emitting, once; no event is lost by it."""
+    _say(f"{what}: {name_of(type(failure))}: {message_of(failure)}", about=what)
 
 
 def _say_once(line: str) -> None:

@@ -17,8 +17,8 @@ __all__ = ["fill", "mount_disk"]
 
 
 @pytest.fixture
-def mount_disk(tmp_path: Path) -> Iterator[Callable[[Path, int], Path]]:
-    """Give a function that mounts a disk of so many bytes at a directory, until the test ends."""
+def mount_disk(tmp_path: Path) -> Iterator[Callable[[Path, int | str], Path]]:
+    """Give a function that mounts a disk of so many bytes (and options) at a directory, until the test ends."""
     if os.geteuid() != 0:
         pytest.skip("only root may mount a small disk")
     with ExitStack() as mounted:
@@ -26,7 +26,7 @@ def mount_disk(tmp_path: Path) -> Iterator[Callable[[Path, int], Path]]:
 
 
 @contextmanager
-def _disk(path: Path, size: int) -> Iterator[Path]:
+def _disk(path: Path, size: int | str) -> Iterator[Path]:
     path.mkdir(parents=True, exist_ok=True)
     mount = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(path)]
     done = subprocess.run(mount, check=False, capture_output=True, text=True)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +13,7 @@ import pytest
 import clew
 from clew import process, propagation
 from clew.context import Context
-from clew.errors import ConfigError, SpoolError
+from clew.errors import ConfigError
 from clew.record import Head
 from clew.spool.losses import read_losses
 from clew.testing import CapturedEvents
@@ -19,7 +21,7 @@ from support.hostile import BadMessage
 from support.programs import read_spool, run_program
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 
@@ -84,16 +86,61 @@ def test_settings_that_are_refused_leave_the_old_ones_in_force(tmp_path: Path) -
     assert [event["message"] for event in read_spool(tmp_path / "spool")[0]] == ["told"]
 
 
-def test_an_unwritable_directory_is_refused_at_once(tmp_path: Path) -> None:
-    """The error names the directory and the settings that would help."""
+def test_a_directory_that_cannot_be_written_to_stops_nobody(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The service starts; one line names the directory and the settings that would help."""
     (tmp_path / "file").touch()
 
-    with pytest.raises(SpoolError, match=r"cannot create .*file/spool.*set CLEW_SPOOL_DIR or CLEW_DATA_DIR"):
-        configure(tmp_path / "file")
+    configure(tmp_path / "file")
+    for _ in range(3):
+        clew.get_logger().info("lost")
+
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("clew: no log can be opened, and events are lost until one can be: cannot create ")
+    assert "set CLEW_SPOOL_DIR or CLEW_DATA_DIR" in line
+    assert process._process.unopened.pending() == {"removed": 3}
+    assert clew.flush() is False
+
+
+def test_what_was_lost_is_counted_by_the_log_that_opens_at_last(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is in the file of losses and in an event, and events go on."""
+    monkeypatch.setattr(process, "RETRY_OPEN_S", 0.0)
+    blocked = tmp_path / "data"
+    blocked.touch()
+    configure(blocked)
+    for _ in range(5):
+        clew.get_logger().info("lost")
+
+    blocked.unlink()
+    clew.get_logger().info("kept")
+    is_whole = clew.flush()
+    clew.shutdown()
+
+    (events,) = read_spool(blocked / "spool")
+    (directory,) = (blocked / "spool" / "test").iterdir()
+    assert [event["message"] for event in events] == ["kept", "events_dropped"]
+    assert events[1]["context"]["dropped"] == {"removed": 5}
+    assert read_losses(directory) == {"removed": 5}
+    assert is_whole is False, "five of them are not on the disk"
+    assert len(capsys.readouterr().err.splitlines()) == 1
+
+
+def test_between_two_attempts_no_event_tries_to_open(tmp_path: Path) -> None:
+    """They are counted under the reason of the last attempt, and cost the caller next to nothing."""
+    blocked = tmp_path / "data"
+    blocked.touch()
+    configure(blocked)
+
+    blocked.unlink()
+    clew.get_logger().info("lost")
+
+    assert not blocked.exists()
+    assert process._process.unopened.pending() == {"removed": 1}
 
 
 def test_without_a_spool_the_application_goes_on(tmp_path: Path) -> None:
-    """Emitting without ``configure`` into an unwritable directory says one line and never raises."""
+    """Emitting without ``configure`` says one line, one more at the end with what was lost, and never raises."""
     program = """
         import clew
         for n in range(100):
@@ -106,9 +153,185 @@ def test_without_a_spool_the_application_goes_on(tmp_path: Path) -> None:
 
     ended = run_program(tmp_path / "home", program, CLEW_DATA_DIR=str(tmp_path / "file"))
 
-    assert (ended.status, ended.said) == (0, "went on True\n")
+    assert (ended.status, ended.said) == (0, "went on False\n")
+    first, last = ended.complaints
+    assert first.startswith("clew: no log can be opened, and events are lost until one can be: cannot create")
+    assert last.endswith("no log could be opened that would tell of them: 300 (removed)")
+
+
+def test_without_descriptors_events_are_counted_until_there_are_some(tmp_path: Path) -> None:
+    """No file can be opened: nothing is raised; the log that opens at last, here at the end, counts them."""
+    program = """
+        import os, resource, clew
+        log = clew.get_logger()
+        log.info("first")  # opens, and imports what that takes
+        clew.shutdown()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (40, resource.getrlimit(resource.RLIMIT_NOFILE)[1]))
+        taken = []
+        while True:
+            try:
+                taken.append(os.open("/dev/null", os.O_RDONLY))
+            except OSError:
+                break
+        for n in range(50):
+            log.info("lost")
+        print(clew.flush())
+        for fd in taken:
+            os.close(fd)
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert (ended.status, ended.said) == (0, "False\n")
     assert len(ended.complaints) == 1
-    assert ended.complaints[0].startswith("clew: an event could not be emitted: SpoolError: cannot create")
+    first, last = read_spool(tmp_path / "data" / "spool")
+    assert [event["message"] for event in first] == ["first"]
+    assert [(event["message"], event["context"]["dropped"]) for event in last] == [
+        ("events_dropped", {"too_many_files": 50})
+    ]
+
+
+def test_another_user_may_not_write_and_loses_nothing_unnoticed(tmp_path: Path) -> None:
+    """A service that has given up its rights starts, and counts."""
+    if os.geteuid() != 0:
+        pytest.skip("only root may become another user")
+    program = """
+        import os, sys, clew
+        log = clew.get_logger()
+        log.info("first")
+        clew.shutdown()
+        os.setresgid(65534, 65534, 65534)
+        os.setresuid(65534, 65534, 65534)
+        clew.configure(service="other")
+        for n in range(7):
+            log.info("lost")
+        print(clew.flush())
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert (ended.status, ended.said) == (0, "False\n")
+    first, last = ended.complaints
+    assert "set CLEW_SPOOL_DIR or CLEW_DATA_DIR" in first
+    assert last.endswith("7 (permission)")
+
+
+def test_without_inodes_events_are_counted_until_there_are_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount_disk: Callable[[Path, str], Path]
+) -> None:
+    """A full table of inodes is told from a full disk."""
+    monkeypatch.setattr(process, "RETRY_OPEN_S", 0.0)
+    disk = mount_disk(tmp_path / "disk", "16m,nr_inodes=40")
+    taken: list[Path] = []
+    with contextlib.suppress(OSError):
+        while True:
+            taken.append(disk / f"file{len(taken)}")
+            taken[-1].touch()
+
+    configure(disk)
+    for _ in range(4):
+        clew.get_logger().info("lost")
+    for path in taken:
+        path.unlink(missing_ok=True)
+    clew.get_logger().info("kept")
+    clew.shutdown()
+
+    (directory,) = (disk / "spool" / "test").iterdir()
+    assert read_losses(directory) == {"no_inodes": 4}
+
+
+def test_a_child_counts_its_own_losses_only(tmp_path: Path) -> None:
+    """What its parent lost before the fork is told by the parent."""
+    program = """
+        import os, clew
+        log = clew.get_logger()
+        log.info("lost")
+        child = os.fork()
+        if child == 0:
+            whole = clew.flush()
+            log.info("lost"), log.info("lost")
+            print(whole, clew.process._process.unopened.pending(), flush=True)
+            os._exit(0)
+        os.waitpid(child, 0)
+        print(clew.flush(), clew.process._process.unopened.pending())
+    """
+    (tmp_path / "file").touch()
+
+    ended = run_program(tmp_path / "home", program, CLEW_DATA_DIR=str(tmp_path / "file"))
+
+    assert ended.said.splitlines() == ["True {'removed': 2}", "False {'removed': 1}"]
+
+
+@pytest.mark.parametrize("emits", ["pass", "log.info('child')"])
+@pytest.mark.parametrize(("gone", "is_whole"), [("pass", True), ("shutil.rmtree(spool)", False)])
+@pytest.mark.parametrize("fork", ["os.fork", "ctypes.PyDLL(None).fork"])
+def test_a_daemon_answers_for_what_it_inherited(
+    tmp_path: Path, emits: str, gone: str, is_whole: bool, fork: str
+) -> None:
+    """Its parent is gone at once; the child brings its events to the disk, or says that it cannot."""
+    program = f"""
+        import ctypes, os, shutil, clew
+        clew.configure(service="daemon", flush_interval_s=60)
+        log = clew.get_logger()
+        log.info("parent")
+        spool = clew.process.settings().spool_dir
+        reading, writing = os.pipe()
+        if {fork}():
+            os.close(writing)
+            os.read(reading, 1)
+            os._exit(0)
+        {gone}
+        {emits}
+        print(clew.flush(), flush=True)
+        os.close(writing)
+        os._exit(0)
+    """
+
+    ended = run_program(tmp_path, program)
+
+    assert ended.said == f"{is_whole}\n"
+
+
+def test_flushing_is_false_for_good_after_a_loss(tmp_path: Path) -> None:
+    """An event that was dropped is on no disk, in this log or in one that was closed since."""
+    configure(tmp_path, max_event_bytes=64 * 1024, segment_bytes=1024 * 1024)
+    clew.get_logger().info("told")
+    before = clew.flush()
+    writer = process._process.writer
+    assert writer is not None
+    writer.append(b"x" * 2 * 1024 * 1024)
+
+    after = clew.flush()
+    clew.shutdown()
+
+    assert (before, after, clew.flush()) == (True, False, False)
+
+
+@pytest.mark.parametrize("agent", ["in-process", "auto"])
+def test_a_machine_that_cannot_ship_stops_nobody(tmp_path: Path, agent: str) -> None:
+    """The agent cannot be started: one line says so, and the events wait."""
+    program = f"""
+        import clew
+        clew.configure(service="app", agent="{agent}", sinks=["console"])
+        clew.get_logger().info("told")
+        print("went on")
+    """
+    (tmp_path / "data").mkdir()
+    (tmp_path / "spool").mkdir(mode=0o700)
+    (tmp_path / "spool" / ".agents").touch()
+
+    ended = run_program(tmp_path, program, CLEW_SPOOL_DIR=str(tmp_path / "spool"))
+
+    assert ended.status == 0
+    assert ended.said.splitlines()[-1] == "went on"
+    assert len(ended.complaints) == 1
+    assert [[event["message"] for event in events] for events in read_spool(tmp_path / "spool")] == [["told"]]
+
+
+def test_an_agent_that_the_settings_rule_out_is_refused(tmp_path: Path) -> None:
+    """There is no sink to ship to: a mistake of the settings, not of the machine."""
+    with pytest.raises(ConfigError):
+        configure(tmp_path, agent="in-process")
 
 
 def test_a_bad_setting_of_the_environment_never_stops_the_application(tmp_path: Path) -> None:
@@ -127,7 +350,9 @@ def test_a_bad_setting_of_the_environment_never_stops_the_application(tmp_path: 
 
     assert ended.status == 0
     assert ended.said.startswith("the setting level is 'LOUD' (from the environment)")
-    assert len(ended.complaints) == 1
+    first, last = ended.complaints
+    assert "the setting level is 'LOUD'" in first
+    assert last.endswith("2 (not_open)")
 
 
 def test_without_any_setting_events_wait_in_the_home_directory(tmp_path: Path) -> None:
@@ -410,8 +635,8 @@ def test_threads_that_emit_while_the_settings_change_are_accounted_for(tmp_path:
 
     kept = sum(len(events) for events in read_spool(tmp_path / "spool"))
     lost = sum(sum(read_losses(path).values()) for path in (tmp_path / "spool").glob("s*/*"))
-    refused = process._process.failures
-    assert kept + lost + refused == sum(emitted)
+    unopened = sum(process._process.unopened.pending().values())
+    assert kept + lost + unopened == sum(emitted)
     assert kept > 0
 
 

@@ -34,6 +34,7 @@ from clew.spool.directory import (
     CLOSED_FILE,
     LOCK_FILE,
     PRODUCER_FILE,
+    RESERVE_FILE,
     create_producer_directory,
     make_private_directory,
     new_producer_id,
@@ -98,7 +99,7 @@ class Home:
             with contextlib.suppress(OSError):  # without it the agent may have to wait for room
                 reserve_room(self.directory)
         except BaseException:
-            shutil.rmtree(self.directory, ignore_errors=True)
+            _remove(self.directory)
             raise
 
     def new_segment(self, directory: Path | None = None) -> Segment:
@@ -251,7 +252,7 @@ class Home:
     def remove(self) -> None:
         """Remove a directory in which nothing could be begun."""
         self.release()
-        shutil.rmtree(self.directory, ignore_errors=True)
+        _remove(self.directory)
 
     def close(self) -> None:
         """Save the counts, mark the directory closed, and let go of it."""
@@ -294,3 +295,15 @@ def _make_lock(directory: Path) -> LifeLock:
     unseen.rename(directory / LOCK_FILE)
     lock.renamed(directory / LOCK_FILE)
     return lock
+
+
+def _remove(directory: Path) -> None:
+    """Remove a directory in which nothing could be begun, also where there is no descriptor left to list it with."""
+    files = (PRODUCER_FILE, f"{PRODUCER_FILE}.tmp", LOSSES_FILE, VITALS_FILE, RESERVE_FILE, segment_name(1), LOCK_FILE)
+    for name in (*files, f"{LOCK_FILE}.new"):
+        with contextlib.suppress(OSError):
+            (directory / name).unlink()
+    try:
+        directory.rmdir()
+    except OSError:
+        shutil.rmtree(directory, ignore_errors=True)

@@ -127,6 +127,7 @@ class Writer:
         self._heartbeat = heartbeat
         self._report = report
         self._reported: dict[str, int] = {}
+        self._has_lost_before = False
         self._lowest_priority = LOWEST_PRIORITY
         self._beat_due = self._leave_due = self._move_due = 0.0
         self._refused: list[Segment] = []
@@ -153,6 +154,11 @@ class Writer:
     def losses(self) -> Losses:
         """What could not be accepted, by reason."""
         return self._home.losses
+
+    @property
+    def has_lost(self) -> bool:
+        """Whether any event could not be accepted, now or in a log that was moved away since."""
+        return self._has_lost_before or bool(self.losses.totals())
 
     def append(self, payload: bytes, priority: int = 0) -> bool:
         """Store one event; when this returns True it is durable against the death of the process.
@@ -231,10 +237,15 @@ class Writer:
         self._is_open = False
         self._flusher.stop(join=False)
         chain = self._chain()
+        used: list[Path] = []
+        for segment in chain:
+            with contextlib.suppress(ValueError):  # the parent had just retired it, when it was on the disk
+                if segment.is_used:
+                    used.append(segment.path)
         for segment in chain:
             segment.close()
         self._home.release()
-        return [segment.path for segment in chain]
+        return used
 
     def _after(self, segment: Segment, payload_bytes: int) -> Segment | None:
         """Return the segment that follows *segment*, made here if need be; None drops the event."""
@@ -466,6 +477,7 @@ class Writer:
         old = [segment for segment in self._chain() if segment.home is not home]
         for segment in old:
             segment.seal()
+        self._has_lost_before = self.has_lost
         left, self._home = self._home, home
         self._first = self._segment = first
         self._reported = {}
