@@ -14,8 +14,7 @@ import os
 import sys
 import threading
 import time
-from contextlib import contextmanager, suppress
-from importlib import import_module
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
@@ -390,17 +389,9 @@ def _end() -> None:
     if _process.writer is not None:  # finalisers of a process that emits may do so after this
         import_rules()
     shutdown()
-    _load_rules()
     if lost := _process.unopened.pending():
         told = ", ".join(f"{number} ({reason})" for reason, number in sorted(lost.items()))
         _say(f"events were lost, and no log could be opened that would tell of them: {told}", about="lost")
-
-
-def _load_rules() -> None:
-    """Import the rules for secrets that events have not needed so far; those of finalisers may, when it is too late."""
-    with suppress(ImportError, OSError, MemoryError):
-        for name in ("addresses", "assigned", "blocks", "cards", "commands", "phrases", "tokens"):
-            import_module(f"clew.redact.{name}")
 
 
 def _open() -> ConfigError | None:
