@@ -193,8 +193,10 @@ def emit(head: Head, fields: dict[str, Any], error: BaseException | dict[str, An
         is_log = head.kind == "log"
         if is_log and LEVELS[head.level] < process.threshold:
             return
-        if append is not None:
-            payload = encode_event(head, fields, error, context, process.origin, process.limits)
+        if append is None:
+            process.unopened.add()
+            return
+        payload = encode_event(head, fields, error, context, process.origin, process.limits)
         while append is not None:
             try:
                 append(payload, _LOG_PRIORITIES[head.level] if is_log else _span_priority(context))
