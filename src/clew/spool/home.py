@@ -110,7 +110,7 @@ class Home:
         """
         where = directory or self.directory
         number = next(self._numbers)
-        while (where / segment_name(number)).exists():  # put there by somebody else
+        while os.path.lexists(where / segment_name(number)):  # put there by somebody else; unlike exists, never raises
             number = next(self._numbers)
         try:
             return self._make_segment(where, number)

@@ -463,6 +463,7 @@ class Writer:
         self._home.restore([segment for segment in old if segment.is_used], stage, chain[-1])
         if self._is_open:
             self._first = self._segment = chain[-1]
+            self._refused = [segment for segment in self._refused if segment not in old]  # written anew just now
             for segment in old:
                 segment.close()
 
@@ -474,13 +475,15 @@ class Writer:
         home = Home(self._spool, self._service, self._identity, segment_bytes=self._segment_bytes)
         first = self._begin(home)
         self._link_behind(first)
-        old = [segment for segment in self._chain() if segment.home is not home]
+        chain = self._chain()
+        old = [segment for segment in chain if segment.home is not home]
+        old += [segment for segment in self._refused if segment not in chain]
         for segment in old:
             segment.seal()
         self._has_lost_before = self.has_lost
         left, self._home = self._home, home
         self._first = self._segment = first
-        self._reported = {}
+        self._refused, self._reported = [], {}
         for segment in old:
             with contextlib.suppress(OSError):
                 segment.sync()
