@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["Oddity", "find_oddities", "is_log"]
+__all__ = ["Oddity", "find_in_log", "find_oddities", "is_log"]
 
 _STATE_DIRECTORIES: Final = (".agents", ".dead", ".sinks")
 
@@ -50,10 +50,15 @@ def find_oddities(spool: Path) -> list[Oddity]:
         original = copied_from(directory)
         if original is not None:
             found.append(Oddity(name, f"not shipped: a copy of the log {original}; remove it, or move it away"))
-        found += _odd_entries(spool, directory)
+        found += find_in_log(spool, directory)
     for state in _STATE_DIRECTORIES:
         found += _odd_states(spool, spool / state)
     return found
+
+
+def find_in_log(spool: Path, directory: Path) -> list[Oddity]:
+    """Look through one log, by the names and kinds of its files alone."""
+    return list(_odd_entries(spool, directory))
 
 
 def is_log(directory: Path) -> bool:

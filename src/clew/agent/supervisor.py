@@ -30,7 +30,7 @@ from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
 from clew.agent.lastwords import DAMAGED, append_last_words
 from clew.agent.ledger import NOT_IN_SPOOL, Ledger, Share
 from clew.agent.log import ProducerLog
-from clew.agent.oddities import find_oddities
+from clew.agent.oddities import Oddity, find_in_log, find_oddities
 from clew.agent.openspans import OpenSpans
 from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
@@ -47,7 +47,7 @@ from clew.spool.replace import replace_file
 from clew.spool.writer import spool_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from prometheus_client import Metric as Family
@@ -372,7 +372,10 @@ class Supervisor:
                 self._adopted += 1
                 if said:
                     who = f"{log.identity.service} (process {log.identity.pid})"
-                    self._report(f"{who} died with spans open or losses untold: {said} events written in its place")
+                    self._report(
+                        f"{log.directory}: {who} ended with spans open, or with losses or damage untold: "
+                        f"{said} events written in its place"
+                    )
             cursors = [log.cursor(sink.name).position for sink in self._sinks if log.is_for(sink.name)]
             if log.is_settled and all(position >= spans.reached for position in cursors):
                 self._retire(log)
@@ -399,8 +402,16 @@ class Supervisor:
             self._told[directory.name] = line
             self._report(line)
 
+    def _tell_of(self, oddities: Iterable[Oddity]) -> None:
+        """Report what people have to put right, once."""
+        for oddity in oddities:
+            if oddity.path not in self._told:
+                self._told[oddity.path] = oddity.problem
+                self._report(f"{self._spool / oddity.path}: {oddity.problem}")
+
     def _retire(self, log: ProducerLog) -> None:
         """Enter the log into the ledger, then put it aside. In that order: an agent that dies between enters it once."""
+        self._tell_of(find_in_log(self._spool, log.directory))  # afterwards nobody looks there again
         sinks = {sink.name: log.cursor(sink.name).counts for sink in self._sinks if log.is_for(sink.name)}
         accepted, dropped = self._spans[log.producer.id].seen, read_losses(log.directory)
         spans = self._spans[log.producer.id]
@@ -446,10 +457,7 @@ class Supervisor:
         if now < self._status_due:
             return
         self._status_due = now + STATUS_INTERVAL_S
-        for oddity in find_oddities(self._spool):
-            if oddity.path not in self._told:
-                self._told[oddity.path] = oddity.problem
-                self._report(f"{self._spool / oddity.path}: {oddity.problem}")
+        self._tell_of(find_oddities(self._spool))
         living = sum(not log.is_writer_dead for log in self.logs())
         status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths())
         with contextlib.suppress(OSError):  # a full disk keeps nobody from shipping
