@@ -16,7 +16,7 @@ from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import segment_name, segment_numbers
 from clew.spool.format import HEADER_BYTES, MAGIC
 from clew.spool.writer import Writer
-from support.accounting import assert_accounted, returned_emits, wait_for
+from support.accounting import assert_accounted, drops_told, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, filling_producer
 from support.fix_disk import fill
 
@@ -34,16 +34,6 @@ TMPFS_BYTES = 2 * 1024 * 1024
 def small_disk(place: Place, mount_disk: Callable[[Path, int], Path]) -> Path:
     """Mount a disk of two megabytes where the application keeps its data."""
     return mount_disk(place.data, TMPFS_BYTES)
-
-
-def drops_told(dsn: str) -> dict[str, int]:
-    """Add up what the events that tell of losses say, by reason."""
-    told: dict[str, int] = {}
-    with psycopg.connect(dsn) as connection:
-        for (dropped,) in connection.execute("SELECT context->'dropped' FROM events WHERE message = 'events_dropped'"):
-            for reason, number in dropped.items():
-                told[reason] = told.get(reason, 0) + number
-    return told
 
 
 def test_a_full_disk_drops_and_counts_and_is_emptied_again(

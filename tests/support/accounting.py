@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from clew.sinks.base import Sink
 
-__all__ = ["assert_accounted", "assert_stored_once", "returned_emits", "ship", "wait_for"]
+__all__ = ["assert_accounted", "assert_stored_once", "drops_told", "returned_emits", "ship", "wait_for"]
 
 _LANES = """
 SELECT context->>'lane', count(*), count(DISTINCT event_id), count(DISTINCT context->>'n'),
@@ -58,6 +58,16 @@ def ship(data: Path, dsn: str, *more: Sink, timeout_s: float = 60.0) -> None:
         assert supervisor.drain(timeout_s)
     finally:
         supervisor.stop()
+
+
+def drops_told(dsn: str) -> dict[str, int]:
+    """Add up what the events that tell of losses say, by reason."""
+    told: dict[str, int] = {}
+    with psycopg.connect(dsn) as connection:
+        for (dropped,) in connection.execute("SELECT context->'dropped' FROM events WHERE message = 'events_dropped'"):
+            for reason, number in dropped.items():
+                told[reason] = told.get(reason, 0) + number
+    return told
 
 
 def assert_stored_once(dsn: str, counters: Path, *, dropped: int = 0) -> int:

@@ -55,8 +55,14 @@ def steady_producer(environment: dict[str, str], counters: Path, *options: str) 
 class Filler:
     """An application that does one step after the other (see ``filler``)."""
 
-    def __init__(self, process: subprocess.Popen[str]) -> None:
+    def __init__(self, process: subprocess.Popen[str], stderr: Path) -> None:
         self.process = process
+        self._stderr = stderr
+
+    @property
+    def said(self) -> str:
+        """What it has written on stderr."""
+        return self._stderr.read_text()
 
     def ask(self, step: str) -> Any:
         """Have it do a step; return its answer."""
@@ -67,14 +73,22 @@ class Filler:
 
 
 @contextmanager
-def filling_producer(environment: dict[str, str], counters: Path) -> Iterator[Filler]:
-    """Run an application that does as it is asked for the length of a block, and ends in good order."""
-    command = [sys.executable, str(Path(filler.__file__)), str(counters)]
-    producer = subprocess.Popen(
-        command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
+def filling_producer(environment: dict[str, str], counters: Path, *prefix: str) -> Iterator[Filler]:
+    """Run an application that does as it is asked for the length of a block, and ends in good order.
+
+    Args:
+        environment: Its environment.
+        counters: The directory of its counters.
+        prefix: A command that runs it, with its options.
+    """
+    command = [*prefix, sys.executable, str(Path(filler.__file__)), str(counters)]
+    stderr = counters.with_name("stderr")
+    with stderr.open("a") as errors:
+        producer = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
+        )
     try:
-        yield Filler(producer)
+        yield Filler(producer, stderr)
         producer.communicate(timeout=60)
         assert producer.returncode == 0
     finally:
