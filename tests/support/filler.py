@@ -1,7 +1,7 @@
 """A program that fills its spool, and is asked on its standard input for the next step.
 
 Run as ``python filler.py COUNTERS``. Each line it reads is ``LEVEL TIMES BYTES``, or ``flush``, ``break-sync``,
-``mend-sync``, ``clock YEAR``, ``await-refusal LEVEL``, ``spans TIMES``, or what daemons and backups do to the files of a
+``mend-sync``, ``clock YEAR``, ``await-refusal LEVEL``, ``spans TIMES``, ``vanish``, or what daemons and backups do to the files of a
 process: ``read-spool``, ``closerange``, ``daemonize``, ``daemon-context``, ``daemon-context-detached``, ``open-own``,
 ``check-own``. It answers each with one line of JSON. Lanes and counters are those of ``victim``; a dropped emit has
 returned too.
@@ -108,6 +108,7 @@ _STEPS: dict[str, Callable[..., Any]] = {
     "break-sync": lambda: _set_sync(_refuse_to_sync),
     "mend-sync": lambda: _set_sync(_fdatasync),
     "clock": _set_clock,
+    "vanish": lambda: os._exit(0),
     "spans": _begin_spans,
     "read-spool": _read_spool,
     "closerange": lambda: os.closerange(3, 4096),
