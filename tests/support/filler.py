@@ -17,7 +17,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from daemon import DaemonContext
 from msgspec import json
 
 import clew
@@ -77,6 +76,8 @@ def _daemonize() -> None:
 
 def _enter_daemon_context(*, is_detached: bool) -> None:
     """Go on as python-daemon has it, which closes all files."""
+    from daemon import DaemonContext
+
     streams = {"stdin": sys.stdin, "stdout": sys.stdout, "stderr": sys.stderr}
     DaemonContext(detach_process=is_detached, **streams).open()
 
