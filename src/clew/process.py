@@ -15,6 +15,7 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
@@ -390,6 +391,7 @@ def _end() -> None:
             _open()  # so that some log tells of them
     if _process.writer is not None:  # finalisers of a process that emits may do so after this
         import_rules()
+        import_module("clew.shapes")
     shutdown()
     if lost := _process.unopened.pending():
         told = ", ".join(f"{number} ({reason})" for reason, number in sorted(lost.items()))

@@ -46,7 +46,6 @@ from msgspec import UNSET, DecodeError, Raw, json
 from clew.foreign import STOPS, UNREADABLE, Unreadable, attempt, describe, name_of
 from clew.quantity import number_of
 from clew.redact.redactor import KEPT
-from clew.shapes import fields_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -301,6 +300,8 @@ class Sanitizer:
             return self._float(value.total_seconds())
         if issubclass(kind, BaseException):
             return {"type": name_of(kind), "message": self.beginning(message_of(value, self.flags), MAX_MESSAGE_CHARS)}
+        from clew.shapes import fields_of  # only who logs models needs it: `import clew` stays cheap
+
         if (told := fields_of(value, kind)) is not None:
             return self._mapping([(name, self._noted(item)) for name, item in told if item is not UNSET], depth + 1)
         if str(kind.__module__).partition(".")[0] in {"numpy", "torch"}:
