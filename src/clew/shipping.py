@@ -71,7 +71,7 @@ def agent_is_alive(spool: Path) -> bool:
     """Whether any agent works on *spool*."""
     try:
         locks = [entry.path for entry in os.scandir(spool / AGENTS_DIRECTORY) if entry.name.endswith(".lock")]
-    except (FileNotFoundError, NotADirectoryError):  # no agent can be where no directory is
+    except FileNotFoundError:
         return False
     return any(is_held(Path(path)) for path in locks)
 

@@ -106,6 +106,7 @@ class Reader:
         >>> Reader(writer.directory, Position(0)).read().events[0][1]
         b'{"message":"hello"}'
         >>> writer.close()
+        True
     """
 
     def __init__(self, directory: Path, position: Position, *, expects_all: bool = False) -> None:

@@ -102,6 +102,7 @@ class Writer:
         >>> writer.append(b'{"message":"hello"}')
         True
         >>> writer.close()
+        True
     """
 
     def __init__(  # noqa: PLR0913 - all but the place are optional

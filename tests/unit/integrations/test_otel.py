@@ -178,7 +178,7 @@ def test_nothing_raises_into_the_application(emitted: Emitted) -> None:
     processor.on_end(object())  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
 
     assert emitted("span") == []
-    assert processor.force_flush()
+    assert not processor.force_flush()  # not everything that was to be recorded is on the disk
 
 
 def test_the_global_provider_stays_as_it_is() -> None:

@@ -69,11 +69,9 @@ _NOT_HERE: Final = "clew takes LangSmith's traces, and does not answer for them 
 _READ: Final = "read traces at /api/traces"
 _METHODS: Final = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"]
 _OBJECT: Final = {"type": "object"}
-_ID: Final = {"type": "string", "format": "uuid"}
-_WHOLE: Final = {**_OBJECT, "properties": {"id": _ID}, "required": ["id"]}
-_RUN: Final = body_of({"application/json": _WHOLE})
-_END: Final = body_of({"application/json": _OBJECT})
-_RUNS: Final = {"type": ["array", "null"], "items": _WHOLE}
+_RUN: Final = body_of({"application/json": _OBJECT})  # its fields are read one by one, and each may be odd
+_END: Final = _RUN
+_RUNS: Final = {"type": ["array", "null"], "items": _OBJECT}
 _BATCH: Final = body_of({"application/json": {**_OBJECT, "properties": {"post": _RUNS, "patch": _RUNS}}})
 _PARTS: Final = body_of({"multipart/form-data": _OBJECT})
 RunId = Annotated[str, Path(description="The run's UUID", json_schema_extra={"format": "uuid"})]
