@@ -172,8 +172,9 @@ def test_texts_that_postgresql_refuses_are_made_fit(postgres: str) -> None:
     sink = PostgresSink(postgres)
     fit = [call("model", version="v" * 1000), call(names[1]), call(names[2])]
 
-    outcome = sink.deliver(batch(*fit))
-    with_nul = sink.deliver(batch(call(names[0]), first=10_000))
+    whole = batch(*fit)
+    outcome = sink.deliver(whole)
+    with_nul = sink.deliver(batch(call(names[0]), first=10_000)._replace(start=whole.end))
     sink.close()
 
     assert outcome == Delivered()
