@@ -105,7 +105,9 @@ class Logs:
         if fault == "dies before the commit":
             dying = Dying(self._dsn)
             with contextlib.suppress(Dies):
-                assert isinstance(dying.deliver(part), Moved)  # it died before, after a commit that went further than this
+                assert isinstance(
+                    dying.deliver(part), Moved
+                )  # it died before, after a commit that went further than this
             dying.close()
             return
         if fault == "another agent":
