@@ -19,6 +19,7 @@ import socket
 import sys
 import threading
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
@@ -255,7 +256,11 @@ class Supervisor:
     def _has_new(self) -> bool:
         """Whether there is a log that no agent ships."""
         places = producer_directories(self._spool)
-        return any(self._is_free(directory) for directory in places if directory.name not in self._stuck)
+        try:
+            return any(self._is_free(directory) for directory in places if directory.name not in self._stuck)
+        except OSError as error:
+            self._tell(self._spool, error)
+            return not _needs_people(error)  # no descriptor is left: looked again in another round
 
     def _is_free(self, directory: Path) -> bool:
         """Whether a log is shipped by nobody, and could be."""
@@ -301,8 +306,11 @@ class Supervisor:
                 self._look_after(log)
             for worker in self._workers:
                 worker.check_patience()
-            self._write_status(status_path)
-            self._sweep()
+            for chore in (partial(self._write_status, status_path), self._sweep):
+                try:
+                    chore()
+                except (OSError, SpoolError) as error:  # no descriptor is left, or no memory: again when it is due
+                    self._tell(self._spool, error)
             self._rounds_done += 1
             self._beat = time.time()
             if idle_since is None:
@@ -393,8 +401,9 @@ class Supervisor:
     def _tell(self, directory: Path, error: OSError | SpoolError) -> None:
         """Report trouble with one log, once; the others go on, and this one is tried again."""
         if isinstance(error, SpoolFullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-            give_way(self._spool, self._settings.segment_bytes)
-            give_up_reserve(directory)
+            with contextlib.suppress(OSError):
+                give_way(self._spool, self._settings.segment_bytes)
+                give_up_reserve(directory)
         if isinstance(error.__cause__ or error, NotRegularError):
             return  # it is reported with all that is odd
         line = f"{directory}: {error}"

@@ -204,8 +204,9 @@ class LifeLock(FileLock):
         Raises:
             OSError: That cannot be seen.
         """
+        held = self._descriptor  # another thread may release the lock meanwhile
         try:
-            return self._descriptor is not None and file_id(self._path.lstat()) == self._descriptor.file
+            return held is not None and file_id(self._path.lstat()) == held.file
         except (FileNotFoundError, NotADirectoryError):
             return False
 

@@ -254,11 +254,21 @@ class Reader:
         size = os.fstat(self._fd).st_size
         self.close()
         has_successor = self._has_successor(number)
-        if has_successor:  # then records were in it
+        if has_successor and not self._was_never_used(number):  # then records were in it
             self._arrive(number)
             self._report("damaged", self.position, position_of(number + 1, 0), max(size, HEADER_BYTES), 1)
             self._left = number
         return is_writer_dead or has_successor
+
+    def _was_never_used(self, number: int) -> bool:
+        """Whether segment *number* is none of the log: the next one in use comes after an earlier one.
+
+        Of several threads that each make the next segment one is the first, and the others remove theirs, unless the
+        process dies before that.
+        """
+        following = next((path for _, path in self._segments(number + 1) if holds_record(path)), None)
+        header = None if following is None else _look_at(following)[0]
+        return header is not None and 0 < header.previous < number
 
     def _arrive(self, number: int) -> None:
         """Be at the beginning of segment *number*, unless the position is in it; notice what is missing before it."""

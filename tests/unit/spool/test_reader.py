@@ -413,6 +413,28 @@ def test_a_segment_of_zeros_is_damage(empty: bool, tmp_path: Path) -> None:
     assert damage[0].bytes == (64 if empty else SMALL)
 
 
+@pytest.mark.parametrize("empty", [False, True], ids=["zeros", "nothing"])
+@pytest.mark.parametrize("is_writer_dead", [False, True], ids=["alive", "dead"])
+def test_a_segment_that_was_never_used_is_no_damage(empty: bool, is_writer_dead: bool, tmp_path: Path) -> None:
+    """What a thread was making as its process died, while another thread's was used, has lost nothing."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
+    for i in range(1500):
+        if i == 700:
+            next(writer._home._numbers)
+        writer.append(b"%06d" % i + b"x" * 94)
+    writer.close()
+    numbers = segment_numbers(writer.directory)
+    unused = next(number for number in range(2, numbers[-1]) if number not in numbers)
+    (writer.directory / segment_name(unused)).write_bytes(b"" if empty else bytes(SMALL))
+
+    events, damage = [], []
+    for part in Reader(writer.directory, Position(0), expects_all=True).rest(is_writer_dead=is_writer_dead):
+        events += [int(payload[:6]) for _, payload in part.events]
+        damage += part.damage
+
+    assert (events, damage) == (list(range(1500)), [])
+
+
 @pytest.mark.parametrize(
     "edit",
     [
