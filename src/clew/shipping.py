@@ -68,10 +68,11 @@ def ensure(settings: Settings) -> str | None:
 
 
 def agent_is_alive(spool: Path) -> bool:
-    """Whether any agent works on *spool*."""
+    """Whether any agent works on *spool*; false as well where that cannot be seen. `clew doctor` says why it cannot."""
     try:
-        locks = [entry.path for entry in os.scandir(spool / AGENTS_DIRECTORY) if entry.name.endswith(".lock")]
-    except FileNotFoundError:
+        with os.scandir(spool / AGENTS_DIRECTORY) as entries:
+            locks = [entry.path for entry in entries if entry.name.endswith(".lock")]
+    except OSError:  # nobody was here yet, a file is in its place, or it may not be read
         return False
     return any(is_held(Path(path)) for path in locks)
 
@@ -83,9 +84,10 @@ def start_agent(settings: Settings) -> None:
 
     Raises:
         OSError: It cannot be started.
-        SpoolError: The data directory, where its log is kept, cannot be written to.
+        SpoolError: The data directory, where its log is kept, or the spool cannot be written to.
     """
     make_private_directory(settings.data_dir)
+    make_private_directory(settings.spool_dir / AGENTS_DIRECTORY)  # its own complaint would go to its log, unseen
     log = settings.data_dir / "agent.log"
     told = {f"CLEW_{name.upper()}": _as_text(getattr(settings, name)) for name in _HANDED_ON}
     environment = {**os.environ, **told, "CLEW_SERVICE": "clew-agent"}

@@ -11,15 +11,13 @@ from clew.agent.accounts import read_account
 from clew.spool.directory import producer_directories
 from support.accounting import assert_accounted, drops_told, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, filling_producer
+from support.commands import WITHOUT_RIGHTS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from faults.conftest import Place
-
-WITHOUT_RIGHTS = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
-"""Runs a program that permissions bind, even if root runs it."""
 
 CLOSINGS = {
     "read": ["read-spool"],

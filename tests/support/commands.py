@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
@@ -10,9 +11,12 @@ from msgspec import json
 if TYPE_CHECKING:
     import subprocess
 
-__all__ = ["CLEW", "read_object"]
+__all__ = ["CLEW", "WITHOUT_RIGHTS", "read_object"]
 
 CLEW: Final = [sys.executable, "-m", "clew"]
+
+WITHOUT_RIGHTS: Final = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"] if os.geteuid() == 0 else []
+"""Runs a program that permissions bind, even if root runs it."""
 
 
 def read_object(process: subprocess.Popen[bytes]) -> dict[str, Any]:

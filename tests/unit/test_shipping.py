@@ -15,6 +15,8 @@ from clew import config, shipping
 from clew.spool.directory import AGENTS_DIRECTORY
 from clew.spool.lock import FileLock
 from clew.spool.writer import Writer
+from support.commands import WITHOUT_RIGHTS
+from support.odd_files import ODD_KINDS, make_odd
 from support.programs import read_spool, run_program, until
 
 if TYPE_CHECKING:
@@ -84,6 +86,35 @@ def test_a_lock_file_that_nobody_holds_is_no_agent(settings: Settings, agents: P
     assert not shipping.agent_is_alive(settings.spool_dir)
 
 
+@pytest.mark.parametrize("name", [AGENTS_DIRECTORY, "", ".."], ids=["agents", "spool", "data"])
+@pytest.mark.parametrize("kind", ODD_KINDS)
+def test_where_no_directory_is_no_agent_lives(settings: Settings, name: str, kind: str) -> None:
+    """Something else in the place of any of them is no error: nobody can have a lock there."""
+    odd = settings.spool_dir.parent if name == ".." else settings.spool_dir / name
+    odd.parent.mkdir(parents=True, exist_ok=True)
+    make_odd(odd, kind)
+
+    assert not shipping.agent_is_alive(settings.spool_dir)
+
+
+def test_where_nobody_may_look_no_agent_is_seen(settings: Settings, agents: Path) -> None:
+    """Whether one lives there cannot be known; who asks goes on."""
+    program = (
+        "import sys, pathlib; from clew import shipping; print(shipping.agent_is_alive(pathlib.Path(sys.argv[1])))"
+    )
+    agents.chmod(0)
+
+    asked = subprocess.run(
+        [*WITHOUT_RIGHTS, sys.executable, "-c", program, str(settings.spool_dir)],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    agents.chmod(0o700)
+
+    assert (asked.stdout, asked.stderr) == ("False\n", "")
+
+
 def test_an_agent_is_alive_while_another_process_holds_its_lock(settings: Settings, agents: Path) -> None:
     """And no longer than that."""
     holder = subprocess.Popen(
@@ -126,6 +157,19 @@ def test_an_agent_that_cannot_be_started_is_a_line_too(settings: Settings, tmp_p
 
     assert line is not None
     assert "the agent could not be started" in line
+
+
+def test_a_spool_that_no_agent_can_work_on_is_a_line_too(settings: Settings) -> None:
+    """It is said where people look, not in the log of an agent that ends at once."""
+    settings.spool_dir.mkdir(parents=True)
+    (settings.spool_dir / AGENTS_DIRECTORY).touch()
+    stuck = config.load(service="test", data_dir=settings.data_dir, dsn=NOBODY_ANSWERS)
+
+    line = shipping.ensure(stuck)
+
+    assert line is not None
+    assert f"the agent could not be started (cannot create {settings.spool_dir / AGENTS_DIRECTORY}" in line
+    assert not (settings.data_dir / "agent.log").exists()
 
 
 @pytest.mark.usefixtures("started")

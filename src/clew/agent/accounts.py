@@ -27,7 +27,7 @@ from clew.agent.lastwords import DAMAGED
 from clew.agent.ledger import NOT_IN_SPOOL, Incident, Ledger, Share, Totals
 from clew.agent.oddities import Oddity, find_oddities, is_log
 from clew.agent.openspans import read_progress
-from clew.errors import SpoolFormatError
+from clew.errors import SpoolError, SpoolFormatError
 from clew.spool import disk
 from clew.spool.cursor import Counts, Cursor
 from clew.spool.directory import LOCK_FILE, producer_directories, segment_name, segment_numbers
@@ -159,7 +159,19 @@ class SpoolAccount(Struct):
 
 
 def read_account(spool: Path) -> SpoolAccount:
-    """Account for every event of *spool*."""
+    """Account for every event of *spool*.
+
+    Raises:
+        SpoolError: It cannot be read.
+    """
+    try:
+        return _read_account(spool)
+    except OSError as error:
+        message = f"cannot read {error.filename or spool}: {error.strerror or error}"
+        raise SpoolError(message, hint="`clew doctor` looks for the cause") from error
+
+
+def _read_account(spool: Path) -> SpoolAccount:
     directories = sorted(producer_directories(spool), key=lambda directory: directory.name)
     past = Ledger(spool).read()
     oddities = find_oddities(spool)

@@ -13,6 +13,7 @@ from uuid import UUID
 from msgspec import Struct
 
 from clew.spool.directory import LOCK_FILE, producer_directories, segment_numbers
+from clew.spool.kept import REMEMBERED_DIRECTORY, SHIPPED_DIRECTORY
 from clew.spool.reader import copied_from
 from clew.spool.regular import NotRegularError, open_regular
 from clew.spool.replace import SET_ASIDE_SUFFIX
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 __all__ = ["Oddity", "find_in_log", "find_oddities", "is_log"]
 
 _STATE_DIRECTORIES: Final = (".agents", ".dead", ".sinks")
+_KEPT_DIRECTORIES: Final = (SHIPPED_DIRECTORY, REMEMBERED_DIRECTORY)
+_IN_THE_WAY: Final = "something else where a directory should be; move it away or remove it"
 
 
 class Oddity(Struct, frozen=True):
@@ -51,6 +54,8 @@ def find_oddities(spool: Path) -> list[Oddity]:
         if original is not None:
             found.append(Oddity(name, f"not shipped: a copy of the log {original}; remove it, or move it away"))
         found += find_in_log(spool, directory)
+    found += _closed_services(spool)
+    found += [Oddity(name, _IN_THE_WAY) for name in _KEPT_DIRECTORIES if _is_in_the_way(spool / name)]
     for state in _STATE_DIRECTORIES:
         found += _odd_states(spool, spool / state)
     return found
@@ -76,12 +81,38 @@ def _sorted_directories(spool: Path) -> list[Path]:
     return []
 
 
+def _closed_services(spool: Path) -> list[Oddity]:
+    """Name the directories of services that this process may not look into: no log in them is seen by it."""
+    try:
+        with os.scandir(spool) as entries:
+            names = sorted(entry.name for entry in entries if entry.name[0] != "." and _is_closed(entry))
+    except OSError:
+        return []
+    return [Oddity(name, "cannot be read: Permission denied; give the agent the right to") for name in names]
+
+
+def _is_closed(entry: os.DirEntry[str]) -> bool:
+    with contextlib.suppress(OSError):
+        return entry.is_dir() and not os.access(entry.path, os.R_OK | os.X_OK)
+    return False
+
+
+def _is_in_the_way(path: Path) -> bool:
+    return os.path.lexists(path) and not os.path.isdir(path)  # noqa: PTH112 - false as well where nobody may look
+
+
 def _odd_states(spool: Path, directory: Path) -> Iterator[Oddity]:
     """Look at what the agents and sinks keep: files, and for each sink that keeps several, a directory of files."""
     yield from _odd_entries(spool, directory, may_have_directories=directory.name == ".sinks")
     if directory.name == ".sinks":
-        for inner in sorted(directory.glob("*/")):
+        for inner in _inner_directories(directory):
             yield from _odd_entries(spool, inner)
+
+
+def _inner_directories(directory: Path) -> list[Path]:
+    with contextlib.suppress(OSError):  # that it cannot be read is said already
+        return sorted(directory.glob("*/"))
+    return []
 
 
 def _odd_entries(spool: Path, directory: Path, *, may_have_directories: bool = False) -> Iterator[Oddity]:
@@ -89,6 +120,9 @@ def _odd_entries(spool: Path, directory: Path, *, may_have_directories: bool = F
         with os.scandir(directory) as entries:
             names = sorted(entry.name for entry in entries if not _is_sound(entry))
     except FileNotFoundError:
+        return
+    except NotADirectoryError:
+        yield Oddity(str(directory.relative_to(spool)), _IN_THE_WAY)
         return
     except OSError as error:
         yield Oddity(

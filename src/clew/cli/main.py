@@ -63,6 +63,8 @@ def _fault(error: Exception) -> int:
 def _refused(error: OSError) -> int:
     """End what the system refused; the reader of our output (`head`) may have seen enough, which is no failure."""
     is_enough = isinstance(error, BrokenPipeError)
+    if isinstance(error, (PermissionError, NotADirectoryError)) and error.filename is not None:
+        return _fail(f"{error.filename}: {error.strerror}; `clew doctor` looks for the cause", 1)
     if not is_enough and error.errno != errno.ENOSPC:
         return _fault(error)
     # The interpreter flushes stdout once more at its end.

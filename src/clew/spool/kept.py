@@ -22,6 +22,7 @@ writer              the oldest, when it needs a segment and the bounds leave no 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 import shutil
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "REMEMBERED_DIRECTORY",
     "SHIPPED_DIRECTORY",
     "KeptSegment",
     "give_way",
@@ -137,12 +139,21 @@ def take_back(directory: Path, first: int) -> int:
 
 def shipped_directories(spool: Path) -> Iterator[Path]:
     """Find the directories of logs that were shipped whole and are kept, in no order."""
-    return producer_directories(spool / SHIPPED_DIRECTORY)
+    return _put_aside(spool / SHIPPED_DIRECTORY)
 
 
 def remembered_directories(spool: Path) -> Iterator[Path]:
     """Find the directories of logs that were shipped whole and of which nothing is kept any more, in no order."""
-    return producer_directories(spool / REMEMBERED_DIRECTORY)
+    return _put_aside(spool / REMEMBERED_DIRECTORY)
+
+
+def _put_aside(directory: Path) -> Iterator[Path]:
+    """Find the logs in *directory*; where something else is in its place there are none, which stops no writer."""
+    try:
+        yield from producer_directories(directory)
+    except OSError as error:
+        if error.errno not in {errno.ENOTDIR, errno.ELOOP}:
+            raise
 
 
 def kept_events(directory: Path) -> Iterator[tuple[Position, bytes]]:

@@ -15,6 +15,7 @@ from clew.agent.deadletter import DeadLetter, DeadLetters
 from clew.agent.ledger import Ledger, Share
 from clew.agent.supervisor import Supervisor
 from clew.cli.main import run
+from clew.errors import SpoolError
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
 from clew.spool.writer import Writer
 from support.recording_sink import RecordingSink
@@ -67,6 +68,17 @@ def test_what_waits_is_pending(settings: Settings) -> None:
     (log,) = read_account(settings.spool_dir).logs
 
     assert (log.accepted, log.is_alive, log.sinks) == (5, False, [])
+
+
+@pytest.mark.parametrize("odd", ["spool", ""], ids=["spool", "data"])
+def test_a_spool_that_is_no_directory_is_said_in_one_sentence(tmp_path: Path, odd: str) -> None:
+    """There are no accounts then; the error names the place and what looks for the cause."""
+    data = tmp_path / "data"
+    (data / odd).parent.mkdir(exist_ok=True)
+    (data / odd).touch()
+
+    with pytest.raises(SpoolError, match=f"cannot read {data / 'spool'}: Not a directory; `clew doctor`"):
+        read_account(data / "spool")
 
 
 def test_the_sums_outlive_the_logs(settings: Settings) -> None:

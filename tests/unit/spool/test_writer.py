@@ -19,6 +19,7 @@ from clew.spool.lock import is_locked
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 from clew.spool.writer import Bounds, Writer, spool_bytes
+from support.odd_files import make_odd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -200,6 +201,23 @@ def test_a_forked_child_leaves_the_log_of_its_parent_alone(open_writer: Callable
     writer.append(b"after")
 
     assert payloads(writer.directory) == [b"before", b"after"]
+
+
+@pytest.mark.parametrize("kind", ["fifo", "socket", "loop"])
+@pytest.mark.parametrize("name", [".shipped", ".remembered"])
+def test_what_is_in_the_way_of_logs_put_aside_stops_no_writer(tmp_path: Path, name: str, kind: str) -> None:
+    """The bounds are looked at without it."""
+    spool = tmp_path / "spool"
+    spool.mkdir(mode=0o700)
+    make_odd(spool / name, kind)
+
+    bounds = Bounds(spool, max_bytes=16 * SMALL, keep_free_bytes=0)
+    writer = Writer(spool, service="rag-api", segment_bytes=SMALL, bounds=bounds)
+    is_taken = writer.append(b"told")
+    writer.close()
+
+    assert is_taken
+    assert payloads(writer.directory) == [b"told"]
 
 
 def test_an_unwritable_spool_says_what_to_do(tmp_path: Path) -> None:
