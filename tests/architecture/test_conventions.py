@@ -27,6 +27,7 @@ BROAD_EXCEPTS = {
     "clew/spans.py": "the emit guard, for what a span does before it",
     "clew/tracing.py": "the user's functions process_inputs, process_outputs and reduce_fn; what a generator throws",
     "clew/redact/patterns.py": "the error type of re2, which exists only where it is installed",
+    "clew/agent/sinks.py": "foreign code: the sinks of other packages, made and closed",
     "clew/agent/worker.py": "the worker loop",
     "clew/agent/maintenance.py": "the loop of the worker that looks after the store",
     "clew/integrations/fastapi.py": "the user's function that names users; the host's exceptions are re-raised",

@@ -113,6 +113,7 @@ def test_an_application_and_clew_up_meet_without_any_setting(
     assert status["agent_is_alive"]
     assert status["sinks"]["postgres"]["delivered"] == status["sinks"]["postgres"]["emitted"] == 3
     assert doctor.returncode == 0, doctor.stdout
+    assert doctor.stdout.startswith("nothing is wrong with settings, sinks, ")
     assert process.wait(timeout=30) == 0
     assert get_refused(told["url"])
 
@@ -197,7 +198,7 @@ def test_what_comes_in_starts_no_second_agent(
     doctor = run(tmp_path, "doctor", "--json")
 
     assert status == 200
-    assert [found["state"] for found in json.decode(doctor.stdout) if found["check"] == "agent"] == ["ok"]
+    assert json.decode(doctor.stdout)["findings"] == []
     assert len(list((tmp_path / "spool" / AGENTS_DIRECTORY).glob("*.lock"))) == 1
 
 

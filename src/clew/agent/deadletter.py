@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator
     from pathlib import Path
 
-__all__ = ["DEAD_DIRECTORY", "DeadLetter", "DeadLetters", "dead_sinks"]
+__all__ = ["DEAD_DIRECTORY", "DeadLetter", "DeadLetters", "count_letters", "dead_sinks"]
 
 DEAD_DIRECTORY = ".dead"
 
@@ -205,6 +205,19 @@ def dead_sinks(spool: Path) -> list[str]:
     return sorted(
         path.stem for path in (spool / DEAD_DIRECTORY).glob("*.jsonl") if path.is_file() and path.stat().st_size
     )
+
+
+def count_letters(spool: Path) -> dict[str, int]:
+    """Count the dead letters on *spool*, by sink, without reading them into memory: there may be very many.
+
+    Raises:
+        OSError: They cannot be read.
+    """
+    counts: dict[str, int] = {}
+    for sink in dead_sinks(spool):
+        with open(open_regular(spool / DEAD_DIRECTORY / f"{sink}.jsonl"), "rb") as file:  # noqa: PTH123 - of a descriptor
+            counts[sink] = sum(line.endswith(b"\n") for line in file)
+    return {sink: number for sink, number in counts.items() if number}
 
 
 def _end_torn_line(fd: int) -> None:

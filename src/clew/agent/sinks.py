@@ -8,22 +8,37 @@ the same way as our own.
 
 from __future__ import annotations
 
+import os
+from contextlib import suppress
+from importlib import import_module
 from importlib.metadata import entry_points
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlsplit
 
-from clew.errors import AgentError, ConfigError
+from msgspec.structs import replace
+
+from clew.errors import AgentError, ClewError, ConfigError
+from clew.foreign import name_of
+from clew.sanitize import message_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from clew.config import Settings
     from clew.sinks.base import Sink
 
-__all__ = ["GROUP", "make_sinks"]
+__all__ = ["GROUP", "check_sinks", "make_sinks"]
 
 GROUP: Final = "clew.sinks"
 """Entry point group of sinks."""
+
+_ENDPOINTS: Final = {"langsmith": "langsmith_endpoint", "otlp": "otlp_endpoint"}
+"""The settings that name where a sink ships to, for those that might ship to our own receivers."""
+
+_EXTRAS: Final = {"langsmith": "langsmith", "otlp": "otel", "prometheus": "agent"}
+"""What to install clew with for a sink of ours."""
 
 
 def make_sinks(settings: Settings) -> list[Sink]:
@@ -36,13 +51,45 @@ def make_sinks(settings: Settings) -> list[Sink]:
     sinks: list[Sink] = []
     if settings.dsn is not None:
         sinks.append(_postgres(settings.dsn))
-    for setting in ("langsmith_endpoint", "otlp_endpoint"):
+    for setting in _ENDPOINTS.values():
         _refuse_own_address(setting, getattr(settings, setting), settings)
     sinks += [_named(name, settings) for name in settings.sink_names()]
     if not sinks:
         message = "there is nowhere to ship to"
         raise ConfigError(message, hint="set CLEW_DSN (or --dsn) to a PostgreSQL, or run `clew up`")
     return sinks
+
+
+def check_sinks(settings: Settings) -> Iterator[tuple[str, ClewError]]:
+    """Find the sinks that *settings* name and that cannot be made: each is made, with a spool of its own, and closed.
+
+    Yields:
+        (the sink, why it cannot be made).
+    """
+    if settings.dsn is not None:
+        try:
+            import_module("clew.sinks.postgres")
+        except ImportError as error:
+            yield "postgres", _missing("postgres", "agent", error)
+    with TemporaryDirectory(prefix="clew-") as directory:
+        apart = replace(settings, spool_dir=Path(directory) / "spool", console=_console_to_check(settings.console))
+        for name in settings.sink_names():
+            try:
+                if name in _ENDPOINTS:
+                    _refuse_own_address(_ENDPOINTS[name], getattr(settings, _ENDPOINTS[name]), settings)
+                sink = _named(name, apart)
+            except (AgentError, ConfigError) as error:
+                yield name, error
+            else:
+                with suppress(Exception):
+                    sink.close()
+
+
+def _console_to_check(path: Path | None) -> Path | None:
+    """Return a file that can be opened without a change: None in the place of one that would be made, or waited for."""
+    if path is None or not (os.path.isfile(path) or not os.access(path.parent, os.W_OK | os.X_OK)):  # noqa: PTH113
+        return None
+    return path
 
 
 def _refuse_own_address(setting: str, url: str | None, settings: Settings) -> None:
@@ -61,8 +108,7 @@ def _postgres(dsn: str) -> Sink:
         from clew.sinks.postgres import PostgresSink
         from clew.store.migrate import migrate
     except ImportError as error:
-        message = f"shipping to PostgreSQL needs {error.name}"
-        raise AgentError(message, hint="pip install 'clew[agent]'") from error
+        raise _missing("postgres", "agent", error) from error
     return PostgresSink(dsn, prepare=migrate)
 
 
@@ -74,6 +120,16 @@ def _named(name: str, settings: Settings) -> Sink:
     try:
         make = cast("Callable[[Settings], Sink]", found[name].load())
         return make(settings)
-    except (ImportError, OSError) as error:
-        message = f"the sink {name!r} cannot be made: {error}"
+    except ImportError as error:
+        raise _missing(name, _EXTRAS.get(name), error) from error
+    except ClewError:
+        raise
+    except Exception as error:
+        message = f"the sink {name!r} cannot be made: {name_of(type(error))}: {message_of(error)}"
         raise AgentError(message) from error
+
+
+def _missing(sink: str, extra: str | None, error: ImportError) -> AgentError:
+    """Say which library a sink needs, and how to get it."""
+    message = f"the sink {sink!r} needs {error.name or error}"
+    return AgentError(message, hint=f"pip install 'clew[{extra}]'" if extra else "install it where the agent runs")

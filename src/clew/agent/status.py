@@ -32,6 +32,7 @@ class AgentStatus(Struct):
         producers: How many logs it ships.
         living: How many of their writers are alive.
         sinks: How each sink is doing.
+        started_at: When the agent began to ship, seconds since the epoch; 0 of an agent that does not say it.
     """
 
     pid: int
@@ -39,13 +40,18 @@ class AgentStatus(Struct):
     producers: int
     living: int
     sinks: list[SinkHealth]
+    started_at: float = 0.0
 
 
 def read_statuses(spool: Path) -> list[AgentStatus]:
     """Read what the agents of *spool* have said of themselves in the last ``STALE_S``."""
     statuses: list[AgentStatus] = []
     since = time.time() - STALE_S
-    for path in sorted((spool / AGENTS_DIRECTORY).glob("*.json")):
+    try:
+        paths = sorted((spool / AGENTS_DIRECTORY).glob("*.json"))
+    except OSError:
+        return []  # it may not be looked into
+    for path in paths:
         try:
             status = json.decode(read_regular(path), type=AgentStatus)
         except (OSError, ValueError):

@@ -122,7 +122,7 @@ class Supervisor:
         self._sweep_due = 0.0
         self._most_delivered: dict[str, int] = {}
         self._rounds_done = 0
-        self._beat = time.time()
+        self._beat = self._started_at = time.time()
         self._adopted = 0
         self._is_full = False
         self._stuck: set[str] = (
@@ -468,7 +468,7 @@ class Supervisor:
         self._status_due = now + STATUS_INTERVAL_S
         self._tell_of(find_oddities(self._spool))
         living = sum(not log.is_writer_dead for log in self.logs())
-        status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths())
+        status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths(), self._started_at)
         with contextlib.suppress(OSError):  # a full disk keeps nobody from shipping
             replace_file(path, json.encode(status), is_durable=False)
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import io
 import json
 from contextlib import redirect_stdout
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from clew.cli.doctor import _transport
 from clew.cli.render import clean, console, print_json
+
+if TYPE_CHECKING:
+    import pytest
 
 OBEYED = [*map(chr, range(32)), *map(chr, range(0x7F, 0xA0)), "\u202e", "\u2066", "\u200f", "\u2028", "\ufeff"]
 
@@ -39,20 +40,6 @@ def test_clean_text_holds_nothing_that_a_terminal_obeys(text: str) -> None:
     """Not even an end of line, unless lines are wanted."""
     assert not set(clean(text)) & set(OBEYED)
     assert not set(clean(text, is_multiline=True)) & (set(OBEYED) - {"\n", "\t"})
-
-
-@pytest.mark.parametrize(
-    ("host", "is_encrypted", "state"),
-    [
-        ("/run/postgresql", False, "ok"),
-        ("127.0.0.1", False, "ok"),
-        ("db.example", True, "ok"),
-        ("db.example", False, "warning"),
-    ],
-)
-def test_the_doctor_notices_a_store_that_is_talked_to_in_the_clear(host: str, is_encrypted: bool, state: str) -> None:
-    """PostgreSQL's clients do without TLS in silence where the server has none."""
-    assert _transport(host, is_encrypted=is_encrypted).state == state
 
 
 def test_piped_tables_end_their_lines_without_blanks(capsys: pytest.CaptureFixture[str]) -> None:
