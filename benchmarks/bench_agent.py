@@ -30,8 +30,8 @@ from psycopg import sql
 import clew
 from benchmarks import workload
 from benchmarks.machine import SCRATCH, describe
-from clew.record import COLUMNS
 from clew.sinks.postgres import _JsonbDumper
+from clew.sinks.postgres_rows import COLUMNS
 from clew.store import embedded
 from clew.store.migrate import migrate
 

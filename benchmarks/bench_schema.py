@@ -25,8 +25,8 @@ from msgspec import json
 
 from benchmarks.machine import SCRATCH, describe
 from benchmarks.store_data import END, copy_rows, make_rows
-from clew.record import COLUMNS
 from clew.sinks.postgres import PostgresSink
+from clew.sinks.postgres_rows import COLUMNS
 from clew.store import embedded
 from clew.store.migrate import migrate
 

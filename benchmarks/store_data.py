@@ -27,7 +27,8 @@ from msgspec import json
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
-from clew.record import COLUMNS, LEVELS
+from clew.event import LEVELS
+from clew.sinks.postgres_rows import COLUMNS
 from clew.store.migrate import migrate
 
 if TYPE_CHECKING:

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import NODEFAULT, structs
 
 from clew import config
-from clew.agent.health import AgentHealth, SinkHealth, SinkLag, families
+from clew.agent.health import AgentHealth, SinkLag, families
+from clew.agent.status import SinkHealth
 from clew.catalog import (
     CLOSED_LABELS,
     EVENTS,
@@ -25,12 +26,11 @@ from clew.catalog import (
     METRICS,
     REQUEST_METRICS,
     SPAN_METRICS,
-    STAGES,
 )
 from clew.cli.commands import root
 from clew.config import Settings
+from clew.event import STAGES, Event
 from clew.receivers.langsmith import Counts
-from clew.record import Event
 from clew.server.app import create_app
 from clew.server.health import RequestCounts
 from clew.server.store_metrics import families as store_families

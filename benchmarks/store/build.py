@@ -18,7 +18,8 @@ from msgspec import json
 
 from benchmarks import bench_agent
 from benchmarks.store_data import DAYS, END, copy_rows, make_rows
-from clew.record import COLUMNS, LEVELS
+from clew.event import LEVELS
+from clew.sinks.postgres_rows import COLUMNS
 from clew.spool.writer import Writer
 from clew.store.compaction import compact
 from clew.store.load import query

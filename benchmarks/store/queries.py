@@ -157,7 +157,7 @@ def questions() -> list[Question]:
 
 def fetch_span_of(values: Values) -> Reading[Any]:
     """Ask for a span."""
-    from clew.store.events import fetch_span
+    from clew.store.spans import fetch_span
 
     return fetch_span(values.span())
 

@@ -26,6 +26,8 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
+from clew.event import STAGES
+
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
 
@@ -48,7 +50,6 @@ __all__ = [
     "REQUEST_METRICS",
     "ROLLUPS",
     "SPAN_METRICS",
-    "STAGES",
     "STAGE_OF",
     "STAGE_OF_RUN_TYPE",
     "Event",
@@ -62,8 +63,6 @@ __all__ = [
 Stage = Literal["ingestion", "retrieval", "generation", "evaluation"]
 Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
-STAGES: Final = ("ingestion", "retrieval", "generation", "evaluation", "other")
-"""The stages, in the order of the pipeline; ``other`` for what belongs to none."""
 
 STAGE_OF_RUN_TYPE: Final = {"retriever": "retrieval", "llm": "generation", "prompt": "generation"}
 """The stage that a span's run type implies when none is told; other types inherit their parent's."""

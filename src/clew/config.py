@@ -17,7 +17,7 @@ from msgspec import Meta, Struct, ValidationError, convert, field
 from msgspec.structs import fields as struct_fields
 
 from clew.errors import ConfigError
-from clew.record import LEVELS
+from clew.event import LEVELS
 
 __all__ = ["Settings", "data_dir", "load"]
 

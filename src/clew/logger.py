@@ -15,9 +15,10 @@ from msgspec import UNSET
 
 from clew import clock, process
 from clew.context import in_force, left, resolve
+from clew.event import LEVELS
 from clew.foreign import text_of
 from clew.habits import format_message, level_of
-from clew.record import LEVELS, Head
+from clew.record import Head
 from clew.sanitize import safe_repr
 
 __all__ = ["Logger", "get_logger"]

@@ -20,12 +20,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from msgspec import UNSET
 
-from clew import clock, config
+from clew import clock
 from clew.context import Context
 from clew.errors import ClewError, ConfigError, SpoolClosedError
+from clew.event import LEVELS
 from clew.foreign import STOPS, name_of
 from clew.forks import new_mark
-from clew.record import LEVELS, Head, Limits, Origin, encode_event
+from clew.record import Head, Limits, Origin, encode_event
 from clew.redact import Redactor
 from clew.redact.search import import_rules
 from clew.sanitize import message_of, safe_repr
@@ -140,7 +141,7 @@ def configure(**told: Any) -> Settings:
         >>> configure(service="rag-api", data_dir=tempfile.mkdtemp(), agent="external").service
         'rag-api'
     """
-    resolved = config.load(**told | _process.pinned)
+    resolved = _load(told | _process.pinned)
     with _process.lock:
         _adopt(resolved)
         refused = _open()
@@ -154,9 +155,15 @@ def settings() -> Settings:
     if _process.settings is None:
         with _process.lock:
             if _process.settings is None:
-                _adopt(config.load(**_process.pinned))
+                _adopt(_load(_process.pinned))
     assert _process.settings is not None
     return _process.settings
+
+
+def _load(told: dict[str, Any]) -> Settings:
+    from clew import config  # brings pathlib along, a tenth of all that `import clew` would import
+
+    return config.load(**told)
 
 
 def limits() -> Limits:

@@ -5,9 +5,6 @@ The ordinary way is short: look the fields over, build one ``Event``, encode it 
 Whatever is refused on that way (a foreign type, NaN, a NUL, a secret's name, an oversize
 text) is rebuilt by ``sanitize`` and flagged; that way never raises.
 
-``Event`` lists the keys of the public format in their order; ``COLUMNS`` the columns of the
-``events`` table in theirs, shared by ``COPY`` and the schema.
-
 Before: ``logger`` or ``tracing``, with message and fields. After: ``process``, with bytes.
 """
 
@@ -21,6 +18,7 @@ from msgspec.structs import asdict, replace
 
 from clew.catalog import METRIC_FIELDS, STAGE_OF
 from clew.context import Context
+from clew.event import Event
 from clew.failure import Described, describe_error
 from clew.foreign import STOPS, text_of
 from clew.habits import LOGGING_WORDS, read_logging_words
@@ -32,10 +30,6 @@ if TYPE_CHECKING:
     from clew.redact import Redactor
 
 __all__ = [
-    "COLUMNS",
-    "ENDED",
-    "LEVELS",
-    "Event",
     "Head",
     "Limits",
     "Origin",
@@ -46,94 +40,10 @@ __all__ = [
     "stage_of",
 ]
 
-LEVELS: Final = {"DEBUG": 10, "INFO": 20, "WARNING": 30, "ERROR": 40, "CRITICAL": 50}
-"""Level names and their numbers, as in ``logging``."""
-
-ENDED: Final = "ended"
-"""Status of a ``span_start`` that comes after its ``span``: it begins nothing, and only adds to the span in the store."""
-
-COLUMNS: Final = (
-    ("timestamp", "timestamptz"),
-    ("duration_ms", "float8"),
-    ("cost_usd", "float8"),
-    ("level", "int2"),
-    ("event_id", "uuid"),
-    ("trace_id", "uuid"),
-    ("span_id", "uuid"),
-    ("parent_span_id", "uuid"),
-    ("kind", "text"),
-    ("stage", "text"),
-    ("message", "text"),
-    ("service", "text"),
-    ("environment", "text"),
-    ("version", "text"),
-    ("logger", "text"),
-    ("user_id", "text"),
-    ("request_id", "text"),
-    ("session_id", "text"),
-    ("run_type", "text"),
-    ("status", "text"),
-    ("context", "jsonb"),
-    ("metrics", "jsonb"),
-    ("error", "jsonb"),
-    ("sanitized", "text[]"),
-)
-"""(name, PostgreSQL type) of the columns of ``events``: the one order of ``COPY`` and the schema."""
-
 MAX_NAME_CHARS = 200
 MAX_REMEMBERED_CHARS = 200
 _AT, _EQUALS, _COLON = "@=:"
 FLAGS_BYTES = 32  # what the flag "truncated" adds to an event at most
-
-
-class Event(Struct, frozen=True, gc=False):
-    """One event in the public format; absent keys are ``UNSET``.
-
-    Attributes:
-        timestamp: When it happened or, for a span, began; UTC.
-        kind: ``"log"``, ``"span_start"`` or ``"span"``.
-        level: A name of ``LEVELS``.
-        message: What happened: a name of the catalogue, or any text; a span's name.
-        trace_id: The trace, a UUID, or None.
-        span_id: The innermost span, or the span itself; a UUID, or None.
-        user_id: On whose behalf, or None.
-        parent_span_id: The parent of a span.
-        request_id: The request.
-        session_id: The conversation.
-        service: The emitting service.
-        environment: Such as ``"prod"``.
-        version: The version of the service.
-        stage: ``"ingestion"``, ``"retrieval"``, ``"generation"``, ``"evaluation"`` or ``"other"``.
-        logger: Name of the logger.
-        run_type: Kind of a span, in LangSmith's words.
-        status: Of a span: ``"running"``, ``"ok"``, ``"error"``, ``"cancelled"`` or ``"aborted"``.
-        context: What was told about the event.
-        metrics: What was measured: numbers by name, units in the names.
-        error: ``{"type", "message", "stack"}`` of what was raised.
-        sanitized: What had to be changed to make the event safe (see ``sanitize``).
-    """
-
-    timestamp: datetime | str
-    kind: str
-    level: str
-    message: str
-    trace_id: str | None
-    span_id: str | None
-    user_id: str | None
-    parent_span_id: str | UnsetType
-    request_id: str | UnsetType
-    session_id: str | UnsetType
-    service: str
-    environment: str | UnsetType
-    version: str | UnsetType
-    stage: str
-    logger: str | UnsetType
-    run_type: str | UnsetType
-    status: str | UnsetType
-    context: dict[str, Any] | Raw
-    metrics: dict[str, Any] | Raw
-    error: dict[str, Any] | Raw | UnsetType
-    sanitized: list[str] | UnsetType
 
 
 class Origin(NamedTuple):

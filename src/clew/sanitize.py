@@ -37,7 +37,6 @@ from datetime import date, time, timedelta
 from decimal import Decimal
 from enum import Enum
 from itertools import islice
-from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
@@ -66,7 +65,7 @@ MAX_INT: Final = 2**63 - 1
 
 _replacement = "\ufffd"
 _END: Final = object()
-_WRITTEN: Final = (date, time, UUID, PurePath, Decimal)
+_WRITTEN: Final = (date, time, UUID, Decimal)
 _plain_str: Final = BaseException.__str__
 _read_args: Final = BaseException.__dict__["args"].__get__
 _SEQUENCES: Final[tuple[Any, ...]] = (list, tuple, set, frozenset)
@@ -294,7 +293,7 @@ class Sanitizer:
     def _object(self, value: Any, kind: type[object], depth: int) -> Any:
         if kind is Raw:
             return self._encoded(value, depth)
-        if issubclass(kind, _WRITTEN):
+        if issubclass(kind, _WRITTEN) or _is_path(kind):
             return self.text(str(value.isoformat() if issubclass(kind, (date, time)) else value))
         if issubclass(kind, timedelta):
             return self._float(value.total_seconds())
@@ -388,6 +387,12 @@ def safe_repr(value: object, flags: set[str] | None = None) -> str:
     if text is None and flags is not None:
         flags.add("unreadable")
     return f"<{name_of(type(value))} object>" if text is None else text
+
+
+def _is_path(kind: type[object]) -> bool:
+    """Whether values of *kind* are paths; where nobody has imported ``pathlib``, there are none."""
+    pathlib = sys.modules.get("pathlib")
+    return pathlib is not None and issubclass(kind, pathlib.PurePath)
 
 
 def message_of(error: BaseException, flags: set[str] | None = None) -> str:

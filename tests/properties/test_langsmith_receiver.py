@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from clew import config
-from clew.receivers.intake import Intake, Received
+from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.langsmith_values import read_error
 from clew.receivers.langsmith_wire import Operation
@@ -19,6 +19,8 @@ from clew.sinks import postgres_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from clew.semconv.draft_event import DraftEvent
 
 SETTINGS = config.load(service="receiver", agent="external")
 RUN = "019ab000-0000-7000-8000-000000000001"
@@ -116,7 +118,7 @@ class EncodingIntake(Intake):
 
     payloads: list[bytes]
 
-    def accept(self, events: Iterable[Received]) -> int:
+    def accept(self, events: Iterable[DraftEvent]) -> int:
         """Keep the encoded events."""
         encoded = [self.encode(event) for event in events]
         self.payloads += encoded

@@ -12,17 +12,20 @@ from msgspec import UNSET, json
 from clew import config
 from clew.context import Context
 from clew.receivers.body import inflate
-from clew.receivers.intake import Intake, Received
+from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.langsmith_wire import read_multipart
 from clew.record import Head, Limits, Origin, encode_event
 from clew.redact import Redactor
-from clew.sinks.joiner import Joined, Loose, Step
+from clew.semconv.finished_span import FinishedSpan, Step
+from clew.sinks.joiner import Loose
 from clew.sinks.langsmith_runs import feedback_of, run_of, run_of_log
 from clew.sinks.langsmith_wire import as_multipart, parts_of_feedback, parts_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+    from clew.semconv.draft_event import DraftEvent
 
 SETTINGS = config.load(service="receiver", agent="external")
 LIMITS = Limits(Redactor(), SETTINGS.max_field_bytes, SETTINGS.max_event_bytes)
@@ -108,7 +111,7 @@ class EncodingIntake(Intake):
 
     events: list[dict[str, Any]]
 
-    def accept(self, events: Iterable[Received]) -> int:
+    def accept(self, events: Iterable[DraftEvent]) -> int:
         """Keep the events as they would stand on the spool."""
         told = [json.decode(self.encode(event)) for event in events]
         self.events += told
@@ -138,7 +141,8 @@ def test_a_span_with_its_logs_comes_back(
     below = (*path, Step(SPAN, span["timestamp"], span.get("parent_span_id")))
 
     taken = send(
-        [run_of(Joined(0, span, inside, 0, path), None)], [feedback_of(log, below, is_in_run=True) for log in inside]
+        [run_of(FinishedSpan(0, span, inside, 0, path), None)],
+        [feedback_of(log, below, is_in_run=True) for log in inside],
     )
 
     assert taken == [*inside, span]

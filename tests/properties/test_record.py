@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 import clew
 from clew import process
-from clew.record import LEVELS
+from clew.event import LEVELS
 from clew.spool.format import Position
 from clew.spool.reader import Reader
 from clew.testing import CapturedEvents

@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS, STAGES
+from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS
+from clew.event import LEVELS, STAGES
 from clew.receivers.otlp_events import log_event, origin_of, span_events
 from clew.receivers.otlp_records import LogItem, SpanItem
 from clew.receivers.otlp_wire import PROTOBUF, read_logs, read_spans
-from clew.record import LEVELS
 from clew.semconv.dialects import FIELD_PLACES, IDENTITIES, METRIC_PLACES
 from clew.semconv.reading import error_of, read_event, read_log, read_resource, read_span
 from clew.semconv.writing import write_log, write_span
 from clew.sinks.otlp_wire import encode_logs, encode_spans
 
 if TYPE_CHECKING:
-    from clew.receivers.intake import Received
+    from clew.semconv.draft_event import DraftEvent
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -72,7 +72,7 @@ def events(draw: st.DrawFn, kind: str) -> dict[str, Any]:
     return {name: value for name, value in event.items() if value is not None}
 
 
-def as_event(received: Received) -> dict[str, Any]:
+def as_event(received: DraftEvent) -> dict[str, Any]:
     """Return what a receiver made of a span or record in the public format; a key that is None is not there."""
     told = {name: getattr(received, name) for name in KEYS}
     told |= {

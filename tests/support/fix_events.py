@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from clew import process
 from clew.testing import CapturedEvents
+from clew.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,3 +47,10 @@ def emitted() -> Iterator[Emitted]:
     """Set clew up with a spool of its own; return what reads it."""
     with CapturedEvents() as captured:
         yield Emitted(captured)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_unopened() -> Iterator[None]:
+    """Keep what a test lost while it had no log from being reported in the log of the next test of the process."""
+    yield
+    process._process.unopened = Unopened()

@@ -10,8 +10,9 @@ from msgspec import Raw, json
 from psycopg import sql
 from psycopg.types.json import Jsonb
 
+from clew.event import LEVELS
 from clew.measures.counting import VERDICT_COLUMNS, verdict_columns
-from clew.record import COLUMNS, LEVELS
+from clew.sinks.postgres_rows import COLUMNS
 from clew.store.load import query
 from clew.store.recount import Judged, Stored, judge, ledger_rows
 

@@ -22,9 +22,9 @@ from clew.catalog import (
     REQUEST_METRICS,
     SPAN_METRICS,
     STAGE_OF,
-    STAGES,
     paid_for,
 )
+from clew.event import STAGES
 
 SPECIFIED = {
     "ingestion": "file_upload_started parsing_complete chunking_complete embedding_complete storage_complete chunks_created",

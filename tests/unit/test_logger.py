@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 import clew
+from clew.event import LEVELS
 from clew.logger import Logger, get_logger
-from clew.record import LEVELS
 from clew.testing import CapturedEvents
 
 if TYPE_CHECKING:

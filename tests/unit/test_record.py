@@ -11,19 +11,10 @@ from msgspec import UNSET, Raw
 
 import clew
 from clew.context import Context
-from clew.record import (
-    COLUMNS,
-    LEVELS,
-    Event,
-    Head,
-    Limits,
-    Origin,
-    encode_event,
-    encode_value,
-    is_clean,
-    stage_of,
-)
+from clew.event import LEVELS, Event
+from clew.record import Head, Limits, Origin, encode_event, encode_value, is_clean, stage_of
 from clew.redact import Redactor
+from clew.sinks.postgres_rows import COLUMNS
 from clew.testing import CapturedEvents, FakeClock
 from support.hostile import hostile_values
 

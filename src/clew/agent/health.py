@@ -38,50 +38,18 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from clew.agent.status import SinkHealth
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client import Metric as Family
 
-__all__ = ["AgentHealth", "SinkHealth", "SinkLag", "families", "serve_metrics"]
+__all__ = ["AgentHealth", "SinkLag", "families", "serve_metrics"]
 
 BREAKER_STATES: Final = ("closed", "open", "half-open")
 PLAIN: Final = "text/plain; charset=utf-8"
 PATIENCE_S: Final = 30.0
-
-
-class SinkHealth(Struct):
-    """How one sink is doing.
-
-    Attributes:
-        name: The sink.
-        delivered: Events it has taken since the agent started.
-        quarantined: Events it refused.
-        batches: Batches it has taken.
-        batch_seconds: Time spent delivering them.
-        damaged_bytes: Bytes of its logs that could not be read.
-        failures: Attempts that failed in a row.
-        retries: Attempts that failed since the agent started.
-        breaker: ``"closed"``, ``"open"`` or ``"half-open"``.
-        trouble: Why the last attempt failed; empty when it did not.
-        is_misconfigured: Only a person can put it right.
-        last_delivery: When it last took something, seconds since the epoch.
-        caught_up: When it last had taken everything there was, seconds since the epoch.
-    """
-
-    name: str
-    delivered: int = 0
-    quarantined: int = 0
-    batches: int = 0
-    batch_seconds: float = 0.0
-    damaged_bytes: int = 0
-    failures: int = 0
-    retries: int = 0
-    breaker: str = "closed"
-    trouble: str = ""
-    is_misconfigured: bool = False
-    last_delivery: float = 0.0
-    caught_up: float = 0.0
 
 
 class SinkLag(Struct):

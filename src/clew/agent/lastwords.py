@@ -28,7 +28,7 @@ from uuid import UUID
 
 from msgspec import json
 
-from clew.agent.openspans import read_progress
+from clew.agent.openspans import DAMAGED, read_progress
 from clew.identity import boot_id, count_oom_kills
 from clew.spool.directory import segment_numbers
 from clew.spool.format import (
@@ -51,10 +51,7 @@ if TYPE_CHECKING:
     from clew.agent.log import ProducerLog
     from clew.identity import Identity
 
-__all__ = ["DAMAGED", "Ending", "append_last_words", "how_it_ended"]
-
-DAMAGED: Final = "damaged"
-"""Why events are lost that were in a part of a log that cannot be read."""
+__all__ = ["Ending", "append_last_words", "how_it_ended"]
 
 CLOSING_SEGMENT_BYTES: Final = 64 * 1024
 KERNEL_LOG_LINES: Final = 20_000

@@ -16,11 +16,11 @@ from __future__ import annotations
 import contextlib
 import os
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.record import ENDED
+from clew.event import ENDED
 from clew.spool import disk
 from clew.spool.directory import segment_name, segment_numbers
 from clew.spool.format import Position, split_position
@@ -34,7 +34,10 @@ if TYPE_CHECKING:
     from clew.agent.log import ProducerLog
     from clew.spool.reader import Damage, Slice
 
-__all__ = ["OpenSpans", "Progress", "read_progress"]
+__all__ = ["DAMAGED", "OpenSpans", "Progress", "read_progress"]
+
+DAMAGED: Final = "damaged"
+"""Why events are lost that were in a part of a log that cannot be read."""
 
 STATE_FILE = "open-spans.json"
 SAVE_INTERVAL_S = 1.0

@@ -10,17 +10,50 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, json
 
-from clew.agent.health import SinkHealth
 from clew.spool.directory import AGENTS_DIRECTORY
 from clew.spool.regular import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["STALE_S", "AgentStatus", "read_statuses"]
+__all__ = ["STALE_S", "AgentStatus", "SinkHealth", "read_statuses"]
 
 STALE_S: Final = 30.0
 """A round of an agent that adopts thousands of logs at once takes seconds, and it writes once a round at most."""
+
+
+class SinkHealth(Struct):
+    """How one sink is doing.
+
+    Attributes:
+        name: The sink.
+        delivered: Events it has taken since the agent started.
+        quarantined: Events it refused.
+        batches: Batches it has taken.
+        batch_seconds: Time spent delivering them.
+        damaged_bytes: Bytes of its logs that could not be read.
+        failures: Attempts that failed in a row.
+        retries: Attempts that failed since the agent started.
+        breaker: ``"closed"``, ``"open"`` or ``"half-open"``.
+        trouble: Why the last attempt failed; empty when it did not.
+        is_misconfigured: Only a person can put it right.
+        last_delivery: When it last took something, seconds since the epoch.
+        caught_up: When it last had taken everything there was, seconds since the epoch.
+    """
+
+    name: str
+    delivered: int = 0
+    quarantined: int = 0
+    batches: int = 0
+    batch_seconds: float = 0.0
+    damaged_bytes: int = 0
+    failures: int = 0
+    retries: int = 0
+    breaker: str = "closed"
+    trouble: str = ""
+    is_misconfigured: bool = False
+    last_delivery: float = 0.0
+    caught_up: float = 0.0
 
 
 class AgentStatus(Struct):

@@ -28,11 +28,11 @@ from msgspec import json
 from clew import process
 from clew.agent.enrich import Enricher
 from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
-from clew.agent.lastwords import DAMAGED, append_last_words
+from clew.agent.lastwords import append_last_words
 from clew.agent.ledger import NOT_IN_SPOOL, Ledger, Share
 from clew.agent.log import ProducerLog
 from clew.agent.oddities import Oddity, find_in_log, find_oddities
-from clew.agent.openspans import OpenSpans
+from clew.agent.openspans import DAMAGED, OpenSpans
 from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
 from clew.agent.status import AgentStatus
@@ -53,8 +53,8 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric as Family
 
-    from clew.agent.health import SinkHealth
     from clew.agent.maintenance import Maintenance
+    from clew.agent.status import SinkHealth
     from clew.config import Settings
     from clew.sinks.base import Sink
     from clew.sinks.prometheus_push import Pusher

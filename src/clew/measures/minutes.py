@@ -25,12 +25,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec import UNSET, DecodeError, Struct, field, json
 
 from clew.catalog import CLOSED_LABELS, COUNTED_METRICS, METRICS, OVERFLOW_METRIC, ROLLUPS
+from clew.event import ENDED
 from clew.measures.buckets import bucket_of
 from clew.measures.counting import NOTHING, begin, follow, measured_amounts, wanted
 from clew.measures.labels import OTHER, clean
 from clew.measures.ledger import LedgerPage
 from clew.measures.observation import MAX_AMOUNT, Error, Told
-from clew.record import ENDED
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -28,9 +28,9 @@ from clew.catalog import (
     PAID_STAGES,
     paid_for,
 )
+from clew.event import ENDED
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.measures.labels import OTHER
-from clew.record import ENDED
 from clew.semconv.documents import in_outputs
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from clew.catalog import STAGES
+from clew.event import STAGES
 from clew.ids import parse_uuid
 
 __all__ = [

@@ -13,29 +13,15 @@ from typing import Final
 
 import zstandard
 
-from clew.errors import UsageError
+from clew.semconv.malformed import WireError
 
-__all__ = ["MAX_BODY_BYTES", "WireError", "inflate"]
+__all__ = ["MAX_BODY_BYTES", "inflate"]
 
 MAX_BODY_BYTES: Final = 64 * 1024 * 1024
 MAX_ZSTD_WINDOW_BYTES: Final = 32 * 1024 * 1024  # level 19 asks for 8 MiB
 CHUNK_BYTES: Final = 1024 * 1024
 MAX_RATIO: Final = 4_000  # gzip reaches 1,032; telemetry that zstd has compressed, some hundreds
 RATIO_COUNTS_FROM_BYTES: Final = 8 * 1024 * 1024
-
-
-class WireError(UsageError):
-    """A request cannot be taken.
-
-    Args:
-        message: What was wrong.
-        status: What to answer: 400 for a malformed body, 413 for one too large, 415 for an unknown encoding,
-            422 for a run that cannot be one.
-    """
-
-    def __init__(self, message: str, *, status: int = 400) -> None:
-        super().__init__(message)
-        self.status = status
 
 
 def inflate(body: bytes, encoding: str, *, max_bytes: int = MAX_BODY_BYTES) -> bytes:

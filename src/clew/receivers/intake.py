@@ -10,7 +10,7 @@ from 95 % of the spool's bound on ``accept`` refuses, and leaves the rest to tho
 The log is a *relay's*: the spans in it belong to processes that may outlive this one, so no agent closes
 them when it ends (see ``agent.lastwords``).
 
-Before: a receiver, with ``Received``. After: ``spool.writer``, with bytes.
+Before: a receiver, with ``DraftEvent``. After: ``spool.writer``, with bytes.
 """
 
 from __future__ import annotations
@@ -18,16 +18,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from msgspec import UNSET, Struct, field, json
+from msgspec import UNSET, json
 from msgspec.structs import replace
 
 from clew import arrival, clock, identity, shipping
-from clew.catalog import STAGES
 from clew.context import Context
 from clew.errors import SpoolClosedError, SpoolFullError
+from clew.event import STAGES
 from clew.record import Head, Limits, Origin, encode_event, encode_value
 from clew.redact import Redactor
 from clew.spool.writer import Bounds, Writer
@@ -37,8 +36,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clew.config import Settings
+    from clew.semconv.draft_event import DraftEvent
 
-__all__ = ["SERVICE", "Intake", "IntakeFullError", "Received"]
+__all__ = ["SERVICE", "Intake", "IntakeFullError"]
 
 SERVICE: Final = "clew-receiver"
 LEAST_PRIORITY_ACCEPTED: Final = 2  # the spool refuses ordinary spans and logs from 95 % of its bound on
@@ -48,55 +48,6 @@ FLAGS_BYTES: Final = 256
 CAPTURED: Final = ("inputs", "outputs")
 
 _log = logging.getLogger(__name__)
-
-
-class Received(Struct, kw_only=True):
-    """What a receiver makes of foreign telemetry, before encoding.
-
-    Attributes:
-        timestamp: When it happened or, for a span, began; aware, UTC.
-        kind: ``"log"``, ``"span_start"`` or ``"span"``.
-        level: A name of ``record.LEVELS``.
-        message: What happened; a span's name.
-        trace_id: The trace, a UUID.
-        span_id: The span, or the span that a log belongs to, a UUID.
-        parent_span_id: The parent of a span, a UUID.
-        user_id: On whose behalf.
-        request_id: The request.
-        session_id: The conversation.
-        service: The service that told it.
-        environment: Where that runs.
-        version: Its version.
-        stage: One of ``catalog.STAGES``; None, or anything else, for none told.
-        logger: Name of the logger.
-        run_type: Kind of a span, in LangSmith's words.
-        status: Of a span: ``"running"``, ``"ok"``, ``"error"``, ``"cancelled"`` or ``"aborted"``.
-        fields: What was told: names of metrics become metrics, and so does what a mapping ``metrics`` holds;
-            a mapping ``context`` holds what is context whatever its name.
-        error: ``{"type", "message", "stack"}`` of what was raised.
-        sanitized: What was changed before it came to us, in the words of ``sanitize``.
-    """
-
-    timestamp: datetime
-    message: str
-    service: str
-    kind: str = "log"
-    level: str = "INFO"
-    trace_id: str | None = None
-    span_id: str | None = None
-    parent_span_id: str | None = None
-    user_id: str | None = None
-    request_id: str | None = None
-    session_id: str | None = None
-    environment: str | None = None
-    version: str | None = None
-    stage: str | None = None
-    logger: str | None = None
-    run_type: str | None = None
-    status: str | None = None
-    fields: dict[str, Any] = field(default_factory=dict[str, Any])
-    error: dict[str, Any] | None = None
-    sanitized: list[str] = field(default_factory=list[str])
 
 
 class IntakeFullError(SpoolFullError):
@@ -124,8 +75,9 @@ class Intake:
     Example:
         >>> import tempfile
         >>> from clew import clock, config
+        >>> from clew.semconv.draft_event import DraftEvent
         >>> intake = Intake(config.load(data_dir=tempfile.mkdtemp(), agent="external"))
-        >>> intake.accept([Received(timestamp=clock.now(), message="hello", service="theirs")])
+        >>> intake.accept([DraftEvent(timestamp=clock.now(), message="hello", service="theirs")])
         1
         >>> intake.close()
     """
@@ -154,7 +106,7 @@ class Intake:
         """Where clew keeps its data."""
         return self._settings.data_dir
 
-    def accept(self, events: Iterable[Received]) -> int:
+    def accept(self, events: Iterable[DraftEvent]) -> int:
         """Put events on the spool; they survive the death of this process when this returns.
 
         Args:
@@ -181,7 +133,7 @@ class Intake:
                 raise IntakeFullError(message, reason="spool_full", accepted=accepted)
         return len(payloads)
 
-    def encode(self, event: Received) -> bytes:
+    def encode(self, event: DraftEvent) -> bytes:
         """Encode an event like one of ours: redacted, bounded, and of a time that can be believed."""
         event = _in_time(event)
         clean = self._clean_name
@@ -314,7 +266,7 @@ class Intake:
             _log.warning(notice)
 
 
-def _in_time(event: Received) -> Received:
+def _in_time(event: DraftEvent) -> DraftEvent:
     """Give an event whose time cannot be believed the time of its arrival; see ``arrival``."""
     now = clock.now()
     if arrival.is_plausible(event.timestamp, now):

@@ -44,8 +44,9 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric as Family
 
-    from clew.receivers.intake import Intake, Received
+    from clew.receivers.intake import Intake
     from clew.receivers.langsmith_wire import Operation
+    from clew.semconv.draft_event import DraftEvent
 
 __all__ = ["Counts", "LangSmithReceiver"]
 
@@ -160,7 +161,7 @@ class LangSmithReceiver:
             SpoolError: The spool cannot be written to.
         """
         with self._lock:
-            events: list[Received] = []
+            events: list[DraftEvent] = []
             undo: list[_Undo] = []
             for operation in _in_order(operations):
                 before = self._open.get(operation.id)
@@ -226,7 +227,7 @@ class LangSmithReceiver:
             }
             self._remember(span_id, _Open(run, facts, 0))
 
-    def _flagged(self, operation: Operation, late: dict[str, Any] | None) -> list[Received]:
+    def _flagged(self, operation: Operation, late: dict[str, Any] | None) -> list[DraftEvent]:
         """Take in what an operation tells; the events that this makes, flagged with what had to be changed."""
         before = self._open.get(operation.id)
         flags = {*operation.flags, *(() if before is None else before.flags)}
@@ -239,7 +240,7 @@ class LangSmithReceiver:
                 event.sanitized = sorted({*event.sanitized, *flags})
         return events
 
-    def _run(self, operation: Operation) -> list[Received]:
+    def _run(self, operation: Operation) -> list[DraftEvent]:
         """Take in what an operation tells of a run; the events that this makes."""
         earlier = self._open.get(operation.id)
         has_begun = operation.kind == "post" or (earlier is not None and earlier.has_begun)
@@ -262,14 +263,14 @@ class LangSmithReceiver:
         self._end(operation.id, facts)
         return end_events(run, facts) if ours is None else self._once(ours)
 
-    def _late(self, operation: Operation, end: dict[str, Any]) -> Received:
+    def _late(self, operation: Operation, end: dict[str, Any]) -> DraftEvent:
         """Tell the beginning of a run whose end came before."""
         run = merge(operation.body, end)
         facts = facts_of(run, self._facts(run.get("parent_run_id")))
         self._ended[operation.id] = facts
         return late_beginning(run, facts)
 
-    def _feedback(self, operation: Operation) -> list[Received]:
+    def _feedback(self, operation: Operation) -> list[DraftEvent]:
         facts = self._facts(operation.body.get("run_id"))
         self._end(operation.id, facts or Facts(None, ""))
         if is_told_in_run(operation.body):
@@ -277,7 +278,7 @@ class LangSmithReceiver:
         ours = log_of(operation.body)
         return [score_event(operation.body, facts)] if ours is None else self._once([ours])
 
-    def _once(self, events: list[Received]) -> list[Received]:
+    def _once(self, events: list[DraftEvent]) -> list[DraftEvent]:
         """Leave out a log of ours that has come before: one that stands for a run may stand for a feedback too."""
         if events[-1].kind == "span":
             return events

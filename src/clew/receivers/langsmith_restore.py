@@ -26,11 +26,10 @@ from uuid import NAMESPACE_URL, uuid5
 from msgspec import Struct, ValidationError, convert, json
 from msgspec.structs import asdict
 
-from clew.catalog import STAGES
+from clew.event import LEVELS, STAGES
 from clew.ids import parse_uuid
-from clew.receivers.intake import Received
 from clew.receivers.langsmith_values import mapping, sequence
-from clew.record import LEVELS
+from clew.semconv.draft_event import DraftEvent
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -74,7 +73,7 @@ class _Event(Struct):
     sanitized: list[str] = []
 
 
-def restore(run: dict[str, Any]) -> list[Received] | None:
+def restore(run: dict[str, Any]) -> list[DraftEvent] | None:
     """Make the events that a run of ours stands for: its logs, then its span; or the one log.
 
     Returns:
@@ -94,7 +93,7 @@ def restore(run: dict[str, Any]) -> list[Received] | None:
     return [*_known(logs), span]
 
 
-def log_of(body: dict[str, Any]) -> Received | None:
+def log_of(body: dict[str, Any]) -> DraftEvent | None:
     """Make the log that a run or a feedback of ours stands for; None for others."""
     event = mapping(_ours(body).get("log"))
     return _received(event) if event.get("kind") == "log" else None
@@ -110,7 +109,7 @@ def is_told_in_run(feedback: dict[str, Any]) -> bool:
     return _ours(feedback).get("is_in_run") is True
 
 
-def name_of(event: Received) -> str:
+def name_of(event: DraftEvent) -> str:
     """Derive a name from all that an event tells: a log that comes by two ways has one name."""
     return str(uuid5(NAMESPACE_URL, json.encode(event, order="deterministic").decode()))
 
@@ -145,7 +144,7 @@ def _whole(told: Any, span: dict[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in whole.items() if value is not None or key in NULLABLE}
 
 
-def _received(event: dict[str, Any]) -> Received | None:
+def _received(event: dict[str, Any]) -> DraftEvent | None:
     """Read an event in the public format; None where it is none."""
     try:
         told = convert(event, _Event)
@@ -155,7 +154,7 @@ def _received(event: dict[str, Any]) -> Received | None:
     ids = [told.trace_id, told.span_id, told.parent_span_id]
     if told.level not in LEVELS or told.stage not in STAGES or any(id_ and not parse_uuid(id_) for id_ in ids):
         return None
-    return Received(
+    return DraftEvent(
         timestamp=timestamp,
         kind=told.kind,
         level=told.level,
@@ -179,5 +178,5 @@ def _received(event: dict[str, Any]) -> Received | None:
     )
 
 
-def _known(logs: Iterable[Received | None]) -> list[Received]:
+def _known(logs: Iterable[DraftEvent | None]) -> list[DraftEvent]:
     return [log for log in logs if log is not None]

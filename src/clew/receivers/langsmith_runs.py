@@ -31,8 +31,8 @@ from msgspec import Struct, json
 
 from clew import arrival, clock
 from clew.catalog import FIELDS, STAGE_OF_RUN_TYPE
+from clew.event import ENDED
 from clew.ids import parse_uuid
-from clew.receivers.intake import Received
 from clew.receivers.langsmith_values import (
     documents_of,
     dotted_moment,
@@ -47,7 +47,7 @@ from clew.receivers.langsmith_values import (
     text,
     usage_of,
 )
-from clew.record import ENDED
+from clew.semconv.draft_event import DraftEvent
 from clew.semconv.vectors import without_vectors
 from clew.spans import SMALL_INPUTS_BYTES
 
@@ -153,7 +153,7 @@ def needs_parent(run: Run) -> bool:
     return _trace_id(run) is None and _uuid(run.get("parent_run_id")) is not None
 
 
-def start_event(run: Run, facts: Facts) -> Received:
+def start_event(run: Run, facts: Facts) -> DraftEvent:
     """Make the ``span_start`` of a run that has begun; its inputs are told if they are small."""
     context = _context(run)
     inputs = run.get("inputs")
@@ -162,14 +162,14 @@ def start_event(run: Run, facts: Facts) -> Received:
     return _span(run, facts, kind="span_start", status="running", fields={"context": context})
 
 
-def late_beginning(run: Run, facts: Facts) -> Received:
+def late_beginning(run: Run, facts: Facts) -> DraftEvent:
     """Make the ``span_start`` of a run whose ``span`` was told before: with all that is known of it by now."""
     whole = end_events(run, facts)[-1]
     whole.kind, whole.status, whole.level, whole.error = "span_start", ENDED, "INFO", None
     return whole
 
 
-def end_events(run: Run, facts: Facts) -> list[Received]:
+def end_events(run: Run, facts: Facts) -> list[DraftEvent]:
     """Make the events of a run that has ended: its logs, then its ``span``."""
     begin = _began_at(run)
     metadata, outputs, is_llm = _metadata(run), mapping(run.get("outputs")), _run_type(run) == "llm"
@@ -201,7 +201,7 @@ def end_events(run: Run, facts: Facts) -> list[Received]:
     return [*_logs(run, facts, begin), span]
 
 
-def score_event(feedback: Run, facts: Facts | None) -> Received:
+def score_event(feedback: Run, facts: Facts | None) -> DraftEvent:
     """Make the log of a score.
 
     Args:
@@ -228,7 +228,7 @@ def score_event(feedback: Run, facts: Facts | None) -> Received:
         "context": {name: told for name, told in context.items() if told is not None},
         "metrics": {} if measured is None else {"score": measured},
     }
-    return Received(
+    return DraftEvent(
         timestamp=moment_of(feedback.get("created_at")) or clock.now(),
         message=SCORE,
         logger="langsmith",
@@ -246,9 +246,9 @@ def _error_text(told: Any) -> str:
     return json.encode(told).decode()
 
 
-def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, Any]) -> Received:
+def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, Any]) -> DraftEvent:
     parent, span_id = _uuid(run.get("parent_run_id")), _uuid(run.get("id"))
-    return Received(
+    return DraftEvent(
         timestamp=_began_at(run),
         kind=kind,
         message=(text(run.get("name")) or "unknown")[:MAX_NAME_CHARS],
@@ -263,9 +263,9 @@ def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, A
     )
 
 
-def _logs(run: Run, facts: Facts, begin: datetime) -> list[Received]:
+def _logs(run: Run, facts: Facts, begin: datetime) -> list[DraftEvent]:
     """Make logs of what happened inside a run, but for the marks of its start, end and tokens."""
-    found: list[Received] = []
+    found: list[DraftEvent] = []
     for told in _events(run):
         name = text(told.get("name"))
         if name is None or name in _MARKS:
@@ -275,7 +275,7 @@ def _logs(run: Run, facts: Facts, begin: datetime) -> list[Received]:
         if (message := text(told.get("message"))) is not None:
             fields["detail"] = message
         found.append(
-            Received(
+            DraftEvent(
                 timestamp=moment_of(told.get("time")) or begin,
                 message=name[:MAX_NAME_CHARS],
                 trace_id=facts.trace_id or _uuid(run.get("id")),

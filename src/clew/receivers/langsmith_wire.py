@@ -43,8 +43,8 @@ from msgspec import DecodeError, Raw, json
 
 from clew import clock, ids
 from clew.ids import parse_uuid
-from clew.receivers.body import WireError
 from clew.receivers.lenient_json import Decoded, decode, elements, members, memory_of
+from clew.semconv.malformed import WireError
 
 __all__ = [
     "LeftOut",

@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from msgspec import DecodeError, json
 
-from clew.receivers.body import WireError
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,10 +17,10 @@ from msgspec import Struct
 from msgspec.structs import asdict
 
 from clew.errors import SpoolError
-from clew.receivers.body import WireError
 from clew.receivers.intake import IntakeFullError
 from clew.receivers.otlp_events import Unfit, identity_of, log_event, origin_of, span_events
 from clew.receivers.otlp_records import LogItem, SpanItem, Unreadable
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

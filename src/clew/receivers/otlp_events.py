@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from clew import arrival, clock
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id
-from clew.receivers.intake import Received
 from clew.semconv import names
+from clew.semconv.draft_event import DraftEvent
 from clew.semconv.inside import Log, read_inside
 from clew.semconv.reading import Read, Resource, error_of, error_told, read_log, read_resource, read_span
 
@@ -123,7 +123,7 @@ def times_of(start_ns: int, end_ns: int) -> Times:
     return Times(began_at, (end_ns - start_ns) / 1_000_000, [])
 
 
-def span_events(span: SpanItem, origin: Origin, *, is_outermost: bool) -> list[Received]:
+def span_events(span: SpanItem, origin: Origin, *, is_outermost: bool) -> list[DraftEvent]:
     """Make the events of a span: its logs, then its ``span``.
 
     Args:
@@ -162,7 +162,7 @@ def span_events(span: SpanItem, origin: Origin, *, is_outermost: bool) -> list[R
     return [*(_log(told, event) for told in inside.logs), event]
 
 
-def log_event(record: LogItem, origin: Origin) -> Received:
+def log_event(record: LogItem, origin: Origin) -> DraftEvent:
     """Make the event of a log record."""
     body = record.body
     read = read_log(record.attributes, record.event_name, body)
@@ -186,9 +186,9 @@ def log_event(record: LogItem, origin: Origin) -> Received:
     return event
 
 
-def _log(told: Log, above: Received) -> Received:
+def _log(told: Log, above: DraftEvent) -> DraftEvent:
     """Make the event of a log inside a span."""
-    return Received(
+    return DraftEvent(
         timestamp=_moment(told.time_ns),
         message=told.message,
         level=told.level,
@@ -207,9 +207,9 @@ def _log(told: Log, above: Received) -> Received:
     )
 
 
-def _event(read: Read, origin: Origin, flags: list[str]) -> Received:
+def _event(read: Read, origin: Origin, flags: list[str]) -> DraftEvent:
     """Make an event of what its attributes tell, with nothing that stands elsewhere."""
-    return Received(
+    return DraftEvent(
         timestamp=EPOCH,
         message="",
         service=origin.resource.service,

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import DecodeError, Raw, Struct, field, json
 
-from clew.receivers.body import WireError
 from clew.receivers.lenient_json import count_values, decode, elements, members
 from clew.receivers.otlp_records import (
     MAX_ATTRIBUTES,
@@ -34,6 +33,7 @@ from clew.receivers.otlp_records import (
 )
 from clew.semconv.inside import MAX_EVENTS, SpanEvent
 from clew.semconv.loose import mapping, sequence
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

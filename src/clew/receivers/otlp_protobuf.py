@@ -16,7 +16,6 @@ from opentelemetry.proto.logs.v1.logs_pb2 import LogRecord
 from opentelemetry.proto.resource.v1.resource_pb2 import Resource
 from opentelemetry.proto.trace.v1.trace_pb2 import Span
 
-from clew.receivers.body import WireError
 from clew.receivers.otlp_records import (
     MAX_ATTRIBUTES,
     MAX_VALUES,
@@ -29,6 +28,7 @@ from clew.receivers.otlp_records import (
 from clew.receivers.protobuf_wire import LENGTH, LOG_RECORD, RESOURCE, SCOPE, SPAN, ProtobufError, count_values, fields
 from clew.receivers.protobuf_wire import mend as mend_message
 from clew.semconv.inside import MAX_EVENTS, SpanEvent
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

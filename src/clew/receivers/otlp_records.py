@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from clew.receivers.body import WireError
 from clew.semconv.inside import SpanEvent
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -25,9 +25,9 @@ from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsSer
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from clew.receivers import otlp_json, otlp_protobuf
-from clew.receivers.body import WireError
 from clew.receivers.otlp_records import Budget
 from clew.receivers.protobuf_wire import varint
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -57,7 +57,7 @@ class Log(NamedTuple):
     Attributes:
         time_ns: When, in nanoseconds since the epoch; 0 for not told.
         message: What happened.
-        level: A name of ``record.LEVELS``.
+        level: A name of ``event.LEVELS``.
         fields: ``{"context": {…}, "metrics": {…}}``.
         error: ``{"type", "message", "stack"}`` of what was raised.
     """

@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from msgspec import Struct, field
 
-from clew.catalog import STAGE_OF_RUN_TYPE, STAGES
+from clew.catalog import STAGE_OF_RUN_TYPE
+from clew.event import STAGES
 from clew.semconv import names
 from clew.semconv.dialects import (
     FIELD_PLACES,
@@ -66,7 +67,7 @@ class Read(Struct, kw_only=True):
 
     Attributes:
         run_type: Kind of a span; None for none told.
-        stage: One of ``catalog.STAGES``, as told or as the run type implies.
+        stage: One of ``event.STAGES``, as told or as the run type implies.
         status: Of a span that clew wrote.
         level: Of an event that clew wrote.
         logger: Of an event that clew wrote.

@@ -28,7 +28,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from clew.errors import ClewError, ConfigError, NotFoundError, SpoolError, StoreError, UsageError
-from clew.receivers.body import WireError
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

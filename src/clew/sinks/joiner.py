@@ -21,14 +21,15 @@ import contextlib
 from collections import OrderedDict
 from datetime import datetime
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, Literal
 from uuid import UUID
 
 from msgspec import DecodeError, Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
+from clew.event import ENDED
 from clew.ids import to_otel_span_id
-from clew.record import ENDED
+from clew.semconv.finished_span import Ancestors, FinishedSpan, Step
 from clew.spool.directory import make_private_directory, producer_directories
 from clew.spool.format import Position
 from clew.spool.regular import NotRegularError, read_regular
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
     from clew.sinks.base import Batch, Producer
 
-__all__ = ["Join", "Joined", "Joiner", "Loose", "Step"]
+__all__ = ["Join", "Joiner", "Loose"]
 
 MAX_LOGS: Final = 200
 MAX_LOG_BYTES: Final = 256 * 1024
@@ -51,41 +52,6 @@ MAX_DEPTH: Final = 100
 _WIDENED: Final = "00000000-0000-0000-"
 
 _Event = dict[str, Any]
-
-
-class Step(NamedTuple):
-    """One ancestor of a span.
-
-    Attributes:
-        span_id: Its id.
-        started_at: When it began, RFC 3339.
-        parent_id: The parent it names, which need not be known; None for a span at the top.
-    """
-
-    span_id: str
-    started_at: str
-    parent_id: str | None
-
-
-Path_ = tuple[Step, ...]
-
-
-class Joined(Struct):
-    """A span that has ended.
-
-    Attributes:
-        index: Index of its event in ``Batch.events``.
-        event: Its event, in the public format.
-        logs: The logs inside it, the oldest first.
-        dropped_logs: How many more there were than are kept.
-        path: Its ancestors as far as they are known, the outermost first.
-    """
-
-    index: int
-    event: _Event
-    logs: list[_Event]
-    dropped_logs: int
-    path: Path_
 
 
 class Loose(Struct):
@@ -99,7 +65,7 @@ class Loose(Struct):
 
     index: int
     event: _Event
-    path: Path_
+    path: Ancestors
 
 
 class Join(Struct):
@@ -112,7 +78,7 @@ class Join(Struct):
         malformed: Indexes of what could not be read.
     """
 
-    spans: list[Joined] = []
+    spans: list[FinishedSpan] = []
     loose: list[Loose] = []
     over: list[Loose] = []
     malformed: list[int] = []
@@ -146,7 +112,7 @@ class _Shape(Struct):
 class _Open(Struct, frozen=True):
     """A span that has begun; its path ends with itself."""
 
-    path: Path_
+    path: Ancestors
     logs: tuple[_Event, ...] = ()
     log_bytes: int = 0
     dropped_logs: int = 0
@@ -178,7 +144,7 @@ class Joiner:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._states: dict[str, _State] = {}
-        self._known: OrderedDict[str, Path_] = OrderedDict()  # span id → path, itself included
+        self._known: OrderedDict[str, Ancestors] = OrderedDict()  # span id → path, itself included
         self._by_low_bits: dict[str, str] = {}
         self._next: tuple[str, _State] | None = None
         make_private_directory(directory)
@@ -197,7 +163,7 @@ class Joiner:
         self._learn_paths([event for _, event, _ in events])
         open_ = dict(state.open)
         kept = sum(span.log_bytes for span in open_.values())
-        ended: dict[str, Joined] = {}
+        ended: dict[str, FinishedSpan] = {}
         ending = {event["span_id"] for _, event, _ in events if event["kind"] == "span"}
         early: dict[str, _Open] = {}  # logs before the end of a span that nobody saw begin
         for index, event, size in events:
@@ -209,7 +175,7 @@ class Joiner:
             elif event["kind"] == "span":
                 begun = open_.pop(span_id, None) or early.pop(span_id, None) or self._begun_elsewhere(span_id)
                 kept -= begun.log_bytes
-                ended[span_id] = Joined(index, event, list(begun.logs), begun.dropped_logs, begun.path[:-1])
+                ended[span_id] = FinishedSpan(index, event, list(begun.logs), begun.dropped_logs, begun.path[:-1])
                 found.spans.append(ended[span_id])
             elif span_id in open_ or (span_id in ending and span_id not in ended):
                 begun = open_.get(span_id) or early.get(span_id) or _Open(self._known.get(span_id, ()))
@@ -303,7 +269,7 @@ class Joiner:
                 path = (*path, step)[-MAX_DEPTH:]
                 self._know(path)
 
-    def _know(self, path: Path_) -> None:
+    def _know(self, path: Ancestors) -> None:
         """Remember a span by its path, itself included."""
         if not path:
             return

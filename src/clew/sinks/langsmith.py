@@ -19,9 +19,10 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
 from clew.errors import ConfigError
+from clew.semconv.finished_span import Step
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
 from clew.sinks.http import Client, Response, judge
-from clew.sinks.joiner import Join, Joiner, Step
+from clew.sinks.joiner import Join, Joiner
 from clew.sinks.langsmith_project import Projects
 from clew.sinks.langsmith_runs import feedback_of, run_of, run_of_log
 from clew.sinks.langsmith_wire import (

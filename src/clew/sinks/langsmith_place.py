@@ -22,7 +22,7 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clew.sinks.joiner import Step
+    from clew.semconv.finished_span import Step
 
 __all__ = ["Placed", "in_iso", "moment", "moment_of_id", "place"]
 

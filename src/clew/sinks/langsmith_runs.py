@@ -35,14 +35,15 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from msgspec import json
 
 from clew.catalog import FIELDS
-from clew.sinks.joiner import Step
+from clew.semconv.finished_span import Step
 from clew.sinks.langsmith_place import in_iso, moment, place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import datetime
 
-    from clew.sinks.joiner import Joined, Loose
+    from clew.semconv.finished_span import FinishedSpan
+    from clew.sinks.joiner import Loose
 
 __all__ = ["feedback_of", "run_of", "run_of_log"]
 
@@ -62,7 +63,7 @@ _OPTIONAL: Final = ("user_id", "request_id", "session_id", "environment", "versi
 Run = dict[str, Any]
 
 
-def run_of(joined: Joined, project: str | None) -> Run:
+def run_of(joined: FinishedSpan, project: str | None) -> Run:
     """Make the run of a finished span.
 
     Args:

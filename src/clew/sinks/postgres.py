@@ -30,9 +30,8 @@ from clew.measures import minutes
 from clew.measures.counting import VERDICT_COLUMNS, Followed
 from clew.measures.ledger import LEDGER_COLUMNS
 from clew.measures.minutes import Rollups, Tally
-from clew.record import COLUMNS
 from clew.sinks.base import Batch, Delivered, Mark, Moved, Outcome, Producer, Rejected, Retry, Standing
-from clew.sinks.postgres_rows import Sorter, late_values
+from clew.sinks.postgres_rows import COLUMNS, Sorter, late_values
 from clew.spool.cursor import Counts
 from clew.spool.format import HEADER_BYTES, Position, event_id, position_of
 

@@ -6,15 +6,15 @@ Before: ``postgres``, with events as they stand on the spool. After: the same, w
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 from msgspec import UNSET, DecodeError, Raw, Struct, UnsetType, ValidationError, json
 
+from clew.event import ENDED, LEVELS
 from clew.measures.counting import NOTHING, verdict_columns
 from clew.measures.minutes import MEASURED_MESSAGES
 from clew.measures.observation import decode_fields, reports_amounts
-from clew.record import ENDED, LEVELS
 from clew.spool.format import event_id
 
 if TYPE_CHECKING:
@@ -25,7 +25,35 @@ if TYPE_CHECKING:
     from clew.sinks.base import Batch
     from clew.spool.format import Position
 
-__all__ = ["Row", "Sorter", "late_values"]
+__all__ = ["COLUMNS", "Row", "Sorter", "late_values"]
+
+COLUMNS: Final = (
+    ("timestamp", "timestamptz"),
+    ("duration_ms", "float8"),
+    ("cost_usd", "float8"),
+    ("level", "int2"),
+    ("event_id", "uuid"),
+    ("trace_id", "uuid"),
+    ("span_id", "uuid"),
+    ("parent_span_id", "uuid"),
+    ("kind", "text"),
+    ("stage", "text"),
+    ("message", "text"),
+    ("service", "text"),
+    ("environment", "text"),
+    ("version", "text"),
+    ("logger", "text"),
+    ("user_id", "text"),
+    ("request_id", "text"),
+    ("session_id", "text"),
+    ("run_type", "text"),
+    ("status", "text"),
+    ("context", "jsonb"),
+    ("metrics", "jsonb"),
+    ("error", "jsonb"),
+    ("sanitized", "text[]"),
+)
+"""(name, PostgreSQL type) of the columns of ``events``: the one order of ``COPY`` and the schema."""
 
 ROWS_A_SLICE = 100
 

@@ -1,20 +1,18 @@
-"""One event out of the store, in the public format."""
+"""An event in the public format, made of a row of whatever store."""
 
 from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from clew.errors import NotFoundError, UsageError
+from clew.errors import UsageError
+from clew.event import LEVELS, Event
 from clew.ids import parse_uuid
-from clew.record import LEVELS, Event
-from clew.store.load import query
-from clew.store.reading import Reading, Row, Statement
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["PublicEvent", "fetch_span", "format_timestamp", "open_to_public", "parse_id", "to_public"]
+__all__ = ["PublicEvent", "format_timestamp", "open_to_public", "parse_id", "to_public"]
 
 PublicEvent = dict[str, Any]
 """An event in the public format: what ``json.loads`` makes of it."""
@@ -37,7 +35,7 @@ _COUNTED: Final = (
 _UUIDS: Final = frozenset({"event_id", "trace_id", "span_id", "parent_span_id"})
 
 
-def to_public(row: Row) -> PublicEvent:
+def to_public(row: Mapping[str, Any]) -> PublicEvent:
     """Bring a row of ``events`` into the public format.
 
     Args:
@@ -113,23 +111,3 @@ def parse_id(text: str, what: str) -> str:
             hint="a right one looks like 550e8400-e29b-41d4-a716-446655440000, or is its 32 hex digits",
         )
     return found
-
-
-def fetch_span(span_id: str) -> Reading[PublicEvent]:
-    """Fetch the event of one span, ended or still running.
-
-    Raises:
-        NotFoundError: There is none.
-    """
-    parameters = {"span_id": span_id}
-    # The open ones first: a span that ends between the two questions is then found by the second.
-    running = yield Statement(query("span_open"), parameters, is_look_up=True)
-    ended = yield Statement(query("span_event"), parameters, is_look_up=True)
-    if ended:
-        return to_public(ended[0])
-    if running:
-        return open_to_public(running[0]["event"])
-    raise NotFoundError(
-        f"there is no span {span_id}",
-        hint="it may not have arrived yet (`clew spool status`), or be past its retention",
-    )

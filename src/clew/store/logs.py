@@ -9,8 +9,8 @@ from uuid import UUID
 from msgspec import Struct
 
 from clew.errors import UsageError
+from clew.event import LEVELS
 from clew.query.tree import All, Compare, Query
-from clew.record import LEVELS
 from clew.store.events import PublicEvent, to_public
 from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
 from clew.store.reading import Reading, Statement

@@ -23,8 +23,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, LiteralString, assert_never
 
+from clew.event import LEVELS
 from clew.query.tree import All, Compare, Has, Not, OneOf, Text
-from clew.record import LEVELS
 from clew.store.search_sql import Parameters, any_of, contains, path_compares, path_has
 from clew.store.search_text import holds_text
 

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, structs
 
+from clew.event import LEVELS
 from clew.ids import to_otel_span_id
 from clew.measures.bill import AMOUNTS
-from clew.record import LEVELS
 from clew.store.events import PublicEvent, format_timestamp
 
 if TYPE_CHECKING:

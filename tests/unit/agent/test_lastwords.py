@@ -18,11 +18,12 @@ if TYPE_CHECKING:
 RELAY = """
 import os, sys
 from clew import clock, config, ids
-from clew.receivers.intake import Intake, Received
+from clew.receivers.intake import Intake
+from clew.semconv.draft_event import DraftEvent
 settings = config.load(data_dir=sys.argv[1], agent="external", segment_bytes=64 * 1024, flush_interval_s=3600)
 intake = Intake(settings)
 span = ids.mint(1)
-intake.accept([Received(timestamp=clock.now(), kind="span_start", message="theirs", service="rag-api",
+intake.accept([DraftEvent(timestamp=clock.now(), kind="span_start", message="theirs", service="rag-api",
                         trace_id=span, span_id=span, status="running")])
 intake._open().append(b"x" * 100_000)  # larger than a segment: a loss
 os.kill(os.getpid(), 9)

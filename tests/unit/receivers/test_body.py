@@ -8,7 +8,8 @@ import tracemalloc
 import pytest
 import zstandard
 
-from clew.receivers.body import WireError, inflate
+from clew.receivers.body import inflate
+from clew.semconv.malformed import WireError
 
 MIB = 1024 * 1024
 

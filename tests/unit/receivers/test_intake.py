@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clew import config, identity
-from clew.receivers.intake import SERVICE, Intake, IntakeFullError, Received
+from clew.receivers.intake import SERVICE, Intake, IntakeFullError
+from clew.semconv.draft_event import DraftEvent
 from clew.spool.directory import producer_directories
 from support.accounting import wait_for
 from support.spooled import spooled_events
@@ -39,9 +40,9 @@ def open_intake(tmp_path: Path) -> Iterator[Callable[..., Intake]]:
         intake.close()
 
 
-def told(message: str = "search", **more: Any) -> Received:
+def told(message: str = "search", **more: Any) -> DraftEvent:
     """Make a received event."""
-    return Received(timestamp=MOMENT, message=message, service="rag-api", **more)
+    return DraftEvent(timestamp=MOMENT, message=message, service="rag-api", **more)
 
 
 def test_every_part_of_what_was_received_is_in_the_event(open_intake: Callable[..., Intake], tmp_path: Path) -> None:

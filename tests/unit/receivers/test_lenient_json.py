@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from clew.receivers.body import WireError
 from clew.receivers.lenient_json import MAX_DEPTH, count_values, decode, elements, members, memory_of
+from clew.semconv.malformed import WireError
 
 
 @pytest.mark.parametrize(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from clew.receivers.body import WireError
 from clew.receivers.otlp_json import read_log_groups, read_span_groups
 from clew.receivers.otlp_records import MAX_ATTRIBUTES, Budget, LogItem, SpanItem, TooManyError, Unreadable
+from clew.semconv.malformed import WireError
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = json.encode({"traceId": TRACE, "spanId": SPAN, "name": "good"})

@@ -9,10 +9,10 @@ import pytest
 from opentelemetry.proto.collector.logs.v1.logs_service_pb2 import ExportLogsServiceRequest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from clew.receivers.body import WireError
 from clew.receivers.otlp_protobuf import read_log_groups, read_span_groups
 from clew.receivers.otlp_records import MAX_ATTRIBUTES, MAX_VALUES, Budget, LogItem, SpanItem, TooManyError, Unreadable
 from clew.receivers.protobuf_wire import varint
+from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

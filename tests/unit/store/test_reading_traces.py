@@ -11,9 +11,9 @@ import pytest
 from clew.errors import NotFoundError, UsageError
 from clew.store import status, traces
 from clew.store.connect import connect
-from clew.store.events import fetch_span
 from clew.store.logs import LogFilter, fetch_logs
 from clew.store.reading import Reading, read
+from clew.store.spans import fetch_span
 from clew.store.status import fetch_status
 from clew.store.traces import fetch_trace, recent_traces
 from support.stored import make_event, store_events, store_open_span

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from clew.measures.counting import VERDICT_COLUMNS
-from clew.record import COLUMNS
+from clew.sinks.postgres_rows import COLUMNS
 from clew.store.load import all_queries, migrations, query, schema
 from clew.store.migrate import migrate
 from clew.store.partitions import ensure_ahead

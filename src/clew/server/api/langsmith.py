@@ -31,7 +31,8 @@ from clew.receivers.langsmith_wire import (
 )
 from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import TAKING, error_response
-from clew.store.events import fetch_span, format_timestamp
+from clew.store.events import format_timestamp
+from clew.store.spans import fetch_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -25,7 +25,6 @@ from typing import TYPE_CHECKING, Any, Final
 from fastapi import APIRouter, Request, Response
 
 from clew.errors import ClewError, SpoolError
-from clew.receivers.body import WireError
 from clew.receivers.otlp_records import Budget
 from clew.receivers.otlp_wire import (
     JSON,
@@ -37,6 +36,7 @@ from clew.receivers.otlp_wire import (
     type_of,
     write_status,
 )
+from clew.semconv.malformed import WireError
 from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import RETRY_AFTER_S, responses, status_of
 
