@@ -6,6 +6,7 @@ what its function here returns, and never edited by hand.
 
 from __future__ import annotations
 
+import inspect
 import re
 import sys
 import tempfile
@@ -309,8 +310,8 @@ def decisions() -> str:
 
 def _attributes(documented: type) -> dict[str, str]:
     """Read the section ``Attributes`` of a class's docstring: text by name."""
-    section = (documented.__doc__ or "").partition("Attributes:")[2]
-    entries = re.findall(r"^ {8}(\w+): (.*(?:\n {12}.*)*)", section, re.MULTILINE)
+    section = (inspect.getdoc(documented) or "").partition("Attributes:")[2]  # from 3.13 on a docstring has no margin
+    entries = re.findall(r"^ {4}(\w+): (.*(?:\n {8}.*)*)", section, re.MULTILINE)
     return {name: " ".join(text.split()).replace("``", "`") for name, text in entries}
 
 
