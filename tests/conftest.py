@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from hypothesis import HealthCheck, settings
+
 pytest_plugins = [
     "support.fix_disk",
     "support.fix_events",
@@ -11,6 +13,10 @@ pytest_plugins = [
     "support.fix_receiving",
     "support.fix_server",
 ]
+
+# A machine that is busy is no fault of what is tested: time belongs in benchmarks/.
+settings.register_profile("clew", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("clew")
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
