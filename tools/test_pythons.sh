@@ -3,8 +3,10 @@
 # take away as errors. Usage: test_pythons.sh VERSIONS [PYTEST ARGUMENTS]; "some:N VERSIONS" stops after N of them.
 #
 # A python3.12 on the path may be a shim of pyenv that stands for nothing: each is asked to run before it counts.
-# Fails if a suite does, or if none of the Pythons is here; with "some:N" none is as good as few.
+# One that fails keeps none of the others from running. The last lines say which passed, which failed, and which are
+# not here. Fails if a suite does, or if none of the Pythons is here; with "some:N" none is as good as few.
 set -eu
+trap 'exit 130' INT
 most=99
 least=1
 case $1 in
@@ -27,29 +29,49 @@ find_python() {
     done
 }
 
-ran=""
+# Where a function is a condition the shell does not stop at a command that fails: the steps are joined.
+make_venv() {
+    if [ ! -e "$2/stamp" ] || [ requirements/dev.txt -nt "$2/stamp" ] || [ pyproject.toml -nt "$2/stamp" ]; then
+        "$1" -m venv --clear "$2" &&
+            "$2/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/dev.txt &&
+            "$2/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e . &&
+            touch "$2/stamp"
+    fi
+}
+
+run_suite() {
+    python_of_venv=$1
+    shift
+    "$python_of_venv" -W error::DeprecationWarning -W error::PendingDeprecationWarning -m pytest \
+        -m "not slow and not faults" --numprocesses=2 --dist=worksteal --quiet \
+        -W error::DeprecationWarning -W error::PendingDeprecationWarning "$@"
+}
+
+passed=""
+failed=""
+missing=""
 for version in $wanted; do
-    [ "$(echo "$ran" | wc -w)" -lt "$most" ] || break
+    [ "$(echo "$passed$failed" | wc -w)" -lt "$most" ] || break
     python=$(find_python "$version")
     if [ -z "$python" ]; then
-        echo "Python $version: not here, skipped"
+        missing="$missing $version"
         continue
     fi
     venv=.venv-$version
-    if [ ! -e "$venv/stamp" ] || [ requirements/dev.txt -nt "$venv/stamp" ] || [ pyproject.toml -nt "$venv/stamp" ]; then
-        "$python" -m venv --clear "$venv"
-        "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --require-hashes -r requirements/dev.txt
-        "$venv/bin/python" -m pip --disable-pip-version-check --quiet install --no-deps --no-build-isolation -e .
-        touch "$venv/stamp"
+    echo "Python $version: $("$python" --version), $python"
+    if make_venv "$python" "$venv" && run_suite "$venv/bin/python" "$@"; then
+        passed="$passed $version"
+    else
+        failed="$failed $version"
     fi
-    echo "Python $version: $("$venv/bin/python" --version), $python"
-    "$venv/bin/python" -W error::DeprecationWarning -W error::PendingDeprecationWarning -m pytest \
-        -m "not slow and not faults" --numprocesses=2 --dist=worksteal --quiet \
-        -W error::DeprecationWarning -W error::PendingDeprecationWarning "$@"
-    ran="$ran $version"
 done
-if [ -z "$ran" ]; then
+echo "passed on:${passed:- none}"
+echo "failed on:${failed:- none}"
+echo "not here:${missing:- none}"
+if [ -n "$failed" ]; then
+    exit 1
+fi
+if [ -z "$passed" ]; then
     echo "none of the Pythons $wanted is here" >&2
     exit "$least"
 fi
-echo "passed on$ran"
