@@ -225,13 +225,28 @@ class Supervisor:
         """
         name = AUTO_LOCK if is_auto else f"{uuid4()}.lock"
         lock = self._lock_as(name)
-        if lock is None:
-            return
-        for worker in self._workers:
-            worker.start()
-        for companion in (self._pusher, *self._maintenance):
-            if companion is not None:
-                companion.start()
+        if lock is not None:
+            self._start_threads(lock)
+            self._ship(lock, name, until_idle=until_idle, is_auto=is_auto)
+
+    def _start_threads(self, lock: LifeLock, last: threading.Thread | None = None) -> None:
+        """Start the workers, their companions and *last*; if one of them cannot be, end the others and raise."""
+        companions = [companion for companion in (self._pusher, *self._maintenance) if companion is not None]
+        started: list[Worker | Pusher | Maintenance] = []
+        try:
+            for thread in (*self._workers, *companions):
+                thread.start()
+                started.append(thread)
+            if last is not None:
+                last.start()
+        except RuntimeError:
+            for thread in started:
+                thread.stop()
+            lock.release()
+            raise
+
+    def _ship(self, held: LifeLock, name: str, *, until_idle: bool = False, is_auto: bool = False) -> None:
+        lock: LifeLock | None = held
         try:
             while lock is not None:
                 self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
@@ -273,9 +288,20 @@ class Supervisor:
         return is_free
 
     def start(self) -> None:
-        """Ship in a thread of this process."""
-        self._thread = threading.Thread(target=self.run, name="clew-agent", daemon=True)
-        self._thread.start()
+        """Ship in threads of this process, all of which run when this returns.
+
+        From Python 3.12 on an interpreter that is ending starts no thread: one that were left to the first of them
+        would be missing in an application that ends right after this call.
+
+        Raises:
+            SpoolError: The lock of the agent cannot be made.
+            RuntimeError: A thread cannot be started.
+        """
+        name = f"{uuid4()}.lock"
+        lock = self._lock_as(name)
+        if lock is not None:
+            self._thread = threading.Thread(target=self._ship, args=(lock, name), name="clew-agent", daemon=True)
+            self._start_threads(lock, self._thread)
 
     def stop(self, timeout_s: float = 10.0) -> None:
         """End after the attempts under way; the rest waits on the disk."""

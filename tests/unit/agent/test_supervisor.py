@@ -84,6 +84,36 @@ def producers(settings: Settings) -> list[Path]:
     return list(producer_directories(settings.spool_dir))
 
 
+def test_every_thread_runs_when_start_returns(supervise: Callable[..., Supervisor]) -> None:
+    """An application that ends right after it could not start one any more, from Python 3.12 on."""
+    before = set(threading.enumerate())
+    supervise(RecordingSink())
+
+    names = {thread.name for thread in set(threading.enumerate()) - before}
+
+    assert names == {"clew-agent", f"clew-{RecordingSink().name}"}
+
+
+def test_a_thread_that_cannot_be_started_leaves_no_agent_behind(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever starts an agent where no thread can be is told, and no lock says that one lives."""
+    sink, before = RecordingSink(), set(threading.enumerate())
+    supervisor, start = Supervisor(settings, sinks=[sink], report=lambda _: None), threading.Thread.start
+
+    def refuse_the_last(thread: threading.Thread) -> None:
+        if thread.name == "clew-agent":
+            raise RuntimeError("can't start new thread")
+        start(thread)
+
+    monkeypatch.setattr(threading.Thread, "start", refuse_the_last)
+    with pytest.raises(RuntimeError, match="new thread"):
+        supervisor.start()
+
+    wait_for(lambda: set(threading.enumerate()) <= before, "the sink's thread to end")
+    assert not agent_is_alive(settings.spool_dir)
+
+
 def test_what_is_emitted_is_shipped_in_order_while_the_producer_lives(
     settings: Settings, supervise: Callable[..., Supervisor]
 ) -> None:
