@@ -44,6 +44,7 @@ WAITS = {
 """Where a test's file waits for a length of time, and for what."""
 
 REPLACED_FUNCTIONS = {
+    "unit/agent/test_supervisor.py": "a machine that starts no more threads; no limit of that binds root",
     "unit/spool/test_reader.py": "a read that overlaps a write, at the moment that matters",
     "unit/spool/test_writer.py": "a log that is closed at the moment that matters",
     "unit/store/test_following.py": "a clock that a minute without the store has passed on",

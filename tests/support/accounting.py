@@ -29,6 +29,13 @@ FROM events WHERE context ? 'lane' GROUP BY 1
 _TOTALS = """
 SELECT count(*) + count(DISTINCT span_id) FILTER (WHERE kind = 'span'), (SELECT count(*) FROM open_spans) FROM events
 """  # the beginning of a span is an event of its own, without a row; a log that is closed first ends it a second time
+_GAPS = """
+SELECT before, n, event_before, event_id FROM (
+    SELECT (context->>'n')::int AS n, event_id, lag((context->>'n')::int, 1, -1) OVER by_n AS before,
+           lag(event_id) OVER by_n AS event_before
+    FROM events WHERE context->>'lane' = %s WINDOW by_n AS (ORDER BY (context->>'n')::int)
+) AS numbered WHERE n > before + 1 ORDER BY n
+"""
 _pause = threading.Event()
 
 
@@ -84,13 +91,22 @@ def assert_stored_once(dsn: str, counters: Path, *, dropped: int = 0) -> int:
         assert ids == numbers == count, f"lane {lane} has events twice"
         assert count <= returned + 1, f"lane {lane} has events that nobody emitted"
         if not dropped:
-            assert (first, last) == (0, count - 1), f"lane {lane} has gaps"
+            assert (first, last) == (0, count - 1), f"lane {lane} has gaps: {_describe_gaps(dsn, lane)}"
         assert dropped or count >= returned, f"lane {lane}: {returned} emits had returned, {count} are stored"
         missing += max(0, returned - count)
         total += count
     assert lanes == {}
     assert missing <= dropped
     return total
+
+
+def _describe_gaps(dsn: str, lane: str) -> str:
+    """Say which numbers of a lane are not stored, and what is stored on both sides of each gap."""
+    with psycopg.connect(dsn) as connection:
+        rows = connection.execute(_GAPS, (lane,)).fetchall()
+    return "; ".join(
+        f"{before + 1} to {after - 1}, between {first} and {second}" for before, after, first, second in rows
+    )
 
 
 def assert_accounted(
