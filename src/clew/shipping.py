@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from clew.errors import SpoolError
-from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
+from clew.spool.directory import AGENTS_DIRECTORY, list_entries, make_private_directory
 from clew.spool.lock import is_held
 
 if TYPE_CHECKING:
@@ -70,8 +70,7 @@ def ensure(settings: Settings) -> str | None:
 def agent_is_alive(spool: Path) -> bool:
     """Whether any agent works on *spool*; false as well where that cannot be seen. `clew doctor` says why it cannot."""
     try:
-        with os.scandir(spool / AGENTS_DIRECTORY) as entries:
-            locks = [entry.path for entry in entries if entry.name.endswith(".lock")]
+        locks = [entry.path for entry in list_entries(spool / AGENTS_DIRECTORY) if entry.name.endswith(".lock")]
     except OSError:  # nobody was here yet, a file is in its place, or it may not be read
         return False
     return any(is_held(Path(path)) for path in locks)

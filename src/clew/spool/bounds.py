@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError, SpoolFullError
 from clew.spool import disk
-from clew.spool.directory import producer_directories
+from clew.spool.directory import list_entries, producer_directories
 from clew.spool.kept import give_way, kept_segments
 from clew.spool.losses import reason_of
 
@@ -98,8 +98,8 @@ def spool_bytes(spool: Path) -> int:
 
 def _segment_bytes(directory: Path) -> int:
     total = 0
-    with contextlib.suppress(OSError), os.scandir(directory) as entries:
-        for entry in entries:
+    with contextlib.suppress(OSError):
+        for entry in list_entries(directory):
             if entry.name.endswith(".seg"):
                 with contextlib.suppress(OSError):
                     total += disk.allocated_bytes(entry.stat())

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING
 from clew.errors import SpoolError
 from clew.ids import uuid7
 from clew.spool import disk
+from clew.spool.descriptor import OwnDescriptor
 from clew.spool.losses import reason_of
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 __all__ = [
     "create_producer_directory",
     "give_up_reserve",
+    "list_entries",
     "make_private_directory",
     "new_producer_id",
     "odd_segments",
@@ -91,11 +93,9 @@ def reserve_room(directory: Path) -> None:
     Raises:
         OSError: There is none.
     """
-    fd = os.open(directory / RESERVE_FILE, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        disk.allocate(fd, RESERVE_BYTES)
-    finally:
-        os.close(fd)
+    path = directory / RESERVE_FILE
+    with OwnDescriptor.open(path, os.O_WRONLY | os.O_CREAT) as opened:
+        opened.use(path, lambda fd: disk.allocate(fd, RESERVE_BYTES))
 
 
 def give_up_reserve(directory: Path) -> bool:
@@ -134,12 +134,25 @@ def producer_directories(spool: Path) -> Iterator[Path]:
     Raises:
         OSError: The spool cannot be read.
     """
-    with contextlib.suppress(FileNotFoundError), os.scandir(spool) as services:
-        for service in services:
+    with contextlib.suppress(FileNotFoundError):
+        for service in list_entries(spool):
             if service.name.startswith(".") or not _is_directory(service):
                 continue
-            with contextlib.suppress(FileNotFoundError, PermissionError), os.scandir(service.path) as producers:
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                producers = list_entries(service.path)
                 yield from (Path(entry.path) for entry in producers if entry.name[0] != "." and _is_directory(entry))
+
+
+def list_entries(directory: Path | str) -> list[os.DirEntry[str]]:
+    """List what is in *directory*, and close it before any of that is looked at.
+
+    A directory that is open during a walk has a number which the application may have closed and used again.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with os.scandir(directory) as entries:
+        return list(entries)
 
 
 def segment_name(number: int) -> str:
@@ -153,23 +166,21 @@ def segment_numbers(directory: Path) -> list[int]:
     What has the name of a segment and is no regular file is none.
     """
     try:
-        with os.scandir(directory) as entries:
-            return sorted(
-                int(match[1]) for entry in entries if (match := _SEGMENT_NAME.fullmatch(entry.name)) and _is_file(entry)
-            )
+        entries = list_entries(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    return sorted(
+        int(match[1]) for entry in entries if (match := _SEGMENT_NAME.fullmatch(entry.name)) and _is_file(entry)
+    )
 
 
 def odd_segments(directory: Path) -> list[str]:
     """Name what has the name of a segment in *directory* and is no regular file."""
     try:
-        with os.scandir(directory) as entries:
-            return sorted(
-                entry.name for entry in entries if _SEGMENT_NAME.fullmatch(entry.name) and not _is_file(entry)
-            )
+        entries = list_entries(directory)
     except (FileNotFoundError, NotADirectoryError):
         return []
+    return sorted(entry.name for entry in entries if _SEGMENT_NAME.fullmatch(entry.name) and not _is_file(entry))
 
 
 def _is_file(entry: os.DirEntry[str]) -> bool:

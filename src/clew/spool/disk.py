@@ -7,6 +7,8 @@ import mmap
 import os
 from typing import TYPE_CHECKING
 
+from clew.spool.descriptor import OwnDescriptor
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -90,8 +92,5 @@ def sync_directory(directory: Path) -> None:
     Raises:
         OSError: The disk refused.
     """
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with OwnDescriptor.open(directory, os.O_RDONLY | os.O_DIRECTORY) as opened:
+        opened.use(directory, os.fsync)

@@ -35,6 +35,7 @@ from clew.spool import disk
 from clew.spool.directory import (
     AGENT_LOCK_FILE,
     RESERVE_FILE,
+    list_entries,
     make_private_directory,
     producer_directories,
     segment_name,
@@ -199,8 +200,8 @@ def kept_segments(spool: Path) -> list[KeptSegment]:
     found: list[KeptSegment] = []
     for places in (producer_directories(spool), shipped_directories(spool)):
         for directory in places:
-            with contextlib.suppress(FileNotFoundError), os.scandir(directory) as entries:
-                for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                for entry in list_entries(directory):
                     if entry.name.endswith(".kept"):
                         with contextlib.suppress(FileNotFoundError):
                             told = entry.stat()

@@ -93,16 +93,16 @@ class FileLock:
             if _is_ours(self._path):
                 return False
             try:
-                fd = open_regular(self._path, os.O_RDWR | os.O_CREAT)
+                opened = OwnDescriptor.open(self._path, os.O_RDWR | os.O_CREAT, opener=open_regular)
             except OSError as error:
                 message = f"cannot open the lock {self._path}: {error.strerror or error}"
                 raise SpoolError(message) from error
             try:
-                fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                opened.use(self._path, lambda fd: fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
             except OSError:
-                os.close(fd)
+                opened.close()
                 return False
-            self._descriptor = OwnDescriptor(fd)
+            self._descriptor = opened
             _held[self._descriptor.file] = os.getpid()
             return True
 
@@ -192,8 +192,8 @@ class LifeLock(FileLock):
         if held is None or not held.reopen(self._path):
             return False
         with contextlib.suppress(OSError):  # somebody looks whether it is held; the next time will do
-            fcntl.lockf(held.fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        owner = read_owner(held.fd)
+            held.use(self._path, lambda fd: fcntl.lockf(fd, fcntl.LOCK_EX | fcntl.LOCK_NB))
+        owner = held.use(self._path, read_owner)
         if owner is None:  # written over
             self._write(this_process().encode())
         return owner is None or not owner.is_over

@@ -23,7 +23,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Final
 
 from clew.spool import disk
-from clew.spool.descriptor import FileId, file_id
+from clew.spool.descriptor import FileId, OwnDescriptor
 from clew.spool.mapping import map_file
 from clew.spool.regular import NotRegularError, read_regular
 
@@ -177,14 +177,12 @@ def _has_inodes(path: object) -> bool:
 
 
 def _map_counts(directory: Path) -> tuple[mmap.mmap, FileId]:
-    fd = os.open(directory / LOSSES_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        disk.allocate(fd, mmap.PAGESIZE)
-        counts, file = map_file(fd, mmap.PAGESIZE), file_id(os.fstat(fd))
-    finally:
-        os.close(fd)
+    path = directory / LOSSES_FILE
+    with OwnDescriptor.open(path, os.O_RDWR | os.O_CREAT) as opened:
+        opened.use(path, lambda fd: disk.allocate(fd, mmap.PAGESIZE))
+        counts = opened.use(path, lambda fd: map_file(fd, mmap.PAGESIZE))
     counts[:8] = _MAGIC
-    return counts, file
+    return counts, opened.file
 
 
 def _peek(counter: count[int]) -> int:

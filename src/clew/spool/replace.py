@@ -11,12 +11,15 @@ written (``flock``), so that two processes or threads never write to the same on
 from __future__ import annotations
 
 import contextlib
+import errno
 import fcntl
 import os
 from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, Final
 
+from clew.spool.descriptor import OwnDescriptor, file_id
+from clew.spool.disk import sync_directory
 from clew.spool.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
@@ -69,21 +72,22 @@ def replacing(path: Path, *, mode: int = 0o600, is_durable: bool = True) -> Gene
         OSError: The disk refused; the file at *path* is as it was.
     """
     temporary = temporary_path(path)
-    fd = _open_alone(temporary, mode)
+    opened = _open_alone(temporary, mode)
     try:
-        with _open(fd, "wb", closefd=False) as file:
+        with opened.use(temporary, lambda fd: _open(fd, "wb", closefd=False)) as file:
             yield file
+        _assert_own(opened, temporary)
         if is_durable:
-            os.fsync(fd)
+            opened.use(temporary, os.fsync)
         temporary.replace(path)
     except BaseException:
         with contextlib.suppress(OSError):
             temporary.unlink()
         raise
     finally:
-        os.close(fd)
+        opened.close()
     if is_durable:
-        _sync_directory(path.parent)
+        sync_directory(path.parent)
 
 
 def set_aside(path: Path) -> Path:
@@ -121,39 +125,46 @@ def write_all(fd: int, content: bytes) -> None:
         view = view[os.write(fd, view) :]
 
 
-def _open_alone(temporary: Path, mode: int) -> int:
+def _open_alone(temporary: Path, mode: int) -> OwnDescriptor:
     """Open the file beside, empty, for this thread alone; wait for whoever is writing to it."""
     while True:
         try:
-            fd = open_regular(temporary, os.O_RDWR | os.O_CREAT, mode)
+            opened = OwnDescriptor.open(temporary, os.O_RDWR | os.O_CREAT, mode, opener=open_regular)
         except NotRegularError:
             set_aside(temporary)
             continue
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX)
-            if _is_at(fd, temporary):
-                if os.fstat(fd).st_mode & 0o777 & ~mode:
-                    os.fchmod(fd, mode)  # one that was left behind may have been open to more people
-                os.ftruncate(fd, 0)
-                return fd
+            opened.use(temporary, lambda fd: fcntl.flock(fd, fcntl.LOCK_EX))
+            if _is_at(opened, temporary):
+                opened.use(temporary, lambda fd: _empty(fd, mode))
+                return opened
+        except FileNotFoundError:  # closed by the application, and renamed or removed meanwhile
+            continue
         except BaseException:
-            os.close(fd)
+            opened.close()
             raise
-        os.close(fd)  # it was renamed or removed while we waited
+        opened.close()  # it was renamed or removed while we waited
 
 
-def _is_at(fd: int, path: Path) -> bool:
-    """Whether the open file *fd* is the one at *path*."""
+def _assert_own(opened: OwnDescriptor, temporary: Path) -> None:
+    """Refuse to go on with a file that the application has closed: nobody knows how much was written.
+
+    Raises:
+        OSError: It has.
+    """
+    if not opened.is_own():
+        raise OSError(errno.EBADF, os.strerror(errno.EBADF), str(temporary))
+
+
+def _empty(fd: int, mode: int) -> None:
+    if os.fstat(fd).st_mode & 0o777 & ~mode:
+        os.fchmod(fd, mode)  # one that was left behind may have been open to more people
+    os.ftruncate(fd, 0)
+
+
+def _is_at(opened: OwnDescriptor, path: Path) -> bool:
+    """Whether the open file is the one at *path*."""
     try:
-        return os.path.samestat(os.fstat(fd), path.lstat())
+        return opened.file == file_id(path.lstat())
     except FileNotFoundError:
         return False
-
-
-def _sync_directory(directory: Path) -> None:
-    """Bring the names in *directory* to the disk itself: a rename is lost with the power otherwise."""
-    fd = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)

@@ -176,9 +176,7 @@ class Segment:
         used = self.used_bytes
         if used == self._synced and not force:
             return False
-        if not self.mend():
-            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(self.path))
-        disk.sync(self._fd.fd)
+        self._fd.use(self.path, disk.sync)
         if not self._is_named:
             self._sync_name()
         self._synced = used
@@ -238,12 +236,10 @@ class Segment:
         """
         content = bytes(self._map)
         records = content[HEADER_BYTES : end_of_records(content, self.size_bytes)]
-        fd = os.open(directory / segment_name(self.number), os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        try:
-            write_all(fd, self._header._replace(previous=previous).pack() + records)
-            disk.sync(fd)
-        finally:
-            os.close(fd)
+        path = directory / segment_name(self.number)
+        with OwnDescriptor.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL) as copy:
+            write_all(copy.fd, self._header._replace(previous=previous).pack() + records)
+            copy.use(path, disk.sync)
 
     def rewrite(self) -> None:
         """Bring what it holds to the disk in a new file, which takes the place of the one that the disk refused.
@@ -346,25 +342,25 @@ def trim_log(directory: Path) -> None:
 def _allocate(path: Path, size_bytes: int) -> OwnDescriptor:
     """Create *path* with *size_bytes* of allocated, zeroed space; return its descriptor."""
     try:
-        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        opened = OwnDescriptor.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL)
     except OSError as error:
         message = f"cannot create {path}: {error.strerror or error}"
         raise SpoolError(message, reason=reason_of(error)) from error
     try:
-        disk.allocate(fd, size_bytes)
+        opened.use(path, lambda fd: disk.allocate(fd, size_bytes))
     except OSError as error:
-        os.close(fd)
+        opened.close()
         path.unlink(missing_ok=True)
         message = f"no room for a segment of {size_bytes} bytes in {path.parent}: {error.strerror or error}"
         raise SpoolFullError(message, reason=reason_of(error)) from error
-    return OwnDescriptor(fd)
+    return opened
 
 
-def _map(fd: OwnDescriptor, path: Path, size_bytes: int) -> mmap.mmap:
+def _map(opened: OwnDescriptor, path: Path, size_bytes: int) -> mmap.mmap:
     try:
-        return map_file(fd.fd, size_bytes)
+        return opened.use(path, lambda fd: map_file(fd, size_bytes))
     except (OSError, MemoryError) as error:
-        fd.close()
+        opened.close()
         path.unlink(missing_ok=True)
         message = f"cannot map {path}: {error}"
         raise SpoolError(message, reason="no_memory") from error

@@ -22,7 +22,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 
 from clew.spool import disk
-from clew.spool.descriptor import file_id
+from clew.spool.descriptor import OwnDescriptor
 from clew.spool.mapping import map_file
 from clew.spool.regular import NotRegularError, read_regular
 
@@ -76,12 +76,10 @@ class Vitals:
         Raises:
             OSError: It cannot be made.
         """
-        fd = os.open(directory / VITALS_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            disk.allocate(fd, _SAMPLE.size)
-            self._map, self.file = map_file(fd, _SAMPLE.size), file_id(os.fstat(fd))
-        finally:
-            os.close(fd)
+        path = directory / VITALS_FILE
+        with OwnDescriptor.open(path, os.O_RDWR | os.O_CREAT) as opened:
+            opened.use(path, lambda fd: disk.allocate(fd, _SAMPLE.size))
+            self._map, self.file = opened.use(path, lambda fd: map_file(fd, _SAMPLE.size)), opened.file
         self.sample()
 
     def sample(self) -> None:
