@@ -9,6 +9,7 @@ from clew.foreign import text_of
 from clew.redact.names import (
     ADDRESS,
     CARD,
+    NAME_CHARACTERS,
     PATH,
     SECRET,
     TOKENS,
@@ -19,7 +20,7 @@ from clew.redact.names import (
     is_plain_word,
     looks_random,
 )
-from clew.redact.search import Span, find_spans, hints_of, merge
+from clew.redact.search import BETWEEN, MAIL, NAME, Span, find_spans, has_telling_word, hints_of, is_suspect, merge
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,9 +35,20 @@ HASH_DIGITS = 16
 SHORTEST: Final = 13  # a shorter text without one of @ = : holds no secret that our rules know
 
 _NOTHING: Final[dict[str, str]] = {}
+_NO_SPANS: Final[list[Span]] = []
+_NAMES_OF_ANYTHING: Final = frozenset({"", "key", "keys", "code"})  # it takes more than the name to judge
 KEPT: Final[Any] = object()
 """Says that a value may stay."""
 
+_FEW: Final = 6  # separators that are looked at one by one for less than looking up every word takes
+_MOST_NAMES: Final = 10_000  # names within texts to remember; they are forgotten when there are more
+_MEMO_NAME: Final = 40  # characters of one
+_NAMES_APART: Final = bytes(
+    byte if chr(byte) in NAME_CHARACTERS else 0x3D if chr(byte) in "=:" else 0x20 for byte in range(256)
+)
+_is_mail: Final = re.compile(
+    r"(?!git@)[A-Za-z0-9][A-Za-z0-9._+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}\.[A-Za-z]{2,24}"
+).fullmatch  # what ``addresses`` finds, where it is the whole of a text
 _KEPT_IN_IDS: Final = frozenset({"email", "card", "secret", "password"})
 _SCHEME = re.compile(r"(?i)(?:basic|bearer|token|digest|apikey|negotiate|ntlm)\s+\S{4,}")
 
@@ -94,6 +106,7 @@ class Redactor:
         self.harmless_frames: set[tuple[str, str]] = set()
         """File and function of frames in which no secret was found: the stacks of a program are made of few."""
         self._judgements: dict[str, str] = {}
+        self._harmless_words: set[bytes] = set()
         self._harmless_messages: set[str] = set()
 
     def judge(self, name: str) -> str:
@@ -153,43 +166,70 @@ class Redactor:
 
         Returns:
             What is left of each text that holds a secret; None if they are longer than *most* together, or if
-            something is a secret only by the text before it.
+            something may be a secret by the text before it, as the arguments of a command are.
         """
         if self._own:
             if sum(map(len, texts)) > most:
                 return None
             return {text: cleaned for text in texts if (cleaned := self.clean_text(text)) is not text}
-        joined = texts[0] if len(texts) == 1 else "\n".join(texts)
+        joined = texts[0] if len(texts) == 1 else BETWEEN.join(texts)
         if len(joined) > most:
             return None
-        hints, words = hints_of(joined)
-        if not hints:
+        if is_suspect(joined, joined.encode("utf-8", "replace")):
+            if any(text.startswith("-") for text in texts) and self._spans("\n".join(texts)):
+                return None  # an option and its value, if the two are arguments of one command
+            return {text: self.replace(text, spans, 0, len(text)) for text in texts if (spans := self._spans(text))}
+        if not ("@" in joined or ":" in joined or "=" in joined):
             return _NOTHING
-        spans = find_spans(joined, hints, words, self.judge)
-        return self._left_of(texts, joined, spans) if spans else _NOTHING
-
-    def _left_of(self, texts: list[str], joined: str, spans: list[Span]) -> dict[str, str] | None:
         found: dict[str, str] = {}
-        start = number = 0
-        before = ""
         for text in texts:
-            end = start + len(text)
-            if spans[number].start < end:
-                if before.startswith("-"):  # an option and its value, if the two are arguments of one command
-                    return None
-                span = spans[number]
-                if span.start == start and span.end == end:
-                    found[text] = self._stand_in(span.kind, text)  # a mail address in a field of its own
-                else:
-                    found[text] = self.replace(joined, spans[number:], start, end)
-                while number < len(spans) and spans[number].end <= end:
-                    number += 1
-                if number == len(spans):
-                    return found
-                if spans[number].start < end:
-                    return None
-            start, before = end + 1, text
+            if "@" in text and _is_mail(text):
+                found[text] = self._stand_in("email", text)
+            elif ("=" in text or ":" in text or "@" in text) and (spans := self._beside_marks(text)):
+                found[text] = self.replace(text, spans, 0, len(text))
         return found
+
+    def _spans(self, text: str) -> list[Span]:
+        encoded = text.encode("utf-8", "replace")
+        if is_suspect(text, encoded):
+            hints, words = hints_of(text, encoded)
+            return find_spans(text, hints, words, self.judge) if hints else _NO_SPANS
+        return self._beside_marks(text)
+
+    def _beside_marks(self, text: str) -> list[Span]:
+        """Find the secrets of a text that is not suspect but for its ``=``, ``:`` and ``@``."""
+        hints = 0
+        if "=" in text or ":" in text:
+            encoded = text.encode("utf-8", "replace")
+            names = encoded.translate(_NAMES_APART).split(b"=")
+            if len(names) > _FEW + 1 or has_telling_word(text):
+                hints, words = hints_of(text, encoded)
+                return find_spans(text, hints, words, self.judge) if hints else _NO_SPANS
+            names.pop()  # what is behind the last one
+            harmless = self._harmless_words
+            for near in names:
+                name = near.rpartition(b" ")[2]
+                if name not in harmless and self._may_be_secret(name):
+                    hints = NAME
+                    break
+            if "@" in text:
+                hints |= MAIL
+        elif "@" in text:
+            hints = MAIL
+        return find_spans(text, hints, (), self.judge) if hints else _NO_SPANS
+
+    def _may_be_secret(self, encoded: bytes) -> bool:
+        """Whether what is before a separator may be the name of a secret: what ``find_assigned`` asks first, for less.
+
+        Most separators of ordinary texts are those of URLs and times, and what is before them is soon known.
+        """
+        name = encoded.decode()
+        if len(name) > _MEMO_NAME or name.lower() in _NAMES_OF_ANYTHING or self.judge(name.strip("-.")):
+            return True
+        if len(self._harmless_words) >= _MOST_NAMES:
+            self._harmless_words.clear()
+        self._harmless_words.add(encoded)
+        return False
 
     def clean_id(self, text: str) -> str:
         """Take tokens and keys out of an id, and leave everything else: mail addresses, numbers, words."""
@@ -243,8 +283,7 @@ class Redactor:
             text: Any text.
             name: The field that holds it: digits in an id are no card number.
         """
-        hints, words = hints_of(text)
-        spans = find_spans(text, hints, words, self.judge) if hints else []
+        spans = self._spans(text)
         if self._own:
             own = [(*match.span(), kind) for kind, pattern in self._own for match in pattern.finditer(text)]
             spans = merge([*spans, *(one for one in own if one[0] < one[1])])

@@ -106,6 +106,37 @@ def test_a_secret_beside_its_name_is_taken_out(value: Any, secret: str) -> None:
     assert secret.encode() not in bytes(encode_value(value, LIMITS))
 
 
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"hint": "use --password", "title": "quarterly"},
+        {"tool": "the client of mysql", "note": "-pages 3 and 4"},
+        {"tool": "fetched by curl", "note": "-u is for units:metres"},
+        {"form": "see <password>", "note": "Monday</b>"},
+        {"payment": "by card", "order": "4111111111111111"},
+        {"quote": "it's --token", "answer": "forty-two"},
+        {"steps": ["run it with --secret", "quarterly", "then wait"]},
+    ],
+)
+def test_what_one_text_says_takes_nothing_out_of_the_next(fields: dict[str, Any]) -> None:
+    """Neither a command without its value, nor an open element, nor a word that says what numbers are."""
+    assert context_of(fields) == fields
+
+
+@pytest.mark.parametrize(
+    ("fields", "secret"),
+    [
+        ({"first": "it's fine", "header": "Authorization: Bearer abc'def0123456789"}, "def0123456789"),
+        ({"first": "Server=db", "note": "password=abc;def0123"}, "def0123"),
+        ({"id": "0f3b" * 8, "note": "the token " + "0f3b" * 8}, "the token 0f3b"),
+        ({"ids": ["chunk-" + "0f3b" * 6] * 3, "note": "https://x.example/?token=a1b2c3d4"}, "a1b2c3d4"),
+    ],
+)
+def test_what_one_text_says_leaves_nothing_of_the_next(fields: dict[str, Any], secret: str) -> None:
+    """Where a secret ends, its own text says; and an id beside it does not make it one."""
+    assert secret not in json.dumps(context_of(fields))
+
+
 class Login(NamedTuple):
     """A tuple whose second item is a secret by its name alone."""
 
