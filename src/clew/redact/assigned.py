@@ -36,6 +36,7 @@ from clew.redact.names import (
     WEAK,
     is_plain_word,
     looks_random,
+    taken_apart,
     words_of,
 )
 
@@ -56,13 +57,14 @@ _NAME_BACKWARDS = re.compile(
 _VALUE_BEGINS = re.compile(
     r"""[=>:]{0,2}(?:\*\*(?=[ \t]))?[ \t]{0,8}(?:!!?[a-z]{1,20}[ \t]{1,4})?(?P<prefix>[bBuUrRfFN]{0,2}(?=\\{0,31}["'`]))?(?P<quote>(?:\\{0,31}["'`]|%22|%27))?"""
 )
-_END_OF_QUERY = re.compile(r"[&#]|%26")
+_ENDS_OF_QUERY: Final = ("&", "#", "%26")
 _COOKIE = re.compile(r"[^\s=;]{1,256}=\S")
 _WORDS_BEFORE = re.compile(r"(?:[A-Za-z0-9]{2,16}[ ]){1,2}$")
 _COMPARED = re.compile(r"[0-9]{1,6}(?:/[0-9]{1,6}|%)?[,;.]?(?!\S)")
 _ITEM = re.compile(r"\n(?P<indent>[ \t]{0,40})-[ \t]{1,4}(?P<value>[^\r\n]{1,1024})")
 _SCHEMA = re.compile(r"""\{\s{0,40}\\{0,15}["'](?:type|\$ref|title|description|anyOf|allOf|format)\\{0,15}["']""")
 _BLOCK = re.compile(r"[|>][+-]?[0-9]?[ \t]*\n[ \t]+")
+_DIGIT = re.compile(r"[0-9]")
 _RUN = re.compile(r"""[^\s"'`<>\\]+|\\[^"'`nrt]|<""")
 _LINE = re.compile(r"[^\r\n]{0,8192}")
 _NEXT_NAME = re.compile(r"[,;&][ \t]{0,4}[\w.-]{1,64}[ \t]{0,2}[=:]")
@@ -93,7 +95,6 @@ _SCHEME = re.compile(
     r"sharedkey|sharedaccesssignature|genie-?key|oauth)[ \t]+\S{4,}"
 )
 _HEADERS: Final = frozenset({"authorization", "proxyauthorization", "cookie", "setcookie", "cookies"})
-_PASSWORDS = re.compile(r"passw(?:or[dt]|d)|passphrase|passcode|\bpwd\b|\bpass\b|\bpw\b")
 _BARE_NAMES: Final = "bearer cookie cred credentials creds dsn iban jwt key otp pass pin pw secret ssn token totp"
 _BARE: Final = frozenset(_BARE_NAMES.split())
 _DIGITS: Final = frozenset({"cvv", "cvc", "cvv2", "cvc2", "otp", "pin", "totp", "ssn"})
@@ -102,25 +103,20 @@ _DIGITS: Final = frozenset({"cvv", "cvc", "cvv2", "cvc2", "otp", "pin", "totp", 
 class _Found:
     """A name with its separator, and what is around them."""
 
-    __slots__ = ("is_line", "is_query", "is_quoted", "is_spaced", "judgement", "name", "separator", "words")
+    __slots__ = (
+        "is_line", "is_password", "is_query", "is_quoted", "is_spaced", "joined", "judgement", "name", "run", "separator", "words",
+    )  # fmt: skip
 
-    def __init__(self, name: str, judgement: str, separator: str, quote: str | None, rest: str) -> None:
+    def __init__(self, name: str, judgement: str, separator: str, quote: str | None, rest: str, run: list[int]) -> None:
         self.name = name
-        self.words = words_of(name)
+        self.words, self.joined, self.is_password = taken_apart(name)
         self.judgement = judgement
         self.separator = separator
         self.is_quoted = bool(quote)
         self.is_query = rest[:1] in ("?", "&", ";") and not quote
         self.is_line = False
         self.is_spaced = False
-
-    @property
-    def joined(self) -> str:
-        return "".join(self.words)
-
-    @property
-    def is_password(self) -> bool:
-        return bool(_PASSWORDS.search(" ".join(self.words)) or _PASSWORDS.search(self.joined))
+        self.run = run
 
 
 def find_assigned(text: str, judge: Callable[[str], str]) -> Iterator[tuple[int, int, str]]:
@@ -131,6 +127,7 @@ def find_assigned(text: str, judge: Callable[[str], str]) -> Iterator[tuple[int,
         judge: The judgement of a name, as ``names.classify``.
     """
     done = 0
+    run = [0, 0]  # where the run of characters begins and ends that was looked at last: names within it share it
     for match in _SEPARATOR.finditer(text):
         start = match.start()
         if start < done or text.startswith("://", start):
@@ -158,7 +155,7 @@ def find_assigned(text: str, judge: Callable[[str], str]) -> Iterator[tuple[int,
             and text[start + 2 : start + 5].lstrip(" ")[:1] not in ("'", '"')
         ):
             continue  # a comparison with a variable
-        found = _Found(name, judgement, separator, back["quote"], back["rest"])
+        found = _Found(name, judgement, separator, back["quote"], back["rest"], run)
         found.is_spaced = is_spaced
         found.is_line = _begins_a_line(text, begin)
         span = _value_of(text, match.end(), found)
@@ -175,14 +172,18 @@ def _judged(
     judgement = judge(name)
     folded = name.lower()
     if not judgement and folded in ("key", "keys", "code"):
-        before = _WORDS_BEFORE.search(text, least, begin)
+        before = _words_before(text, least, begin)
         name = "_".join([*before[0].split(), name]) if before is not None else name
         is_spaced = judge(name) == SECRET
         return name, WEAK if is_spaced or rest[:1] in ("?", "&") else "", is_spaced
     if judgement == SECRET and folded == "pass":
-        before = _WORDS_BEFORE.search(text, least, begin)
+        before = _words_before(text, least, begin)
         judgement = judge(before[0].split()[-1] + "_pass") if before is not None else judgement
     return name, judgement, False
+
+
+def _words_before(text: str, least: int, begin: int) -> re.Match[str] | None:
+    return _WORDS_BEFORE.search(text, least, begin) if text[max(0, begin - 1) : begin] in (" ", "\n") else None
 
 
 def _whole(text: str, span: tuple[int, int], found: _Found) -> tuple[int, int]:
@@ -194,6 +195,8 @@ def _whole(text: str, span: tuple[int, int], found: _Found) -> tuple[int, int]:
 
 
 def _begins_a_line(text: str, begin: int) -> bool:
+    if begin and text[begin - 1] not in " \t-\"'\n":
+        return False
     line = text[text.rfind("\n", max(0, begin - 40), begin) + 1 : begin] if begin else ""
     if begin > 40 and "\n" not in text[begin - 41 : begin]:
         return False
@@ -221,8 +224,8 @@ def _value_of(text: str, at: int, found: _Found) -> tuple[int, int] | None:
         and found.judgement in (SECRET, PATH, TOKENS)
     ):
         return _bracketed(text, start, found)
-    block = _BLOCK.match(text, start)
-    if block is not None and found.is_line:
+    block = _BLOCK.match(text, start) if found.is_line else None
+    if block is not None:
         return _line(text, block.end(), found)
     if found.is_line and text.startswith("\n", start):
         return _items(text, start, found)
@@ -319,7 +322,10 @@ def _bracketed(text: str, start: int, found: _Found) -> tuple[int, int] | None:
         end = min(len(text), start + MAX_BRACKETS)
     content = text[start + 1 : end]
     if not any(mark in content for mark in "\"'"):
-        is_drawn = any(looks_random(part, 6) for part in re.split(r"[,\s]+", content[:MAX_BARE_HEADER]))
+        content = content[:MAX_BARE_HEADER]
+        is_drawn = _DIGIT.search(content) is not None and any(
+            looks_random(part, 6) for part in re.split(r"[,\s]+", content)
+        )
         return (start + 1, end) if found.separator == ":" and is_drawn else None
     if found.judgement == TOKENS and not any(looks_random(part) for part in re.split(r"[\"'\\,\s]+", content)):
         return None
@@ -359,13 +365,22 @@ def _line(text: str, start: int, found: _Found) -> tuple[int, int] | None:
 def _end_of_run(text: str, start: int, found: _Found) -> int:
     """Tell where what has no blank ends; names that are seldom a secret's are looked at no further than they need."""
     most = start + (MAX_HEADER if found.judgement in (SECRET, PATH) else MAX_BARE_HEADER)
-    if found.is_query and (stop := _END_OF_QUERY.search(text, start, most)) is not None:
-        most = stop.start()
-    end = start
-    while (run := _RUN.match(text, end, most)) is not None:
-        end = run.end()
-        if run[0] == "<" and end - start == 1:
-            break
+    if found.is_query:
+        for mark in _ENDS_OF_QUERY:
+            stop = text.find(mark, start, most)
+            most = stop if stop >= 0 else most
+    run = found.run
+    if run[0] <= start < run[1]:  # a part of it is known: each character is looked at once, whatever is before it
+        if run[1] >= most:
+            return most
+        end = run[1]
+    else:
+        run[0] = end = start
+    while (following := _RUN.match(text, end, most)) is not None:
+        end = following.end()
+        if following[0] == "<" and end - start == 1:
+            return end
+    run[1] = end
     return end
 
 
@@ -376,7 +391,9 @@ def _unquoted(text: str, start: int, found: _Found) -> tuple[int, int] | None:
     if end == start or (text[start] == "<" and found.judgement != SECRET):
         return None
     if not found.is_query:
-        following = _NEXT_NAME.search(text, start, end + 40)
+        value = text[start:end]
+        is_listed = "," in value or ";" in value or "&" in value
+        following = _NEXT_NAME.search(text, start, end + 40) if is_listed else None
         if following is not None and following.start() < end:
             end = following.start()
         elif ";" in text[start:end] and re.search(
@@ -408,7 +425,7 @@ def _without_closers(text: str, start: int, end: int) -> int:
 
 
 def _is_no_value(value: str) -> bool:
-    return bool(_HARMLESS.match(value) or _TAKEN_OUT.match(value) or _PLACEHOLDER.match(value))
+    return bool(_HARMLESS.match(value) or (value[:1] == "[" and _TAKEN_OUT.match(value)) or _PLACEHOLDER.match(value))
 
 
 def _must_go(value: str, found: _Found, *, is_quoted: bool) -> bool:  # noqa: PLR0911 - one reason a line
@@ -461,7 +478,9 @@ def _is_spaced_code(value: str, found: _Found) -> bool:
 def _is_weak_secret(value: str, found: _Found) -> bool:
     value = value.strip()
     if found.joined in ("sig", "signature", "key", "code") or found.words[-1] == "key":
-        return looks_random(value) or (found.is_query and looks_random(value.replace("%", ""), 12))
+        if found.is_query and looks_random(value.replace("%", ""), 12):
+            return True
+        return (not found.is_query or "%" in value) and looks_random(value)
     if _SCHEME.match(value):
         return True
     return looks_random(value, 8) or (":" in value and " " not in value and looks_random(value, 6))

@@ -77,8 +77,7 @@ def find_in_commands(text: str, judge: Callable[[str], str]) -> Iterator[tuple[i
     for match in _OPTION.finditer(text):
         if judge(match["name"]) in (SECRET, PATH) and match["value"].lower().strip(".,;:") not in _PROSE:
             yield from _value(match, "password")
-    for match in _USER.finditer(text):
-        yield from _of_user(text, match)
+    yield from _find_users(text)
     for whole in _WHOLE:
         for match in whole.finditer(text):
             yield from _value(match, "password")
@@ -162,15 +161,20 @@ def _value(match: re.Match[str], kind: str) -> Iterator[tuple[int, int, str]]:
         yield start, end, kind
 
 
-def _of_user(text: str, match: re.Match[str]) -> Iterator[tuple[int, int, str]]:
-    if not _CALLERS.search(text, max(0, match.start() - _REACH), match.start()):
-        return
-    if _TAKEN_OUT.search(match["value"]):
-        return
-    for start, end, kind in _value(match, "password"):
-        colon = text.find(":", start, end)
-        if colon >= 0 and colon + 1 < end and not re.fullmatch(r"[0-9]+", text[start:colon] or "-"):
-            yield colon + 1, end, kind
+def _find_users(text: str) -> Iterator[tuple[int, int, str]]:
+    """Find the passwords of ``-u name:password`` behind a command that takes them so."""
+    users = [match for match in _USER.finditer(text) if ":" in match["value"]]
+    callers = [match.span() for match in _CALLERS.finditer(text)] if users else []
+    number = 0
+    for match in users:
+        while number < len(callers) and callers[number][1] <= match.start():
+            number += 1
+        if number == 0 or callers[number - 1][0] < match.start() - _REACH or _TAKEN_OUT.search(match["value"]):
+            continue
+        for start, end, kind in _value(match, "password"):
+            colon = text.find(":", start, end)
+            if colon >= 0 and colon + 1 < end and not re.fullmatch(r"[0-9]+", text[start:colon] or "-"):
+                yield colon + 1, end, kind
 
 
 def _is_user_and_password(value: str) -> bool:

@@ -37,6 +37,7 @@ __all__ = [
     "is_identifier",
     "is_plain_word",
     "looks_random",
+    "taken_apart",
     "words_of",
 ]
 
@@ -59,6 +60,7 @@ _STEM = re.compile(
     r"passw(?:or[dt]|d)(?!less)|passphrase|passcode|secret(?!ar|smanager)|credential|api_?key|private_?key|access_?key|"
     r"authorization|cookie|connection_?str|conn_?str|sessid|account_?key|kennwort|contrase|motdepasse|wachtwoord|senha$"
 )
+_PASSWORDS = re.compile(r"passw(?:or[dt]|d)|passphrase|passcode|\bpwd\b|\bpass\b|\bpw\b")
 _UNSPLIT_KEY = re.compile(
     r"(?:account|signing|encryption|ssh|service|licen[sc]e|private|access|secret|api|master|shared|deploy|hmac|"
     r"root|subscription)keys?$"
@@ -138,6 +140,14 @@ def words_of(name: str) -> list[str]:
         (['openai', 'api', 'key'], ['x', 'api', 'key'])
     """
     return [word.lower() for word in _WORD.findall(name)]
+
+
+@lru_cache(maxsize=1024)
+def taken_apart(name: str) -> tuple[list[str], str, bool]:
+    """Return the words of a name, these put together, and whether it is the name of a password."""
+    words = words_of(name)
+    joined = "".join(words)
+    return words, joined, bool(_PASSWORDS.search(" ".join(words)) or _PASSWORDS.search(joined))
 
 
 @lru_cache(maxsize=4096)
@@ -246,6 +256,6 @@ def looks_random(value: str, least: int = 16) -> bool:
         >>> looks_random("a8f5f167f44f4964e6c998de"), looks_random("quarterly-report"), looks_random("a b")
         (True, False, False)
     """
-    if len(value) < least or len(value) > 4096 or any(blank in value for blank in " \n\t"):
+    if len(value) < least or len(value) > 4096 or " " in value or "\n" in value or "\t" in value:
         return False
     return bool(_HAS_DIGIT.search(value) and _HAS_LETTER.search(value))

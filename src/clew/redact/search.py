@@ -132,7 +132,7 @@ def is_suspect(text: str, encoded: bytes) -> bool:
         or ("~" in text and "Q~" in text)
         or (("'" in text or '"' in text) and _is_named_in_quotes(encoded.lower()))
         or ("\n" in text and "\n-" in text)
-        or text.startswith("-")
+        or text[:1] == "-"
         or (not text.isascii() and is_foreign(text))
     )
 
@@ -225,7 +225,7 @@ def hints_of(text: str, encoded: bytes) -> tuple[int, Iterable[bytes]]:
         words = meanings.keys() & words
         for word in words:
             hints |= meanings[word]
-    if (_EQUALS in encoded or _COLON in encoded) and not hints & NAME and _has_name(text.lower()):
+    if _EQUALS in encoded or _COLON in encoded:  # what is before each is judged by itself: a name is seldom one word
         hints |= NAME
     if _AT in encoded:
         hints |= MAIL

@@ -74,6 +74,9 @@ def test_what_merely_looks_like_a_secret_is_left_alone(text: str) -> None:
         "x=1&token=a8f5f167f44f",
         '"password" : "hunter2x"',
         "Schlüssel=Wert, wörtertoken=a8f5f167f44f",
+        "dbKennwort: a8f5f167f44f",
+        "sessionCookie=a8f5f167f44f",
+        "a8f5f167f44f4964a8f5f167f44f4964 auth=a8f5f167f44f",
     ],
 )
 def test_a_few_separators_are_looked_at_as_many_are(text: str) -> None:
