@@ -181,7 +181,8 @@ def _describe(error: BaseException | dict[str, Any], head: Head, redactor: Redac
 def _is_told(described: Described, redactor: Redactor, texts: list[str]) -> bool:
     """Collect the texts of what was raised; False if another system told it by something that is no text."""
     if described.texts:
-        texts += described.texts
+        known = redactor.harmless_messages
+        texts += [text for text in described.texts if text not in known]
         return True
     return _is_collected(described.told, redactor, texts)
 
@@ -352,6 +353,9 @@ def _remember_texts(fields: dict[str, Any], described: Described | None, redacto
     redactor.turn += 1
     if redactor.turn & 7:
         return
+    if described is not None:
+        for text in described.texts[:2]:  # the message of what was raised, alone and behind its type
+            redactor.remember_message(text)
     for name, value in fields.items():
         if type(value) is str and redactor.shortest <= len(value) <= MAX_REMEMBERED_CHARS and name in redactor.roles:
             redactor.last_texts[name] = value

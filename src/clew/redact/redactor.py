@@ -105,9 +105,10 @@ class Redactor:
         """Counts the events of which ``record`` may remember the texts."""
         self.harmless_frames: set[tuple[str, str]] = set()
         """File and function of frames in which no secret was found: the stacks of a program are made of few."""
+        self.harmless_messages: set[str] = set()
+        """Messages in which no secret was found, of events, spans and errors."""
         self._judgements: dict[str, str] = {}
         self._harmless_words: set[bytes] = set()
-        self._harmless_messages: set[str] = set()
 
     def judge(self, name: str) -> str:
         """Judge a name, as ``names.classify`` does, under the names that the operator has added or allowed."""
@@ -253,15 +254,19 @@ class Redactor:
         Formatted messages do not recur, and may be long. What is remembered is short, and forgotten when there is
         much of it: a name is learnt again by its next event.
         """
-        if message in self._harmless_messages:
+        if message in self.harmless_messages:
             return True
         if self.find(message):
             return False
-        if len(message) <= MEMO_CHARS:
-            if len(self._harmless_messages) >= MEMO_MESSAGES:
-                self._harmless_messages.clear()
-            self._harmless_messages.add(message)
+        self.remember_message(message)
         return True
+
+    def remember_message(self, message: str) -> None:
+        """Remember a message, if it is short, in which no secret was found."""
+        if len(message) <= MEMO_CHARS:
+            if len(self.harmless_messages) >= MEMO_MESSAGES:
+                self.harmless_messages.clear()
+            self.harmless_messages.add(message)
 
     def remember_frames(self, frames: set[tuple[str, str]]) -> None:
         """Remember frames, each by its file and function, in which no secret was found; not if there are ever more."""

@@ -14,6 +14,7 @@ import pytest
 from clew.context import Context
 from clew.record import Head, Limits, Origin, encode_event, encode_value
 from clew.redact import Redactor
+from clew.redact.redactor import MEMO_MESSAGES
 
 LIMITS = Limits(Redactor(), 32 * 1024, 256 * 1024)
 
@@ -229,3 +230,21 @@ def test_what_is_remembered_of_messages_is_bounded() -> None:
     assert kept_bytes < 1_000_000
     assert redactor.is_harmless_message("chunks_created")
     assert not redactor.is_harmless_message("password=hunter2-and-more")
+
+
+def test_the_message_of_an_error_is_searched_however_often_it_comes() -> None:
+    """One that held no secret may be remembered; one that is longer by a secret is another one."""
+    limits = Limits(Redactor(), 32 * 1024, 256 * 1024)
+
+    def told(message: str) -> str:
+        head = Head(datetime.now(UTC), "log", "ERROR", "told")
+        return encode_event(head, {}, ValueError(message), Context(), Origin("a", "b", "c"), limits).decode()
+
+    for _ in range(20):
+        assert "no route to db" in told("no route to db")
+        assert "hunter2x" not in told("no route to db password=hunter2x")
+    assert "no route to db" in limits.redactor.harmless_messages
+    assert not any("hunter2x" in message for message in limits.redactor.harmless_messages)
+    for number in range(20 * MEMO_MESSAGES):
+        told(f"no route to db {number}")
+    assert len(limits.redactor.harmless_messages) <= MEMO_MESSAGES
