@@ -42,7 +42,6 @@ __all__ = [
 
 MAX_NAME_CHARS = 200
 MAX_REMEMBERED_CHARS = 200
-_AT, _EQUALS, _COLON = "@=:"
 FLAGS_BYTES = 32  # what the flag "truncated" adds to an event at most
 
 
@@ -104,7 +103,7 @@ def stage_of(message: str, context: Context) -> str:
     return STAGE_OF.get(message) or context.stage or "other"
 
 
-def encode_event(
+def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
     head: Head,
     fields: dict[str, Any],
     error: BaseException | dict[str, Any] | None,
@@ -133,15 +132,17 @@ def encode_event(
     if context is not redactor.last_context:
         context = _without_tokens(context, redactor)
     try:
-        plain, metrics, texts = _look_over(fields, redactor, is_span=head.kind != "log")
+        plain, metrics, texts, is_redacted = _look_over(fields, redactor, is_span=head.kind != "log")
     except STOPS:
         raise
     except BaseException:  # noqa: BLE001 - a name is a text of a foreign type, whose code fails; or another thread
         named = {str.__str__(name): value for name, value in fields.items()}
-        plain, metrics, texts = *_by_role(named), None
+        plain, metrics, texts, is_redacted = *_by_role(named), None, False
     if texts is not None and type(head.message) is str and (described is None or _is_told(described, redactor, texts)):
         # Types that JSON knows, and names that are harmless: the texts alone have to be searched, all at once.
         flags: UnsetType | list[str] = list(head.sanitized) if head.sanitized else UNSET
+        if is_redacted:
+            flags = _with_redacted(flags)
         is_clean = head.message in STAGE_OF or (
             len(head.message) <= limits.max_field_bytes and redactor.is_harmless_message(head.message)
         )
@@ -164,6 +165,8 @@ def encode_event(
                 _BACKSLASH in payload and payload.find(b"\\u0000") >= 0
             ):
                 return payload
+    if is_redacted:
+        head = replace(head, sanitized=(*head.sanitized, "redacted"))
     return _encode_unclean(head, plain, metrics, told, context, origin, limits)
 
 
@@ -247,17 +250,18 @@ def _without_tokens(context: Context, redactor: Redactor) -> Context:
 # The hottest loop there is, in one piece: a call for each field would cost more than looking at it.
 def _look_over(  # noqa: C901, PLR0912
     fields: dict[str, Any], redactor: Redactor, *, is_span: bool
-) -> tuple[dict[str, Any], dict[str, Any], list[str] | None]:
+) -> tuple[dict[str, Any], dict[str, Any], list[str] | None, bool]:
     """Sort *fields*, and collect the texts that are to be searched for secrets.
 
     Returns:
-        (context, metrics, texts). No texts: all are numbers, or too short for a secret, or the same that the field has
-        held before, or encoded already by a span (``encode_value`` has searched that). None in their place: the fields
-        cannot be encoded as they are.
+        (context, metrics, texts, is_redacted). No texts: all are numbers, or too short for a secret, or the same that
+        the field has held before, or encoded already by a span (``encode_value`` has searched that). None in their
+        place: the fields cannot be encoded as they are. Redacted is what is a mail address and nothing else.
     """
     plain: dict[str, Any] = {}
     metrics: dict[str, Any] = {}
     texts: list[str] = []
+    is_redacted = False
     roles, last_texts, shortest = redactor.roles, redactor.last_texts, redactor.shortest
     for name, value in fields.items():
         role = roles.get(name)
@@ -268,18 +272,22 @@ def _look_over(  # noqa: C901, PLR0912
         else:
             plain[name] = value
         kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
-        if kind is int:
-            if MIN_INT <= value <= MAX_INT:
-                continue
-        elif kind is str:
+        if kind is str:
             if role:
                 return _look_closely(fields, redactor, is_span=is_span)  # a text where a number is expected
             if len(value) < shortest:
-                if _AT in value or _EQUALS in value or _COLON in value:
+                if "@" in value or "=" in value or ":" in value:
                     texts.append(value)
             elif last_texts.get(name) != value:
-                texts.append(value)
+                if "@" in value and redactor.is_mail(value):
+                    plain[name] = redactor.stand_in("email", value)
+                    is_redacted = True
+                else:
+                    texts.append(value)
             continue
+        if kind is int:
+            if MIN_INT <= value <= MAX_INT:
+                continue
         elif kind is float:
             if value - value == 0.0:  # not so for NaN and the infinities
                 continue
@@ -291,12 +299,12 @@ def _look_over(  # noqa: C901, PLR0912
         ):
             continue
         return _look_closely(fields, redactor, is_span=is_span)
-    return plain, metrics, texts
+    return plain, metrics, texts, is_redacted
 
 
 def _look_closely(
     fields: dict[str, Any], redactor: Redactor, *, is_span: bool
-) -> tuple[dict[str, Any], dict[str, Any], list[str] | None]:
+) -> tuple[dict[str, Any], dict[str, Any], list[str] | None, bool]:
     """Do the same for fields of which one is not known yet, or has to be made safe; learn its name if it can be."""
     if not is_span and not LOGGING_WORDS.isdisjoint(fields):
         fields = read_logging_words(fields)
@@ -325,7 +333,7 @@ def _look_closely(
             and not is_text_for_number
             and ((kind is Raw and is_span) or _is_collected([value], redactor, texts))
         )
-    return plain, metrics, texts if is_safe else None
+    return plain, metrics, texts if is_safe else None, False
 
 
 def _is_each_collected(name: str, told: dict[Any, Any], redactor: Redactor, texts: list[str], *, is_span: bool) -> bool:

@@ -23,7 +23,7 @@ from clew.redact.names import (
 from clew.redact.search import BETWEEN, MAIL, NAME, Span, find_spans, has_telling_word, hints_of, is_suspect, merge
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 __all__ = ["KEPT", "MEMO_KEYS", "REDACTED", "Redactor"]
 
@@ -49,6 +49,7 @@ _NAMES_APART: Final = bytes(
 _is_mail: Final = re.compile(
     r"(?!git@)[A-Za-z0-9][A-Za-z0-9._+-]{0,63}@[A-Za-z0-9][A-Za-z0-9.-]{0,252}\.[A-Za-z]{2,24}"
 ).fullmatch  # what ``addresses`` finds, where it is the whole of a text
+_is_no_mail: Final = re.compile("(?!)").fullmatch
 _KEPT_IN_IDS: Final = frozenset({"email", "card", "secret", "password"})
 _SCHEME = re.compile(r"(?i)(?:basic|bearer|token|digest|apikey|negotiate|ntlm)\s+\S{4,}")
 
@@ -97,6 +98,8 @@ class Redactor:
         """The last text of each field in which no secret was found: most fields hold few, or the same again."""
         self.shortest = 0 if self._own else SHORTEST
         """Texts shorter than this, without one of ``@ = :``, need not be searched."""
+        self.is_mail: Callable[[str], object] = _is_no_mail if self._own else _is_mail
+        """Tells a text that is a mail address and nothing else, of which nothing is left; own rules are to see it."""
         self.last_context: object = None
         """The context whose ids were looked at last, and"""
         self.last_ids: tuple[Any, ...] = ()
@@ -140,7 +143,7 @@ class Redactor:
         if judgement == CARD:
             from clew.redact.cards import card_in_value
 
-            return self._stand_in("card", str(value)) if card_in_value(value) else KEPT
+            return self.stand_in("card", str(value)) if card_in_value(value) else KEPT
         if judgement == TOKENS:
             return self._tokens(value)
         return self.replace_value(value) if _must_go(judgement, name, value) else KEPT
@@ -185,7 +188,7 @@ class Redactor:
         found: dict[str, str] = {}
         for text in texts:
             if "@" in text and _is_mail(text):
-                found[text] = self._stand_in("email", text)
+                found[text] = self.stand_in("email", text)
             elif ("=" in text or ":" in text or "@" in text) and (spans := self._beside_marks(text)):
                 found[text] = self.replace(text, spans, 0, len(text))
         return found
@@ -309,7 +312,7 @@ class Redactor:
                 continue
             if span.start >= end:
                 break
-            parts += [text[start : span.start], self._stand_in(span.kind, text[span.start : span.end])]
+            parts += [text[start : span.start], self.stand_in(span.kind, text[span.start : span.end])]
             start = span.end
         parts.append(text[start:end])
         return "".join(parts)
@@ -327,7 +330,8 @@ class Redactor:
             return [self.replace_value(one) if type(one) is str and looks_random(one) else one for one in value]
         return KEPT
 
-    def _stand_in(self, kind: str, found: str) -> str:
+    def stand_in(self, kind: str, found: str) -> str:
+        """Stand in for a secret of a text that was *found*, of this *kind*."""
         return f"[redacted:{kind}]" if self._key is None else f"[{kind}:{self._hash(found)}]"
 
     def _hash(self, text: str) -> str:

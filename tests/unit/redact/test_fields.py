@@ -138,6 +138,21 @@ def test_what_one_text_says_leaves_nothing_of_the_next(fields: dict[str, Any], s
     assert secret not in json.dumps(context_of(fields))
 
 
+def test_a_mail_address_alone_is_seen_by_the_rules_of_the_operator_too() -> None:
+    """What is a mail address and nothing else goes at once, and says so; where there are own rules, they come first."""
+    head = Head(datetime.now(UTC), "log", "INFO", "told")
+    fields: dict[str, Any] = {"author": "jane@example.org", "remote": "git@github.com", "nan": float("nan")}
+    told: dict[str, Any] = {}
+    for patterns in ({}, {"company": r"example\.org"}):
+        limits = Limits(Redactor(patterns=patterns), 32 * 1024, 256 * 1024)
+        for names in (("author", "remote"), ("author", "remote"), ("author", "remote", "nan")):
+            part = {name: fields[name] for name in names}
+            told = json.loads(encode_event(head, part, None, Context(), Origin("a", "b", "c"), limits))
+            assert told["context"]["author"] == "[redacted:email]"
+            assert told["context"]["remote"] == "git@github.com"
+            assert told["sanitized"] == (["nonfinite", "redacted"] if "nan" in names else ["redacted"])
+
+
 class Login(NamedTuple):
     """A tuple whose second item is a secret by its name alone."""
 
