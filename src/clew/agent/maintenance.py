@@ -57,8 +57,8 @@ RETRY_S: Final = 60.0
 KEEP_S: Final = 10.0
 """A connection is kept for a job that is due sooner."""
 
-PIECES_EVERY_S: Final = 2.0
-"""How often to see whether a piece of the index of texts is due."""
+PIECES_EVERY_S: Final = 1.5
+"""How often to see whether a piece of the index of texts is due; PostgreSQL counts what came in once a second."""
 
 CANCEL_EVERY_S: Final = 0.2
 CANCEL_TIMEOUT_S: Final = 2.0

@@ -126,7 +126,7 @@ def _change_of_plans(connection: BaseConnection[Any], statement: Statement) -> L
     if _plans_once.get(connection, False) is statement.is_look_up:
         return None
     _plans_once[connection] = statement.is_look_up
-    return "SET plan_cache_mode = force_generic_plan" if statement.is_look_up else "RESET plan_cache_mode"
+    return f"SET plan_cache_mode = force_{'generic' if statement.is_look_up else 'custom'}_plan"
 
 
 def _condition_of(rows: list[Row]) -> LiteralString:

@@ -4,8 +4,13 @@ Two plans can answer "the newest hundred that hold this". One goes back in time 
 many hold it, and endless when few do. The other gathers all that hold it, by an index if there is one, and sorts: the
 other way round. PostgreSQL has to guess how many there are, guesses wrongly for words, and then takes up to a
 hundred times as long. So we go back in slices and let it gather within each. The first slice has two thousand events;
-each further one is four times as long while they are quick to answer, so that the last one, which goes too far, costs
-no more than a few times what all before it did.
+each further one is four or eight times as long while they are quick to answer, so that the last one, which goes too far,
+costs no more than a few times what all before it did.
+
+PostgreSQL uses a piece of the index of texts (``search_pieces``) only for a range of time within it, so a slice that
+reaches over several pieces is asked for in parts, one a piece. They are one statement, a ``UNION ALL`` that ends as soon as
+there are enough: each statement of its own would wait for its turn of a busy machine's processors, and that is most of
+what a piece costs (measured under load: 1.3 ms, of which 0.05 are spent in the piece).
 
 A walk ends when there are enough, or nothing is left, or ``BUDGET_S`` is spent. Then it says how far it has come,
 and whoever asked may go on from there.
@@ -14,7 +19,7 @@ and whoever asked may go on from there.
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, cast
 from uuid import UUID
 
 from clew import arrival, clock
@@ -32,6 +37,9 @@ BUDGET_S: Final = 4.0
 """Seconds after which a walk does not begin another slice; a statement's own limit is ten."""
 
 FIRST_EVENTS: Final = 2000
+MOST_PARTS: Final = 16
+"""Parts of one statement; each takes 0.4 ms to plan, whether it is needed or not."""
+
 NARROWEST: Final = timedelta(milliseconds=1)
 _FIRST_ID: Final = UUID(int=0)
 _LAST_ID: Final = UUID(int=2**128 - 1)
@@ -98,15 +106,16 @@ def walk(
     # Not from the very newest event on: one from a clock that is years ahead would make the next slice as long.
     width = max((extent["newest"] or lower) - lower, NARROWEST)
     days = [f"events_{lower + timedelta(days=ahead):%Y%m%d}" for ahead in (-1, 0, 1)]
-    pieces = yield Statement(query("search_cuts"), {"partitions": days}, is_look_up=True)
+    pieces = yield Statement(query("search_cuts"), {"partitions": days})
     cuts = [cut for piece in pieces for cut in bounds_of(piece["name"])]
     upper = extent["newest"] or lower
     found: list[Row] = []
     while True:
-        lower = _cut(lower, upper, cuts)
+        parts = _parts(lower, upper, cuts)
+        lower = parts[-1]
         begun = clock.monotonic_ns()
-        asked = {**parameters, **before(place), "after": lower, "limit": limit + 1 - len(found)}
-        rows = yield Statement(statement, asked)
+        sql, bounds = _in_parts(statement, place, since, parts)
+        rows = yield Statement(sql, {**parameters, **bounds, "limit": limit + 1 - len(found)})
         found += rows
         if len(found) > limit or lower <= extent["oldest"]:
             return Walked(found, None)
@@ -123,13 +132,36 @@ def _growth(seconds: float, found: int, missing: int) -> float:
 
     Where many fit, a slice that is longer than the missing ones need would be looked through for nothing.
     """
-    quick = 4 if seconds < 0.15 else 2 if seconds < 0.5 else 1 if seconds < 1.5 else 0.5
+    quick = 8 if seconds < 0.02 else 4 if seconds < 0.15 else 2 if seconds < 0.5 else 1 if seconds < 1.5 else 0.5
     return min(quick, max(1.5 * missing / found, 1 / 4)) if found else quick
 
 
-def _cut(lower: datetime, upper: datetime, cuts: list[datetime]) -> datetime:
-    """Let a slice begin where a piece of the index of texts does: PostgreSQL uses one only for what lies within."""
-    return max([lower, *(cut for cut in cuts if lower < cut < upper)])
+def _parts(lower: datetime, upper: datetime, cuts: list[datetime]) -> list[datetime]:
+    """Return where the parts of a slice begin, the newest first; the slice is shorter than asked for if it has too many."""
+    return [*sorted({cut for cut in cuts if lower < cut < upper}, reverse=True), lower][:MOST_PARTS]
+
+
+def _in_parts(
+    statement: LiteralString, place: Place | None, since: datetime | None, parts: list[datetime]
+) -> tuple[LiteralString, dict[str, Any]]:
+    """Write a statement for a slice in parts, each behind *place* or the part before it; return its bounds, too.
+
+    ``UNION ALL`` gives the rows of its first arm first: PostgreSQL does not run arms in parallel that have a limit.
+    """
+    if len(parts) == 1:
+        return statement, {**before(place, since), "after": parts[0]}
+    arms: list[LiteralString] = []
+    values: dict[str, Any] = {}
+    for index, begin in enumerate(parts):
+        number = cast("LiteralString", str(index))
+        bounds = {**before(place, since), "after": begin}
+        arm = statement
+        for name in ("before", "before_id", "after"):
+            arm = arm.replace(f"%({name})s", f"%({name}_{number})s")
+            values[f"{name}_{number}"] = bounds[name]
+        arms.append(f"({arm})")
+        place = Place(begin, _FIRST_ID)
+    return f"SELECT * FROM ({' UNION ALL '.join(arms)}) AS parts LIMIT %(limit)s", values  # noqa: S608 - of statements of ours alone
 
 
 def _earlier(moment: datetime, width: timedelta, oldest: datetime) -> datetime:

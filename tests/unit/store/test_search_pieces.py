@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -9,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 import psycopg
 import pytest
+from psycopg.rows import dict_row
 
 from clew.query import parse
-from clew.store import search_pieces
+from clew.store import search_pieces, search_walk
 from clew.store.connect import connect
 from clew.store.logs import LogFilter, fetch_logs
 from clew.store.reading import read
@@ -60,6 +62,7 @@ def find(dsn: str, query: str) -> list[str]:
 @pytest.fixture(autouse=True)
 def _small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search_pieces, "LEAST_EVENTS", LEAST)
+    monkeypatch.setattr(search_pieces, "LATE", timedelta(seconds=3))
 
 
 @pytest.fixture
@@ -122,6 +125,7 @@ def test_a_merge_that_would_keep_others_waiting_is_put_off() -> None:
 
     assert len(search_pieces._to_merge(some, rate=100.0)) == search_pieces.FAN
     assert not search_pieces._to_merge(some, rate=2000.0)
+    assert not search_pieces._to_merge(some, rate=math.inf)
     assert not search_pieces._to_merge(some[:16], rate=0.0)
     assert search_pieces._to_merge(some * 2, rate=2000.0)
 
@@ -178,6 +182,45 @@ def test_a_slice_within_a_piece_uses_it(postgres: str, connection: Connection) -
 
     assert "_texts_" in plans[0]
     assert "_texts_" not in plans[1]
+
+
+def test_a_slice_over_many_pieces_is_one_statement(
+    postgres: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each part of it uses its piece, and the newest parts are answered first: those that are not needed are not run."""
+    monkeypatch.setattr(search_walk, "FIRST_EVENTS", 2990)
+    for step in range(3):
+        fill(postgres, step * 1000, step * 1000 + 1000)
+        list(index_open_days(connection, at(step * 1000 + 999)))
+    fill(postgres, 3000, 3400)
+    plans: list[str] = []
+    with connect(postgres, is_reader=True) as reader, reader.cursor(row_factory=dict_row) as cursor:
+        for word in ("nowhere", "told"):
+            reading = fetch_logs(LogFilter(query=parse(word)), limit=1)
+            statement = next(reading)
+            while "UNION ALL" not in statement.sql:
+                statement = reading.send(cursor.execute(statement.sql, statement.parameters).fetchall())
+            rows = cursor.execute(f"EXPLAIN (ANALYZE) {statement.sql}", statement.parameters).fetchall()
+            plans.append("\n".join(row["QUERY PLAN"] for row in rows))
+
+    assert len(pieces(connection)) == 3
+    assert all(f"events_20261123_texts_{name}" in plans[0] for name in pieces(connection))
+    assert plans[0].count("never executed") == 0
+    assert plans[1].count("never executed") >= 3
+
+
+def test_a_slice_has_no_more_parts_than_are_planned_for(
+    postgres: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What lies beyond is asked for by the next statement, and nothing is left out."""
+    monkeypatch.setattr(search_walk, "MOST_PARTS", 2)
+    monkeypatch.setattr(search_walk, "FIRST_EVENTS", 20)
+    for step in range(6):
+        fill(postgres, step * 100, step * 100 + 100, word="same")
+        list(index_open_days(connection, at(step * 100 + 99)))
+
+    assert len(pieces(connection)) == 6
+    assert find(postgres, "same") == [f"same number{second}" for second in reversed(range(600))]
 
 
 def test_words_are_found_on_both_sides_of_a_border(postgres: str, connection: Connection) -> None:
@@ -267,10 +310,10 @@ def test_the_pace_leaves_a_backlog_alone_for_a_while() -> None:
     """A day that grows too fast is left alone, but not for ever, and what grows slowly tells its rate."""
     pace = Pace()
 
-    assert pace.note("a", 0, 0.0) == 0.0
+    assert pace.note("a", 0, 0.0) == math.inf
     assert pace.note("a", 1000, 2.0) == 500.0
     assert [pace.note("a", 1000 + 60_000 * step, 2.0 + 2 * step) for step in range(1, 8)] == [None] * 7
     assert pace.note("a", 1_000_000, 20.0) is not None
     assert pace.note("a", 1_030_000, 22.0) is None
     assert pace.note("a", 1_030_100, 24.0) == 50.0
-    assert pace.note("b", 10**9, 24.0) == 0.0
+    assert pace.note("b", 10**9, 24.0) == math.inf
