@@ -240,7 +240,8 @@ def _attributes(attributes: Any, budget: Budget) -> dict[str, Any]:
     """Return attributes as plain values, by their names; of a name that comes twice the last one counts."""
     budget.take_values(len(attributes))
     told = cast("Iterator[KeyValue]", attributes)
-    return {attribute.key: _plain(attribute.value, budget) for attribute in told}
+    # Most are texts. Of those that are not, this is the empty one: cheaper than to ask first which it is.
+    return {attribute.key: attribute.value.string_value or _plain(attribute.value, budget) for attribute in told}
 
 
 def _plain(value: AnyValue, budget: Budget) -> Any:

@@ -62,6 +62,32 @@ _FORMS: Final = frozenset(
 """What is said elsewhere already, or is a sum."""
 
 
+class _Table:
+    """One of ``dialects``' tables, asked for by the attributes that there are: a span has twenty, the tables hundreds.
+
+    Args:
+        table: The attributes by the field that they tell.
+    """
+
+    def __init__(self, table: Mapping[str, tuple[str, ...]]) -> None:
+        self._entries = [*table.items()]
+        self._at: dict[str, list[int]] = {}
+        for at, (_, places) in enumerate(self._entries):
+            for place in places:
+                self._at.setdefault(place, []).append(at)
+
+    def present(self, attributes: Mapping[str, Any]) -> list[tuple[str, tuple[str, ...]]]:
+        """Return the entries of which an attribute is there, in the order of the table."""
+        at = self._at
+        found = {entry for name in attributes if name in at for entry in at[name]}
+        return [self._entries[entry] for entry in sorted(found)]
+
+
+_identities: Final = _Table(IDENTITIES)
+_fields: Final = _Table(FIELD_PLACES)
+_metric_fields: Final = _Table(METRIC_PLACES)
+
+
 class Read(Struct, kw_only=True):
     """What attributes tell, in the words of clew.
 
@@ -246,12 +272,12 @@ def _read_score(rest: dict[str, Any]) -> Read:
 def _read(rest: dict[str, Any], content: Content, *, tells_tokens: bool) -> Read:
     """Read what every kind of event tells, and take it out of *rest*; what remains are attributes."""
     read = Read()
-    for name, places in IDENTITIES.items():
+    for name, places in _identities.present(rest):
         setattr(read, name, text(_take(rest, places)))
     stage = rest.pop(names.RAG_STAGE, None)
     read.stage = stage if stage in STAGES else None
     context = dict(content.context)
-    for name, places in FIELD_PLACES.items():
+    for name, places in _fields.present(rest):
         value = _take(rest, places)
         if value is not None:
             context.setdefault(name, _one(value) if name == "finish_reason" else value)
@@ -279,7 +305,7 @@ def _identify(read: Read, metadata: Mapping[str, Any]) -> None:
 
 def _metrics(rest: dict[str, Any], *, tells_tokens: bool) -> dict[str, float]:
     metrics: dict[str, float] = {}
-    for name, places in METRIC_PLACES.items():
+    for name, places in _metric_fields.present(rest):
         if name in TOKENS and not tells_tokens:
             continue
         for place in places:

@@ -36,6 +36,30 @@ _CONTENT_EVENTS: Final = frozenset(
     {"gen_ai.client.inference.operation.details", "gen_ai.content.prompt", "gen_ai.content.completion"}
 )
 _RESULT: Final = "db.query.result"
+_LISTS: Final = tuple(
+    f"{prefix}."
+    for prefix in (
+        names.RETRIEVAL_DOCUMENTS,
+        names.RERANKER_INPUT,
+        names.RERANKER_OUTPUT,
+        _EMBEDDINGS,
+        *_INPUT_LISTS,
+        *_OUTPUT_LISTS,
+    )
+)
+_WHOLE: Final = frozenset(
+    {
+        names.GEN_AI_RETRIEVAL_DOCUMENTS,
+        names.GEN_AI_INPUT_MESSAGES,
+        names.GEN_AI_OUTPUT_MESSAGES,
+        names.INPUT_MIME_TYPE,
+        names.OUTPUT_MIME_TYPE,
+        _SYSTEM,
+        *_INPUTS,
+        *_OUTPUTS,
+    }
+)
+"""Attributes that are read here, beside those of ``_LISTS``: most spans have none of either."""
 
 
 class Content(Struct):
@@ -59,15 +83,18 @@ def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: boo
         is_reranker: Whether what it found are documents in a new order.
     """
     content = Content()
-    found = _take_documents(rest, names.RETRIEVAL_DOCUMENTS, names.GEN_AI_RETRIEVAL_DOCUMENTS)
-    before = _take_documents(rest, names.RERANKER_INPUT)
-    after = _take_documents(rest, names.RERANKER_OUTPUT) or (found if is_reranker else [])
+    listed = _listed(rest)
+    if not listed and _WHOLE.isdisjoint(rest):
+        return content
+    found = _take_documents(rest, listed, names.RETRIEVAL_DOCUMENTS, names.GEN_AI_RETRIEVAL_DOCUMENTS)
+    before = _take_documents(rest, listed, names.RERANKER_INPUT)
+    after = _take_documents(rest, listed, names.RERANKER_OUTPUT) or (found if is_reranker else [])
     content.context |= {"hits_before": hits_of(before)} if before else {}
     content.context |= {"hits_after": hits_of(after)} if after else {}
-    _tell_said(content, rest, is_model_call=run_type == "llm")
+    _tell_said(content, rest, listed, is_model_call=run_type == "llm")
     if found and not is_reranker:
         _tell_hits(content, _with_ids(found, content.context.get("outputs")))
-    texts = [text(mapping(one.get("embedding")).get("text")) for one in _take_list(rest, _EMBEDDINGS)]
+    texts = [text(mapping(one.get("embedding")).get("text")) for one in _take_list(rest, listed, _EMBEDDINGS)]
     if any(texts):
         content.context.setdefault("inputs", {"texts": [told for told in texts if told]})
     if run_type == "embedding" and "outputs" in content.context:
@@ -87,7 +114,7 @@ def message_of_event(name: str, rest: dict[str, Any]) -> dict[str, Any] | None:
     """
     if name in _CONTENT_EVENTS:
         content = Content()
-        _tell_said(content, rest, is_model_call=True)
+        _tell_said(content, rest, _listed(rest), is_model_call=True)
         return content.context or None
     if name != _CHOICE and name not in _ROLE_EVENTS:
         return None
@@ -135,13 +162,18 @@ def _tell_hits(content: Content, found: list[dict[str, Any]]) -> None:
         content.metrics["top_score"] = max(scores)
 
 
-def _tell_said(content: Content, rest: dict[str, Any], *, is_model_call: bool) -> None:
+def _listed(rest: dict[str, Any]) -> dict[str, Any]:
+    """Return the attributes that are parts of flattened lists; most spans have none."""
+    return {name: rest[name] for name in rest if name.startswith(_LISTS)}
+
+
+def _tell_said(content: Content, rest: dict[str, Any], listed: dict[str, Any], *, is_model_call: bool) -> None:
     """Find inputs and outputs; messages tell those of a model call better than the text of its request does."""
     for name, places, lists, messages in (
         ("inputs", _INPUTS, _INPUT_LISTS, names.GEN_AI_INPUT_MESSAGES),
         ("outputs", _OUTPUTS, _OUTPUT_LISTS, names.GEN_AI_OUTPUT_MESSAGES),
     ):
-        said = _take_messages(rest, lists, messages)
+        said = _take_messages(rest, listed, lists, messages)
         if name == "inputs" and (system := parsed(rest.pop(_SYSTEM, None))):
             said = [_message({"role": "system", "parts": system}), *said]
         told = [(place, value) for place in places if (value := rest.pop(place, None)) is not None and value != ""]
@@ -154,13 +186,15 @@ def _tell_said(content: Content, rest: dict[str, Any], *, is_model_call: bool) -
             content.context[name] = parsed(value, is_json=place in _ALWAYS_JSON)
 
 
-def _take_messages(rest: dict[str, Any], lists: tuple[str, ...], name: str) -> list[dict[str, Any]]:
+def _take_messages(
+    rest: dict[str, Any], listed: dict[str, Any], lists: tuple[str, ...], name: str
+) -> list[dict[str, Any]]:
     """Find messages in the list of one attribute, or in those that are flattened; all of them are taken out."""
     told = [mapping(item) for item in sequence(parsed(rest.get(name)))]
     if told:
         rest.pop(name)
     for prefix in lists:
-        flattened = _take_list(rest, prefix)
+        flattened = _take_list(rest, listed, prefix)
         told = told or [mapping(item.get("message")) or item for item in flattened]
     return [_message(item) for item in told if item]
 
@@ -186,13 +220,13 @@ def _message(told: Mapping[str, Any]) -> dict[str, Any]:
     return {"role": text(message.get("role")) or "user", **message}
 
 
-def _take_documents(rest: dict[str, Any], prefix: str, name: str = "") -> list[dict[str, Any]]:
+def _take_documents(rest: dict[str, Any], listed: dict[str, Any], prefix: str, name: str = "") -> list[dict[str, Any]]:
     """Find documents in flattened attributes, or in the JSON of one; all of them are taken out."""
-    listed = [mapping(item) for item in sequence(parsed(rest.get(name)))] if name else []
-    if listed:
+    whole = [mapping(item) for item in sequence(parsed(rest.get(name)))] if name else []
+    if whole:
         rest.pop(name)
-    flattened = [mapping(item.get("document")) for item in _take_list(rest, prefix)]
-    return [_document(told) for told in flattened or listed]
+    flattened = [mapping(item.get("document")) for item in _take_list(rest, listed, prefix)]
+    return [_document(told) for told in flattened or whole]
 
 
 def _document(told: dict[str, Any]) -> dict[str, Any]:
@@ -204,10 +238,10 @@ def _document(told: dict[str, Any]) -> dict[str, Any]:
     return {"id": told.get("id"), "page_content": content, "metadata": metadata}
 
 
-def _take_list(rest: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
+def _take_list(rest: dict[str, Any], listed: dict[str, Any], prefix: str) -> list[dict[str, Any]]:
     """Put a flattened list together, and take its attributes out."""
-    items = [mapping(item) for item in unflatten(rest, prefix)]
+    items = [mapping(item) for item in unflatten(listed, prefix)] if listed else []
     if items:
-        for name in [name for name in rest if name.startswith(f"{prefix}.") and name[len(prefix) + 1].isdigit()]:
+        for name in [name for name in listed if name.startswith(f"{prefix}.") and name[len(prefix) + 1].isdigit()]:
             del rest[name]
     return items

@@ -34,14 +34,12 @@ def unflatten(attributes: Mapping[str, Any], prefix: str) -> list[dict[str, Any]
         >>> unflatten({"d.0.document.id": "a", "d.1.document.id": "b", "d.x": 1}, "d")
         [{'document': {'id': 'a'}}, {'document': {'id': 'b'}}]
     """
-    start = len(prefix) + 1
+    below = f"{prefix}."
     items: dict[int, dict[str, Any]] = {}
-    for name, value in attributes.items():
-        if name[: start - 1] != prefix or name[start - 1 : start] != ".":
-            continue
-        index, _, rest = name[start:].partition(".")
+    for name in [name for name in attributes if name.startswith(below)]:
+        index, _, rest = name[len(below) :].partition(".")
         if index.isascii() and index.isdigit() and len(index) <= MAX_DEPTH and rest:
-            _put(items.setdefault(int(index), {}), rest.split(".", MAX_DEPTH), value)
+            _put(items.setdefault(int(index), {}), rest.split(".", MAX_DEPTH), attributes[name])
     return [_lists(items[index]) for index in sorted(items)[:MAX_ITEMS]]
 
 
