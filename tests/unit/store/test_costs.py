@@ -223,7 +223,12 @@ def test_a_month_costs_the_same_before_and_after_retention(postgres: str) -> Non
 
 def test_what_was_stored_before_is_counted_by_a_job(postgres: str) -> None:
     """Events without a verdict get one, and the ledger their sums; who is interrupted goes on, and none counts twice."""
-    store_events(postgres, *request().events, make_event(NOON, message="told", metrics={"cost_usd": 0.5}))
+    odd = {"text": 'C:\\new "day"\n\té \\x'}
+    error = {"type": "E", "message": 'a "b"', "stack": 'File "C:\\srv\\rag.py", line 1\n'}
+    loose = make_event(NOON, message="told", metrics={"cost_usd": 0.5}, context=odd, error=error)
+    story = request()
+    story.span(context=odd, error=error)
+    store_events(postgres, *story.events, loose)
     wanted = CostFilter(since=NOON.replace(hour=0), until=NOON.replace(hour=0) + timedelta(days=1))
     rows, days = ask(postgres), ask(postgres, wanted)
     with psycopg.connect(postgres, autocommit=True) as connection:

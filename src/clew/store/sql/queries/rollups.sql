@@ -124,7 +124,7 @@ ORDER BY trace_id LIMIT %(limit)s;
 -- What of some traces may count, in the order of their logs.
 -- Plan: index scans on events_trace_idx.
 SELECT "timestamp", event_id, trace_id, span_id, parent_span_id, kind, stage, message, service, environment, version, user_id,
-    run_type, status, context::text::bytea AS context, metrics::text::bytea AS metrics, error::text::bytea AS error,
+    run_type, status, convert_to(context::text, 'UTF8') AS context, convert_to(metrics::text, 'UTF8') AS metrics, convert_to(error::text, 'UTF8') AS error,
     ingested_at <= %(before)s AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AS is_asked,
     retention_weight("timestamp", trace_id, level, message, metrics) AS weight
 FROM events
@@ -136,7 +136,7 @@ ORDER BY event_id;
 -- The next events of no trace that may count on a day.
 -- Plan: one scan of a partition, then a top-n sort.
 SELECT "timestamp", event_id, trace_id, span_id, parent_span_id, kind, stage, message, service, environment, version, user_id,
-    run_type, status, context::text::bytea AS context, metrics::text::bytea AS metrics, error::text::bytea AS error,
+    run_type, status, convert_to(context::text, 'UTF8') AS context, convert_to(metrics::text, 'UTF8') AS metrics, convert_to(error::text, 'UTF8') AS error,
     true AS is_asked, retention_weight("timestamp", trace_id, level, message, metrics) AS weight
 FROM events
 WHERE trace_id IS NULL AND "timestamp" >= %(begins)s AND "timestamp" < %(ends)s AND ingested_at <= %(before)s
