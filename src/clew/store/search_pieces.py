@@ -228,6 +228,9 @@ def _index_day(connection: _Connection, day: dict[str, Any], now: datetime, sche
     while bounds := _due(connection, pieces[-1].end if pieces else midnight, min(now, midnight + _DAY), least):
         name = _name(partition, bounds)
         make_index(connection, partition, schema, name=name, bounds=bounds)
+        # Else the index of event ids has autovacuum look at new pages, once a minute and never in a busy hour: until
+        # then each look-up of an id reads all of them (measured: 50 ms beside 20,000 of them).
+        connection.execute(query("search_summarize"), {"partition": partition})
         pieces = _pieces_of(connection, partition)
         yield name
     if few := _to_merge(pieces, rate):

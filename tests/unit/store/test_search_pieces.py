@@ -209,6 +209,19 @@ def test_a_slice_over_many_pieces_is_one_statement(
     assert plans[1].count("never executed") >= 3
 
 
+def test_ids_of_new_events_are_summed_up_with_each_piece(postgres: str, connection: Connection) -> None:
+    """A look-up by the id of an event does not read all pages of the last minutes."""
+    fill(postgres, 0, 2000)
+
+    list(index_open_days(connection, at(2000)))
+
+    left = connection.execute(
+        "SELECT brin_summarize_new_values(indexrelid) FROM pg_index JOIN pg_class ON oid = indexrelid"
+        " WHERE indrelid = 'events_20261123'::regclass AND relname LIKE '%event_id%'"
+    ).fetchall()
+    assert left == [(0,)]
+
+
 def test_a_slice_has_no_more_parts_than_are_planned_for(
     postgres: str, connection: Connection, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -58,6 +58,15 @@ JOIN pg_class AS told ON told.oid = indexrelid
 WHERE indrelid = ANY(ARRAY(SELECT to_regclass(day)::oid FROM unnest(%(partitions)s::text[]) AS day))
     AND indisvalid AND told.relname ~ '^events_[0-9]{8}_texts_(h[0-9]{2}|[0-9]{8}_[0-9]{8})$';
 
+-- name: search_summarize
+-- Take what is new into the index of event ids of a day, which knows ranges of pages that are summed up.
+-- Plan: reads the pages that are not in it.
+SELECT brin_summarize_new_values(indexrelid)
+FROM pg_index
+JOIN pg_class AS told ON told.oid = indexrelid
+JOIN pg_am ON pg_am.oid = relam
+WHERE indrelid = to_regclass(%(partition)s) AND amname = 'brin' AND indisvalid;
+
 -- name: search_operators
 -- The schema that the operators of pg_trgm are in; no row when the extension is missing.
 -- Plan: a look into the catalogue.
