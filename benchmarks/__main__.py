@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-PARTS = ("emit", "big", "cold", "agent", "ship", "schema", "redact", "living", "fresh", "install")
+PARTS = ("emit", "big", "cold", "agent", "ship", "schema", "redact", "living", "fresh", "asked", "install")
 AGENT_QUICK_SCALE = 0.1
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -63,7 +63,7 @@ def main() -> None:
         _hand_over("schema", found, bench_schema.schema_page, write=told.write)
     if told.only in {None, "redact"}:
         _hand_over("redact", bench_redact.run(), bench_redact.redact_page, write=told.write)
-    if told.only in {None, "living", "fresh"}:
+    if told.only in {None, "living", "fresh", "asked"}:
         _measure_answers(told)
     if told.only in {None, "install"}:
         try:
@@ -75,11 +75,13 @@ def main() -> None:
 
 def _measure_answers(told: argparse.Namespace) -> None:
     scale = AGENT_QUICK_SCALE if told.quick else 1.0
-    if told.only != "fresh":
+    if told.only in {None, "living"}:
         found = bench_answers.run_living(scale=scale, rounds=1 if told.quick else bench_answers.ROUNDS)
         _hand_over("living", found, bench_answers.living_page, write=told.write)
-    if told.only != "living":
+    if told.only in {None, "fresh"}:
         _hand_over("fresh", bench_answers.run_fresh(scale=scale), bench_answers.fresh_page, write=told.write)
+    if told.only in {None, "asked"}:
+        _hand_over("asked", bench_answers.run_asked(scale=scale), bench_answers.asked_page, write=told.write)
 
 
 def _hand_over(name: str, found: dict[str, Any], page_of: Callable[[dict[str, Any]], str], *, write: bool) -> None:

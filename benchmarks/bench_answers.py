@@ -1,9 +1,11 @@
-"""What answers cost while others write: ``python -m benchmarks --only living`` and ``--only fresh``.
+"""What answers cost while others write: ``python -m benchmarks --only living``, ``--only fresh`` and ``--only asked``.
 
 *living*: ``GET /api/traces/{id}`` while 0, 12 and 50 processes of this host emit, 20 events a second each; rounds take turns.
 
 *fresh*: ``GET /api/logs?q=WORD`` in a store whose million events are all of the last three quarters of an hour, while a process
-emits 2,000 more a second and the agent ships and indexes them.
+emits 2,000 more a second and the agent ships and indexes them; and ``GET /api/lookup`` for an event of the last seconds.
+
+*asked*: ``GET /api/lookup``, ``/api/errors`` and ``/api/costs`` in a store of 400,000 events of the last 24 hours.
 
 Everything is a process of its own: PostgreSQL, the agent, the server, who emits. They share this machine's processors, so a
 part of what is measured is that of the emitters and the agent working beside the server.
@@ -34,12 +36,14 @@ from benchmarks.machine import SCRATCH, describe, load_average
 from benchmarks.statistics import quantile
 from benchmarks.store_data import COMMON, END, MEDIUM, RARE, copy_rows, make_rows
 from clew.store import embedded
+from clew.store.connect import connect
 from clew.store.migrate import migrate
+from clew.store.recount import recount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
-__all__ = ["fresh_page", "living_page", "run_fresh", "run_living"]
+__all__ = ["asked_page", "fresh_page", "living_page", "run_asked", "run_fresh", "run_living"]
 
 LIVING: Final = (0, 12, 50)
 RATE_EACH: Final = 20
@@ -58,6 +62,25 @@ TERMS: Final = {
     "a word that does not occur": "zzznothing",
     "a phrase": '"connection reset"',
     "a piece of the rare word": "*sarfaul*",
+}
+LOOKED_UP: Final = "an event of the last seconds, by its id"
+
+ASKED_EVENTS: Final = 400_000
+ASKED_TIMES: Final = 100
+IDS: Final = {
+    "a trace by its id": "trace_id::text",
+    "a span by its id": "span_id::text",
+    "a span by its W3C id": "right(replace(span_id::text, '-', ''), 16)",
+    "an event by its id": "event_id::text",
+    "a request by its id": "request_id",
+    "a session by its id": "session_id",
+    "an id that nothing has": "gen_random_uuid()::text",
+}
+QUESTIONS: Final = {
+    "errors of 24 hours": ("/api/errors", {"since": "24h"}, 40),
+    "costs of 24 hours, by line": ("/api/costs", {"since": "24h"}, None),
+    "costs of 30 days, by line": ("/api/costs", {"since": "30d"}, None),
+    "costs of 30 days, by user": ("/api/costs", {"since": "30d", "by": "user"}, None),
 }
 
 
@@ -83,7 +106,7 @@ def run_living(*, scale: float = 1.0, rounds: int = ROUNDS) -> dict[str, Any]:
                         known = _count(dsn)
                         _wait(lambda known=known, more=number * 60: _count(dsn) >= known + more, 120)
                         waits[number].append(
-                            _ask(client, [f"/api/traces/{id_}" for id_ in _newest(dsn, int(ASKED * scale))])
+                            _ask_each(client, [f"/api/traces/{id_}" for id_ in _newest(dsn, int(ASKED * scale))])
                         )
     found["load"].append(load_average())
     return found | {"living": {str(number): told for number, told in waits.items()}}
@@ -96,12 +119,12 @@ def run_fresh(*, scale: float = 1.0) -> dict[str, Any]:
         scale: Factor on the numbers of events and of requests.
 
     Returns:
-        ``machine``, ``load``, ``events``; ``terms``: p50, p95 and hits of each; ``unindexed``: how many events had no index, before
+        ``machine``, ``load``, ``events``; ``terms``: p50 and p95 of each; ``look_up``: those of an event; ``unindexed``: how many events had no index, before
         and after; ``pieces``: how many pieces there were at the end.
     """
     found: dict[str, Any] = {"machine": describe(), "load": [load_average()]}
     with _store() as (dsn, place):
-        _fill_hour(dsn, int(FRESH_EVENTS * scale))
+        _fill(dsn, int(FRESH_EVENTS * scale), FRESH_SPAN)
         with (
             _process("agent", "--data", str(place / "data"), "--dsn", dsn),
             _emitters(place / "data", 1, FRESH_RATE),
@@ -110,19 +133,49 @@ def run_fresh(*, scale: float = 1.0) -> dict[str, Any]:
             _wait(lambda: _unindexed(dsn) < SETTLED, 600)
             found["unindexed"] = [_unindexed(dsn)]
             begun, before = time.perf_counter(), _count(dsn)
-            waits: dict[str, list[float]] = {name: [] for name in TERMS}
+            waits: dict[str, list[float]] = {name: [] for name in [*TERMS, LOOKED_UP]}
             for _ in range(max(10, int(FRESH_ROUNDS * scale))):
                 for name, term in TERMS.items():
                     waits[name].append(_timed(client, "/api/logs", {"q": term, "limit": "100"}))
+                [newest] = _draw(dsn, "event_id::text", 1)
+                waits[LOOKED_UP].append(_timed(client, "/api/lookup", {"id": newest}))
                 time.sleep(0.2)
             found["unindexed"].append(_unindexed(dsn))
             found["shipped_events_s"] = (_count(dsn) - before) / (time.perf_counter() - begun)
         found |= {
-            "events": _count(dsn),
+            "events": _scalar(dsn, "SELECT count(*) FROM events"),
             "pieces": _scalar(dsn, "SELECT count(*) FROM pg_class WHERE relname ~ '_texts_\\d{8}_'"),
         }
     found["load"].append(load_average())
-    return found | {"terms": {name: _summed(told) for name, told in waits.items()}}
+    summed = {name: _summed(told) for name, told in waits.items()}
+    return found | {"look_up": summed.pop(LOOKED_UP), "terms": summed}
+
+
+def run_asked(*, scale: float = 1.0) -> dict[str, Any]:
+    """Measure looking up ids, the errors and the costs.
+
+    Args:
+        scale: Factor on the numbers of events and of requests.
+
+    Returns:
+        ``machine``, ``load``, ``events``; ``look_ups``: p50 and p95 in ms by what was looked up; ``questions``: the same of the others.
+    """
+    found: dict[str, Any] = {"machine": describe(), "load": [load_average()]}
+    times = max(10, int(ASKED_TIMES * scale))
+    with _store() as (dsn, place):
+        _fill(dsn, int(ASKED_EVENTS * scale), timedelta(days=1))
+        _count_costs(dsn)
+        with _server(place / "data", dsn) as client:
+            look_ups = {
+                name: _ask(client, "/api/lookup", [{"id": id_} for id_ in _draw(dsn, column, times)])
+                for name, column in IDS.items()
+            }
+            questions = {
+                name: _ask(client, path, [parameters] * times) for name, (path, parameters, _) in QUESTIONS.items()
+            }
+        found["events"] = _scalar(dsn, "SELECT count(*) FROM events")
+    found["load"].append(load_average())
+    return found | {"look_ups": look_ups, "questions": questions}
 
 
 def living_page(found: dict[str, Any]) -> str:
@@ -145,9 +198,11 @@ def fresh_page(found: dict[str, Any]) -> str:
     rows = [
         f"| {name} | ≤ 60 ms | {told['p50']:.0f} ms | {told['p95']:.0f} ms |" for name, told in found["terms"].items()
     ]
+    found_up = found["look_up"]
+    rows.append(f"| {LOOKED_UP} (`/api/lookup`) | ≤ 5 ms | {found_up['p50']:.1f} ms | {found_up['p95']:.1f} ms |")
     before, after = found["unindexed"]
     text = (
-        f"{found['events']:,} events at the end, {found['shipped_events_s']:,.0f} a second coming in; {before:,} of them had no index when it began and "
+        f"{found['events']:,} events in the store at the end, {found['shipped_events_s']:,.0f} a second coming in; {before:,} of all had no index when it began and "
         f"{after:,} when it ended; {found['pieces']} pieces."
     )
     return "\n".join(
@@ -159,6 +214,20 @@ def fresh_page(found: dict[str, Any]) -> str:
             *rows,
         ]
     )
+
+
+def asked_page(found: dict[str, Any]) -> str:
+    """Write what ``run_asked`` found as a table."""
+    rows = [
+        f"| {name} | `/api/lookup` | ≤ 5 ms | {took['p50']:.1f} ms | {took['p95']:.1f} ms |"
+        for name, took in found["look_ups"].items()
+    ]
+    for name, took in found["questions"].items():
+        path, _, goal = QUESTIONS[name]
+        limit = f"≤ {goal} ms" if goal else "–"
+        rows.append(f"| {name} | `{path}` | {limit} | {took['p50']:.1f} ms | {took['p95']:.1f} ms |")
+    head = ["| asked | path | goal | p50 | p95 |", "| --- | --- | ---: | ---: | ---: |"]
+    return "\n".join([f"{_where(found)} {found['events']:,} events.", "", *head, *rows])
 
 
 def _where(found: dict[str, Any]) -> str:
@@ -216,27 +285,44 @@ def _emitters(data: Path, number: int, rate: float) -> Generator[None]:
         yield
 
 
-def _fill_hour(dsn: str, events: int) -> None:
-    """Fill the last three quarters of an hour."""
+def _fill(dsn: str, events: int, span: timedelta) -> None:
+    """Fill a time that ends now."""
     set_json_dumps(fast_json.encode)
     end = datetime.now(UTC)
     with psycopg.connect(dsn, autocommit=True) as connection:
-        for day in {(end - FRESH_SPAN).date(), end.date()}:
+        for day in {(end - span).date(), end.date()}:
             connection.execute("SELECT ensure_partition(%s)", [day])
-        rows = _shifted(make_rows(events, days=1), end)
+        rows = _shifted(make_rows(events, days=1), end, span)
         while copy_rows(connection, islice(rows, 20_000)):
             pass
 
 
-def _shifted(rows: Iterator[tuple[Any, ...]], end: datetime) -> Iterator[tuple[Any, ...]]:
-    """Move the rows of a day into less than an hour."""
+def _shifted(rows: Iterator[tuple[Any, ...]], end: datetime, span: timedelta) -> Iterator[tuple[Any, ...]]:
+    """Move the rows of a day into a span of time."""
     for row in rows:
-        yield (end - (END - row[0]) / timedelta(days=1) * FRESH_SPAN, *row[1:])
+        yield (end - (END - row[0]) / timedelta(days=1) * span, *row[1:])
 
 
-def _ask(client: httpx.Client, paths: list[str]) -> dict[str, float]:
+def _count_costs(dsn: str) -> None:
+    """Decide what counts of the events, as the sink does for those that come by the spool."""
+    with connect(dsn) as connection:
+        connection.execute(
+            "INSERT INTO recounts (day) SELECT DISTINCT (\"timestamp\" AT TIME ZONE 'UTC')::date FROM events"
+        )
+        for _ in recount(connection):
+            pass
+        connection.execute("VACUUM ANALYZE events")
+        connection.execute("VACUUM ANALYZE ledger")
+
+
+def _ask_each(client: httpx.Client, paths: list[str]) -> dict[str, float]:
     client.get(paths[0]).raise_for_status()
     return _summed([_timed(client, path) for path in paths])
+
+
+def _ask(client: httpx.Client, path: str, parameters: list[dict[str, str]]) -> dict[str, float]:
+    client.get(path, params=parameters[0]).raise_for_status()
+    return _summed([_timed(client, path, each) for each in parameters])
 
 
 def _timed(client: httpx.Client, path: str, parameters: dict[str, str] | None = None) -> float:
@@ -272,6 +358,14 @@ def _newest(dsn: str, number: int) -> list[str]:
             [number],
         ).fetchall()
     return [row[0] for row in rows]
+
+
+def _draw(dsn: str, column: str, number: int) -> list[str]:
+    """Draw ids of different spans: of the last seconds for one, else of all the time."""
+    order = '"timestamp" DESC' if number == 1 else "random()"
+    statement = f"SELECT {column} FROM events WHERE kind = 'span' ORDER BY {order} LIMIT {number}"
+    with psycopg.connect(dsn) as connection:
+        return [row[0] for row in connection.execute(statement.encode()).fetchall()]
 
 
 def _scalar(dsn: str, statement: str) -> int:
