@@ -73,6 +73,9 @@ BUSY_EVENTS_S: Final = 10_000
 
 BUSY_S: Final = 15.0
 
+ATTEMPTS: Final = 3
+"""Autovacuum sums up the index of event ids now and then: it waits for the table, which we have, while we wait for it to end."""
+
 _PIECE = re.compile(r"events_(\d{8})_texts_(?:h(\d\d)|(\d{8})_(\d{8}))")
 _DAY: Final = timedelta(days=1)
 _MS: Final = timedelta(milliseconds=1)
@@ -209,14 +212,21 @@ def make_index(
         "schema": sql.Identifier(schema),
         "where": where,
     }
-    connection.execute(sql.SQL("DROP INDEX IF EXISTS {index}").format(**names))
     # By one process: with the workers that PostgreSQL 18 would add, those who search wait for a processor.
     connection.execute("SET max_parallel_maintenance_workers = 0")
     make = sql.SQL(
         "CREATE INDEX CONCURRENTLY {index} ON {partition}"
         " USING gin (event_texts(message, error, context) {schema}.gin_trgm_ops){where}"
     )
-    connection.execute(make.format(**names))
+    for attempt in range(ATTEMPTS):
+        connection.execute(sql.SQL("DROP INDEX IF EXISTS {index}").format(**names))
+        try:
+            connection.execute(make.format(**names))
+        except psycopg.errors.DeadlockDetected:
+            if attempt == ATTEMPTS - 1:
+                raise
+        else:
+            return
 
 
 def _index_day(connection: _Connection, day: dict[str, Any], now: datetime, schema: str, rate: float) -> Iterator[str]:

@@ -288,6 +288,30 @@ def test_while_a_piece_is_made_all_is_found_and_stored(postgres: str, connection
     assert find(postgres, "number3179") == ["told number3179"]
 
 
+def test_a_piece_is_made_although_another_wants_the_table_that_it_waits_for(
+    postgres: str, connection: Connection
+) -> None:
+    """So does autovacuum when it sums up new pages: PostgreSQL ends one of the two, and the piece is made again."""
+    fill(postgres, 0, 100)
+    made: list[str] = []
+    with psycopg.connect(postgres) as other, psycopg.connect(postgres, autocommit=True) as watching:
+        other.execute("SET deadlock_timeout = '60s'")
+        other.commit()
+        other.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ")
+        other.execute("SELECT count(*) FROM cursors")  # a snapshot, which a new index has to wait for
+        maker = threading.Thread(target=lambda: made.extend(index_open_days(connection, at(99))))
+        maker.start()
+        waits = "SELECT FROM pg_locks WHERE locktype = 'virtualxid' AND NOT granted AND pid = %s"
+        while not watching.execute(waits, [connection.info.backend_pid]).fetchall():
+            assert maker.is_alive()
+        other.execute("LOCK TABLE events_20261123 IN SHARE UPDATE EXCLUSIVE MODE")
+        other.commit()
+        maker.join(60)
+
+    assert made == ["events_20261123_texts_00000000_43296000"]
+    assert find(postgres, "number7") == ["told number7"]
+
+
 def test_one_session_at_a_time_makes_pieces(postgres: str, connection: Connection) -> None:
     """Who comes while another is at it does nothing."""
     fill(postgres, 0, 100)
