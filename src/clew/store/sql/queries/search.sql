@@ -58,6 +58,11 @@ JOIN pg_class AS told ON told.oid = indexrelid
 WHERE indrelid = ANY(ARRAY(SELECT to_regclass(day)::oid FROM unnest(%(partitions)s::text[]) AS day))
     AND indisvalid AND told.relname ~ '^events_[0-9]{8}_texts_(h[0-9]{2}|[0-9]{8}_[0-9]{8})$';
 
+-- name: search_parts
+-- The parts of a slice of time, each a statement that is joined in, one after the other until there are enough.
+-- Plan: an Append of limited subqueries, which never runs in parallel, ended by its limit.
+SELECT * FROM (/* parts */) AS parts LIMIT %(limit)s;
+
 -- name: search_summarize
 -- Take what is new into the index of event ids of a day, which knows ranges of pages that are summed up.
 -- Plan: reads the pages that are not in it.
