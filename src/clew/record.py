@@ -143,15 +143,20 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
         flags: UnsetType | list[str] = list(head.sanitized) if head.sanitized else UNSET
         if is_redacted:
             flags = _with_redacted(flags)
-        is_clean = head.message in STAGE_OF or (
-            len(head.message) <= limits.max_field_bytes and redactor.is_harmless_message(head.message)
+        message = head.message
+        is_clean = (
+            message in STAGE_OF
+            or message in redactor.harmless_messages
+            or (len(message) <= limits.max_field_bytes and redactor.is_harmless_message(message))
         )
         if texts:
             found = redactor.search(texts, limits.max_field_bytes)
             if found is None:
                 is_clean = False
             elif not found:
-                _remember_texts(plain, described, redactor)
+                redactor.turn += 1
+                if described is not None or not redactor.turn & 7:
+                    _remember_texts(plain, described, redactor)
             elif _replace_texts(plain, metrics, described, found):
                 flags = _with_redacted(flags)
             else:
@@ -358,7 +363,6 @@ def _remember_texts(fields: dict[str, Any], described: Described | None, redacto
     """Remember the frames and texts in which no secret was found; texts of some events, for most never come again."""
     if described is not None and described.frames:
         redactor.remember_frames(described.frames)
-    redactor.turn += 1
     if redactor.turn & 7:
         return
     if described is not None:
