@@ -139,7 +139,7 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
         named = {str.__str__(name): value for name, value in fields.items()}
         plain, metrics, texts, is_redacted = *_by_role(named), None, False
     if texts is not None and type(head.message) is str and (described is None or _is_told(described, redactor, texts)):
-        # Types that JSON knows, and names that are harmless: the texts alone have to be searched, all at once.
+        # Types that JSON knows, and names that are harmless: the texts alone have to be searched.
         flags: UnsetType | list[str] = list(head.sanitized) if head.sanitized else UNSET
         if is_redacted:
             flags = _with_redacted(flags)
