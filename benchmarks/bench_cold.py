@@ -17,7 +17,8 @@ from typing import Any, Final
 import clew
 from benchmarks import workload
 from benchmarks.machine import SCRATCH, describe
-from clew import clock, context, process, record
+from clew import clock
+from clew.emit import context, process, record
 
 __all__ = ["cold_page", "main", "run"]
 

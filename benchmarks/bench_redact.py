@@ -10,7 +10,7 @@ import timeit
 from typing import Any, Final
 
 from benchmarks.machine import describe
-from clew.redact import Redactor
+from clew.emit.redact import Redactor
 
 __all__ = ["main", "redact_page", "run"]
 

@@ -107,7 +107,7 @@ def events() -> str:
     by_stage = [(stage, [event for event in EVENTS.values() if event.stage == stage]) for stage in STAGES[:-1]]
     parts = [
         "# Events\n",
-        NOTE.format(source="`clew/catalog.py` and `clew/record.py`"),
+        NOTE.format(source="`clew/catalog.py` and `clew/emit/record.py`"),
         _EVENTS_ARE,
     ]
     for stage, declared in by_stage:

@@ -14,11 +14,11 @@ Every event is durable when the call returns, carries the ids in force, and is s
 agent, never by this process.
 """
 
-from clew.context import Context, current, trace_context
+from clew.emit.context import Context, current, trace_context
+from clew.emit.logger import Logger, get_logger
+from clew.emit.process import configure, flush, shutdown
+from clew.emit.tracing import Span, span, traceable
 from clew.errors import ClewError
-from clew.logger import Logger, get_logger
-from clew.process import configure, flush, shutdown
-from clew.tracing import Span, span, traceable
 
 __all__ = [
     "ClewError",

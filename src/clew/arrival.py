@@ -5,7 +5,7 @@ event with such a time would be the newest, or the oldest, for ever. So one rule
 
 * A time before the year 2000, or more than a day ahead of ours, is not believed.
 * The time of arrival takes its place: for a span that has ended, less its duration. The event is flagged ``clock``, and
-  ``context.sent_timestamp`` keeps what was sent.
+  ``emit.context.sent_timestamp`` keeps what was sent.
 
 A day, since clocks without a zone are off by up to fourteen hours. A time that is merely long ago is believed: events wait
 on the spool, and are imported.

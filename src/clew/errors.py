@@ -15,7 +15,7 @@ Catch broadly or recover narrowly::
         ├── StoreUnreachable   no server answers at the given address
         └── StoreNotMigrated   the server answers, but our tables are not there or too old
 
-Emitting never raises any of these into the application (see ``clew.process``); they reach
+Emitting never raises any of these into the application (see ``clew.emit.process``); they reach
 people through the command line, the HTTP API and calls such as ``clew.configure``.
 A message says what was wrong, with the value; ``hint`` says what to do about it.
 """

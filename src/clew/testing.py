@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, Self
 
 from msgspec import json
 
-from clew import clock, ids, process
+from clew import clock, ids
+from clew.emit import process
 from clew.spool.directory import producer_directories
 from clew.spool.format import Position
 from clew.spool.reader import Reader

@@ -54,14 +54,14 @@ def test_an_ordinary_event_stays_on_the_documented_path(tmp_path: Path) -> None:
     clew.shutdown()
 
     assert set(seen) <= {
-        "clew.logger",
-        "clew.context",
-        "clew.record",
-        "clew.redact.redactor",  # asked by record whether the event may hold a secret
-        "clew.process",
+        "clew.emit.logger",
+        "clew.emit.context",
+        "clew.emit.record",
+        "clew.emit.redact.redactor",  # asked by record whether the event may hold a secret
+        "clew.emit.process",
         "clew.spool.writer",
     }
-    assert (seen[0], seen[-1]) == ("clew.logger", "clew.spool.writer")
+    assert (seen[0], seen[-1]) == ("clew.emit.logger", "clew.spool.writer")
 
 
 def test_emitting_takes_few_calls(tmp_path: Path) -> None:

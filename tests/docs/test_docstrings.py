@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import clew
-from clew import process
+from clew.emit import process
 
 if TYPE_CHECKING:
     from pathlib import Path

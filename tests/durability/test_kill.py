@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from clew.shipping import agent_is_alive
+from clew.emit.shipping import agent_is_alive
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from clew.agent.status import read_statuses
-from clew.shipping import agent_is_alive
+from clew.emit.shipping import agent_is_alive
 from support import steady
 from support.accounting import assert_accounted, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, steady_producer
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 WATCHFUL = """
 import sys, runpy
-from clew import process
+from clew.emit import process
 process.WATCH_SHIPPING_S = 0.2
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from msgspec import UNSET, json
 
 from clew import config
-from clew.context import Context
+from clew.emit.context import Context
+from clew.emit.record import Head, Limits, Origin, encode_event
+from clew.emit.redact import Redactor
 from clew.receivers.body import inflate
 from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.langsmith_wire import read_multipart
-from clew.record import Head, Limits, Origin, encode_event
-from clew.redact import Redactor
 from clew.semconv.finished_span import FinishedSpan, Step
 from clew.sinks.joiner import Loose
 from clew.sinks.langsmith_runs import feedback_of, run_of, run_of_log

@@ -11,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import clew
-from clew import process
+from clew.emit import process
 from clew.event import LEVELS
 from clew.spool.format import Position
 from clew.spool.reader import Reader

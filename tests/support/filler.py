@@ -20,7 +20,8 @@ from typing import TYPE_CHECKING, Any
 from msgspec import json
 
 import clew
-from clew import clock, config, process
+from clew import clock, config
+from clew.emit import process
 from support.victim import Lane
 
 if TYPE_CHECKING:

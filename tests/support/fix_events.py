@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew import process
+from clew.emit import process
+from clew.emit.unopened import Unopened
 from clew.testing import CapturedEvents
-from clew.unopened import Unopened
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

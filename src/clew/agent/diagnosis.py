@@ -25,9 +25,9 @@ from clew.agent.ledger import ENTRY_FILE, NOT_IN_SPOOL, Entry
 from clew.agent.prices import make_prices
 from clew.agent.sinks import check_sinks
 from clew.agent.status import STALE_S, read_statuses
+from clew.emit.redact import Redactor
+from clew.emit.shipping import agent_is_alive
 from clew.errors import ClewError, ConfigError, SpoolError
-from clew.redact import Redactor
-from clew.shipping import agent_is_alive
 from clew.spool.kept import shipped_directories
 from clew.spool.regular import read_regular
 

@@ -1,7 +1,7 @@
 """Write onto each event what it cost, and give it a time that can be believed, before any sink sees it.
 
 What: an event that tells tokens and a model, and no cost, gets ``metrics.cost_usd``; so does one that an own
-price by call or document fits. ``context.price_source`` says where the price is from: ``"override"``,
+price by call or document fits. ``emit.context.price_source`` says where the price is from: ``"override"``,
 ``"genai-prices:"`` and its version, or ``"unknown"``, and then there is no cost.
 
 Why here: the application need not know prices, and every sink, and every replay, sees the same number. An

@@ -29,7 +29,7 @@ from uuid import UUID
 from msgspec import json
 
 from clew.agent.openspans import DAMAGED, read_progress
-from clew.identity import boot_id, count_oom_kills
+from clew.emit.identity import boot_id, count_oom_kills
 from clew.spool.directory import segment_numbers
 from clew.spool.format import (
     HEADER_BYTES,
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from clew.agent.log import ProducerLog
-    from clew.identity import Identity
+    from clew.emit.identity import Identity
 
 __all__ = ["Ending", "append_last_words", "how_it_ended"]
 

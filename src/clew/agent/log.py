@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING
 from uuid import UUID
 
-from clew import identity
+from clew.emit import identity
 from clew.errors import SpoolError
 from clew.sinks.base import Producer
 from clew.spool import disk
@@ -41,7 +41,7 @@ class ProducerLog:
 
     Attributes:
         producer: Whose it is.
-        identity: Who writes, or wrote, there; see ``clew.identity``.
+        identity: Who writes, or wrote, there; see ``clew.emit.identity``.
         is_writer_dead: Nobody but this agent writes there any more.
         is_gone: It has been shipped whole, and removed or put with those that are kept.
         damaged_for: The sinks that met a part which cannot be read.

@@ -19,9 +19,9 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
+from clew.emit.foreign import name_of
+from clew.emit.sanitize import message_of
 from clew.errors import AgentError, ClewError, ConfigError
-from clew.foreign import name_of
-from clew.sanitize import message_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -25,7 +25,6 @@ from uuid import uuid4
 
 from msgspec import json
 
-from clew import process
 from clew.agent.enrich import Enricher
 from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
 from clew.agent.lastwords import append_last_words
@@ -37,6 +36,7 @@ from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
 from clew.agent.status import AgentStatus
 from clew.agent.worker import Worker
+from clew.emit import process
 from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
 from clew.spool.kept import give_way, sweep

@@ -30,11 +30,11 @@ from uuid import UUID
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew import identity
 from clew.agent.accounts import CURSOR_PREFIX
 from clew.agent.deadletter import DEAD_DIRECTORY, dead_sinks
 from clew.agent.ledger import Ledger
 from clew.agent.status import read_statuses
+from clew.emit import identity
 from clew.errors import SpoolFormatError
 from clew.ids import parse_uuid
 from clew.spool.cursor import cursor_path, peek

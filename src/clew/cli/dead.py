@@ -9,9 +9,10 @@ import typer
 from msgspec import json
 from msgspec.structs import replace
 
-from clew import config, identity
+from clew import config
 from clew.agent.deadletter import DeadLetter, DeadLetters, dead_sinks
 from clew.cli.render import clean, print_json
+from clew.emit import identity
 from clew.errors import NotFoundError, SpoolError, UsageError
 from clew.spool.format import HEADER_BYTES, MAX_SEGMENT_BYTES, RECORD_HEADER_BYTES
 from clew.spool.writer import Writer

@@ -30,13 +30,13 @@ from clew.cli.asking import ask as ask_store
 from clew.cli.render import clean, console, duration, print_json
 from clew.cli.running import running
 from clew.cli.trace import render
-from clew.context import mint_id
 from clew.demo.corpus import Document, broken_document, collect, default_documents
 from clew.demo.driver import Driver, Exchange
 from clew.demo.questions import plan
 from clew.demo.selfcheck import Report, check, kind_of
 from clew.demo.service import Service
 from clew.demo.settings import endpoint_from
+from clew.emit.context import mint_id
 from clew.errors import ClewError
 from clew.server.run import listen
 from clew.store.traces import fetch_trace

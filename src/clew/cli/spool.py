@@ -11,7 +11,7 @@ from clew import clock, config
 from clew.agent.accounts import KeptAccount, LogAccount, SinkTotals, read_account
 from clew.agent.ledger import NOT_IN_SPOOL, Incident
 from clew.agent.status import read_statuses
-from clew.shipping import agent_is_alive
+from clew.emit.shipping import agent_is_alive
 
 __all__ = ["app"]
 

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import uvicorn
 
-from clew import process
 from clew.demo.app import create_app
 from clew.demo.parts import put_together
 from clew.demo.settings import DemoSettings, endpoint_from
+from clew.emit import process
 
 STOP_TIMEOUT_S = 10
 

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, structs
 
-from clew.context import mint_id
 from clew.demo.evaluate import JUDGE, JUDGE_VERSION, Issue, judge
 from clew.demo.generate import Answer, generate
 from clew.demo.prompt import PROMPT_NAME, PROMPT_VERSION, assemble
 from clew.demo.rerank import RERANKER, rerank
 from clew.demo.retrieve import FUSION, SEARCH_MODE, describe_hits, hybrid_search
 from clew.demo.steps import Facts, step, tell
-from clew.tracing import span
+from clew.emit.context import mint_id
+from clew.emit.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

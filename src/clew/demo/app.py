@@ -24,12 +24,12 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from msgspec import json, to_builtins
 from pydantic import BaseModel, StringConstraints
 
-from clew.context import mint_id, opaque_id
 from clew.demo.answer import Outcome, Sources
 from clew.demo.generate import ModelError
 from clew.demo.ingest import TooLargeError, Upload
 from clew.demo.parse import UnreadableError, UnsupportedError
 from clew.demo.prompt import QuestionTooLongError
+from clew.emit.context import mint_id, opaque_id
 from clew.integrations.fastapi import ClewMiddleware
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from msgspec import Struct
 
 from clew.demo.prompt import NO_ANSWER
 from clew.demo.steps import Facts, Stopwatch, tell
-from clew.tracing import traceable
+from clew.emit.tracing import traceable
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

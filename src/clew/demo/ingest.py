@@ -13,7 +13,7 @@ from clew.demo.embed import BATCH_SIZE
 from clew.demo.parse import UnreadableError, UnsupportedError, choose_parser
 from clew.demo.steps import Facts, Stopwatch, step, tell
 from clew.demo.text import fingerprint
-from clew.tracing import span
+from clew.emit.tracing import span
 
 if TYPE_CHECKING:
     from clew.demo.chunk import Chunk

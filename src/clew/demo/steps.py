@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from clew.catalog import EVENTS
-from clew.logger import get_logger
-from clew.tracing import span
+from clew.emit.logger import get_logger
+from clew.emit.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -36,11 +36,11 @@ import inspect
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import TYPE_CHECKING, Any, Final
 
-from clew import process
-from clew.context import Context, activate, current, from_headers, mint_id, opaque_id, to_headers
-from clew.foreign import STOPS, text_of
-from clew.logger import Logger
-from clew.tracing import Span
+from clew.emit import process
+from clew.emit.context import Context, activate, current, from_headers, mint_id, opaque_id, to_headers
+from clew.emit.foreign import STOPS, text_of
+from clew.emit.logger import Logger
+from clew.emit.tracing import Span
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable

@@ -35,10 +35,11 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 from msgspec import UNSET
 
-from clew import clock, process
-from clew.context import Context, current, enter, leave
+from clew import clock
+from clew.emit import process
+from clew.emit.context import Context, current, enter, leave
+from clew.emit.record import Head
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id
-from clew.record import Head
 from clew.semconv.inside import MAX_EVENTS, SpanEvent, read_inside
 from clew.semconv.reading import Read, error_told, read_span
 

@@ -1,7 +1,7 @@
 """The fields that a query can name, and how the text behind the operator is read.
 
 What is not listed here stands in the context, the metrics or the error, and is named by its path:
-``context.top_k``, ``metrics.tokens_in``, ``error.type``.
+``emit.context.top_k``, ``metrics.tokens_in``, ``error.type``.
 """
 
 from __future__ import annotations

@@ -23,12 +23,13 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec import UNSET, json
 from msgspec.structs import replace
 
-from clew import arrival, clock, identity, shipping
-from clew.context import Context
+from clew import arrival, clock
+from clew.emit import identity, shipping
+from clew.emit.context import Context
+from clew.emit.record import Head, Limits, Origin, encode_event, encode_value
+from clew.emit.redact import Redactor
 from clew.errors import SpoolClosedError, SpoolFullError
 from clew.event import STAGES
-from clew.record import Head, Limits, Origin, encode_event, encode_value
-from clew.redact import Redactor
 from clew.spool.writer import Bounds, Writer
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ inputs, outputs       the same, in ``context``; documents become ``hits`` and ``
 tags                  the same, in ``context``
 extra.metadata        ``user_id``, ``request_id``, ``session_id`` (also as thread_id, conversation_id),
                       ``environment``, ``version`` (revision_id), ``model``, ``provider``, ``temperature``
-                      and tokens; all else stays ``context.metadata``
+                      and tokens; all else stays ``emit.context.metadata``
 events                ``metrics.time_to_first_token_ms``; all but those that only mark start and end
                       become logs of their own
 ===================== ==========================================================================
@@ -31,6 +31,7 @@ from msgspec import Struct, json
 
 from clew import arrival, clock
 from clew.catalog import FIELDS, STAGE_OF_RUN_TYPE
+from clew.emit.spans import SMALL_INPUTS_BYTES
 from clew.event import ENDED
 from clew.ids import parse_uuid
 from clew.receivers.langsmith_values import (
@@ -49,7 +50,6 @@ from clew.receivers.langsmith_values import (
 )
 from clew.semconv.draft_event import DraftEvent
 from clew.semconv.vectors import without_vectors
-from clew.spans import SMALL_INPUTS_BYTES
 
 if TYPE_CHECKING:
     from datetime import datetime

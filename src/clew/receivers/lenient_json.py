@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_DEPTH", "Decoded", "count_values", "decode", "elements", "members", "memory_of"]
 
 MAX_DEPTH: Final = 50
-"""Deeper than any sink keeps (``sanitize.MAX_DEPTH``), and far from the recursion limit of a decoder."""
+"""Deeper than any sink keeps (``emit.sanitize.MAX_DEPTH``), and far from the recursion limit of a decoder."""
 
 MAX_SAFE_DEPTH: Final = 200
 """What whatever looks at a value may follow without coming near Python's recursion limit."""

@@ -10,7 +10,7 @@ span id         the low 64 bits of a UUID whose high half is zero; our own spans
 name            the message
 status          ``ERROR`` is ``error``; everything else ended well
 resource        ``service.name``, ``service.version`` and the environment; the rest stands at the outermost spans
-links, scope    ``context.links``; the scope's name is the logger
+links, scope    ``emit.context.links``; the scope's name is the logger
 ==============  ==============================================================================================
 
 Source:

@@ -45,7 +45,7 @@ MAX_RECORDS: Final = 100_000
 MAX_VALUES_A_REQUEST: Final = 2_000_000
 """Of 50,000 spans with 20 attributes there are half as many."""
 
-MAX_ATTRIBUTES: Final = 10_000  # what an event keeps of them (``sanitize.MAX_ITEMS``)
+MAX_ATTRIBUTES: Final = 10_000  # what an event keeps of them (``emit.sanitize.MAX_ITEMS``)
 MAX_VALUES: Final = 200_000  # of vectors, there are many in one record
 
 

@@ -2,7 +2,7 @@
 
 What OpenTelemetry's, OpenInference's and Traceloop's instrumentations tell of the same thing becomes the same field
 of the catalogue. What we wrote ourselves (``own``) is taken for what it was. Attributes that nobody here knows
-stand under their own names in ``context.attributes``: nothing is lost.
+stand under their own names in ``emit.context.attributes``: nothing is lost.
 
 =================  ===========================================================================================
 kind               ``openinference.span.kind``, ``gen_ai.operation.name``, ``traceloop.span.kind``, ``llm.request.type``

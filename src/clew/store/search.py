@@ -4,11 +4,11 @@ What a leaf means:
 
 * A field of its own (user, service, version, …) is compared as it is written, case and all; ``level`` by gravity,
   ``duration`` and ``cost`` as numbers, ids as ids.
-* A path (``context.top_k``, ``metrics.tokens_in``) is followed by jsonpath, which never fails on a value of another
+* A path (``emit.context.top_k``, ``metrics.tokens_in``) is followed by jsonpath, which never fails on a value of another
   type. A number equals its text: ``context.top_k:5`` finds ``5`` and ``"5"``. An order exists among numbers only.
   Of a list, one element has to fit. A name with dots in it is also found as one key, as OpenTelemetry writes them.
-* ``error:X``: its type is X, or its message holds X, whatever the case. ``model:X`` is ``context.model``.
-* ``score.NAME`` is ``metrics.NAME``; or ``metrics.score``, where ``context.metric_name`` is NAME.
+* ``error:X``: its type is X, or its message holds X, whatever the case. ``model:X`` is ``emit.context.model``.
+* ``score.NAME`` is ``metrics.NAME``; or ``metrics.score``, where ``emit.context.metric_name`` is NAME.
 * A text is looked for in the message, in the error's type, message and stack, and in every string of the context.
   ``search_text`` says how.
 

@@ -20,7 +20,7 @@ from clew.agent.diagnosis import CHECKS, CODES, LOSSES, diagnose, find_plain_tra
 from clew.agent.ledger import NOT_IN_SPOOL
 from clew.agent.status import read_statuses
 from clew.agent.supervisor import Supervisor
-from clew.shipping import agent_is_alive
+from clew.emit.shipping import agent_is_alive
 from clew.sinks.base import Delivered, Rejected, Retry
 from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory, segment_name
 from clew.spool.lock import FileLock

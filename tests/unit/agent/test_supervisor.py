@@ -17,8 +17,8 @@ from clew.agent.deadletter import DEAD_DIRECTORY, DeadLetter
 from clew.agent.sinks import make_sinks
 from clew.agent.status import read_statuses
 from clew.agent.supervisor import Supervisor
+from clew.emit.shipping import agent_is_alive
 from clew.errors import ConfigError
-from clew.shipping import agent_is_alive
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
 from clew.spool.directory import producer_directories, segment_name
 from clew.spool.format import HEADER_BYTES
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 SMALL = 64 * 1024
 LOOK_FOR_AGENT = """
 import sys, pathlib
-from clew.shipping import agent_is_alive
+from clew.emit.shipping import agent_is_alive
 sys.exit(not any(agent_is_alive(pathlib.Path(sys.argv[1])) for _ in range(200)))
 """
 PRODUCER = """

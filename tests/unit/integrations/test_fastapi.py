@@ -22,7 +22,7 @@ from starlette.requests import ClientDisconnect
 from starlette.routing import Mount, Route
 
 import clew
-from clew.context import Context
+from clew.emit.context import Context
 from clew.integrations.fastapi import ClewMiddleware
 from support.hostile import PanicException
 

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew import config, identity
+from clew import config
+from clew.emit import identity
 from clew.receivers.intake import SERVICE, Intake, IntakeFullError
 from clew.semconv.draft_event import DraftEvent
 from clew.spool.directory import producer_directories

@@ -12,7 +12,7 @@ import pytest
 
 from clew import get_logger, span, traceable
 from clew.cli.main import run
-from clew.failure import encode_error
+from clew.emit.failure import encode_error
 from clew.query import parse
 from clew.store import fingerprints
 from clew.store.connect import connect
