@@ -18,7 +18,7 @@ import zstandard
 from msgspec import json
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from clew.receivers.protobuf_wire import varint
+from clew.dialects.otel.wire.protobuf_wire import varint
 from support.spooled import spooled_events
 
 if TYPE_CHECKING:

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from clew import config
+from clew.dialects.langsmith.requests import Operation
+from clew.dialects.langsmith.values import read_error
 from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
-from clew.receivers.langsmith_values import read_error
-from clew.receivers.langsmith_wire import Operation
 from clew.sinks import postgres_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from clew.semconv.draft_event import DraftEvent
+    from clew.dialects.draft_event import DraftEvent
 
 SETTINGS = config.load(service="receiver", agent="external")
 RUN = "019ab000-0000-7000-8000-000000000001"

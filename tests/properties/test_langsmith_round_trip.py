@@ -10,22 +10,22 @@ from hypothesis import strategies as st
 from msgspec import UNSET, json
 
 from clew import config
+from clew.dialects.finished_span import FinishedSpan, Step
+from clew.dialects.langsmith.bodies import as_multipart, parts_of_feedback, parts_of_run
+from clew.dialects.langsmith.requests import read_multipart
+from clew.dialects.langsmith.writing import feedback_of, run_of, run_of_log
 from clew.emit.context import Context
 from clew.emit.record import Head, Limits, Origin, encode_event
 from clew.emit.redact import Redactor
 from clew.receivers.body import inflate
 from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
-from clew.receivers.langsmith_wire import read_multipart
-from clew.semconv.finished_span import FinishedSpan, Step
 from clew.sinks.joiner import Loose
-from clew.sinks.langsmith_runs import feedback_of, run_of, run_of_log
-from clew.sinks.langsmith_wire import as_multipart, parts_of_feedback, parts_of_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from clew.semconv.draft_event import DraftEvent
+    from clew.dialects.draft_event import DraftEvent
 
 SETTINGS = config.load(service="receiver", agent="external")
 LIMITS = Limits(Redactor(), SETTINGS.max_field_bytes, SETTINGS.max_event_bytes)

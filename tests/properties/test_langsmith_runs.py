@@ -11,10 +11,10 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clew.dialects.langsmith.bodies import as_multipart, parts_of_feedback, parts_of_run
+from clew.dialects.langsmith.writing import feedback_of, run_of, run_of_log
 from clew.sinks.base import Batch, Producer
 from clew.sinks.joiner import Joiner
-from clew.sinks.langsmith_runs import feedback_of, run_of, run_of_log
-from clew.sinks.langsmith_wire import as_multipart, parts_of_feedback, parts_of_run
 from clew.spool.format import Position
 
 PRODUCER = Producer("01a20974-2732-7c1e-928d-000000000000", "rag-api")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
+from clew.dialects.langsmith.requests import Part, read_batch, read_feedback, read_multipart, read_run, split_parts
+from clew.dialects.malformed import WireError
 from clew.receivers.body import inflate
-from clew.receivers.langsmith_wire import Part, read_batch, read_feedback, read_multipart, read_run, split_parts
-from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,17 +9,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS
+from clew.dialects.otel.events import log_event, origin_of, span_events
+from clew.dialects.otel.reading import error_of, read_event, read_log, read_resource, read_span
+from clew.dialects.otel.vocabulary import FIELD_PLACES, IDENTITIES, METRIC_PLACES
+from clew.dialects.otel.wire.records import LogItem, SpanItem
+from clew.dialects.otel.wire.requests import PROTOBUF, read_logs, read_spans
+from clew.dialects.otel.wire.writing import encode_logs, encode_spans
+from clew.dialects.otel.writing import write_log, write_span
 from clew.event import LEVELS, STAGES
-from clew.receivers.otlp_events import log_event, origin_of, span_events
-from clew.receivers.otlp_records import LogItem, SpanItem
-from clew.receivers.otlp_wire import PROTOBUF, read_logs, read_spans
-from clew.semconv.dialects import FIELD_PLACES, IDENTITIES, METRIC_PLACES
-from clew.semconv.reading import error_of, read_event, read_log, read_resource, read_span
-from clew.semconv.writing import write_log, write_span
-from clew.sinks.otlp_wire import encode_logs, encode_spans
 
 if TYPE_CHECKING:
-    from clew.semconv.draft_event import DraftEvent
+    from clew.dialects.draft_event import DraftEvent
 
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 numbers = st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)

@@ -36,12 +36,12 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 from msgspec import UNSET
 
 from clew import clock
+from clew.dialects.otel.inside import MAX_EVENTS, SpanEvent, read_inside
+from clew.dialects.otel.reading import Read, error_told, read_span
 from clew.emit import process
 from clew.emit.context import Context, current, enter, leave
 from clew.emit.record import Head
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id
-from clew.semconv.inside import MAX_EVENTS, SpanEvent, read_inside
-from clew.semconv.reading import Read, error_told, read_span
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -28,10 +28,10 @@ from clew.catalog import (
     PAID_STAGES,
     paid_for,
 )
+from clew.dialects.otel.documents import in_outputs
 from clew.event import ENDED
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 from clew.measures.labels import OTHER
-from clew.semconv.documents import in_outputs
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

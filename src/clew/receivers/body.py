@@ -13,7 +13,7 @@ from typing import Final
 
 import zstandard
 
-from clew.semconv.malformed import WireError
+from clew.dialects.malformed import WireError
 
 __all__ = ["MAX_BODY_BYTES", "inflate"]
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clew.config import Settings
-    from clew.semconv.draft_event import DraftEvent
+    from clew.dialects.draft_event import DraftEvent
 
 __all__ = ["SERVICE", "Intake", "IntakeFullError"]
 
@@ -76,7 +76,7 @@ class Intake:
     Example:
         >>> import tempfile
         >>> from clew import clock, config
-        >>> from clew.semconv.draft_event import DraftEvent
+        >>> from clew.dialects.draft_event import DraftEvent
         >>> intake = Intake(config.load(data_dir=tempfile.mkdtemp(), agent="external"))
         >>> intake.accept([DraftEvent(timestamp=clock.now(), message="hello", service="theirs")])
         1

@@ -21,11 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import asdict
 
-from clew.errors import SpoolError
-from clew.ids import parse_uuid
-from clew.receivers.intake import IntakeFullError
-from clew.receivers.langsmith_restore import is_ours, is_told_in_run, log_of, name_of, restore
-from clew.receivers.langsmith_runs import (
+from clew.dialects.langsmith.reading import (
     SCORE,
     Facts,
     end_events,
@@ -36,17 +32,21 @@ from clew.receivers.langsmith_runs import (
     score_event,
     start_event,
 )
-from clew.receivers.langsmith_unbegun import Unbegun
-from clew.receivers.langsmith_values import mapping
+from clew.dialects.langsmith.restore import is_ours, is_told_in_run, log_of, name_of, restore
+from clew.dialects.langsmith.unbegun import Unbegun
+from clew.dialects.langsmith.values import mapping
+from clew.errors import SpoolError
+from clew.ids import parse_uuid
+from clew.receivers.intake import IntakeFullError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from prometheus_client import Metric as Family
 
+    from clew.dialects.draft_event import DraftEvent
+    from clew.dialects.langsmith.requests import Operation
     from clew.receivers.intake import Intake
-    from clew.receivers.langsmith_wire import Operation
-    from clew.semconv.draft_event import DraftEvent
 
 __all__ = ["Counts", "LangSmithReceiver"]
 

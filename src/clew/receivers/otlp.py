@@ -16,20 +16,20 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from msgspec import Struct
 from msgspec.structs import asdict
 
+from clew.dialects.malformed import WireError
+from clew.dialects.otel.events import Unfit, identity_of, log_event, origin_of, span_events
+from clew.dialects.otel.wire.records import LogItem, SpanItem, Unreadable
 from clew.errors import SpoolError
 from clew.receivers.intake import IntakeFullError
-from clew.receivers.otlp_events import Unfit, identity_of, log_event, origin_of, span_events
-from clew.receivers.otlp_records import LogItem, SpanItem, Unreadable
-from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from prometheus_client import Metric as Family
 
+    from clew.dialects.otel.events import Origin
+    from clew.dialects.otel.wire.records import Group
     from clew.receivers.intake import Intake
-    from clew.receivers.otlp_events import Origin
-    from clew.receivers.otlp_records import Group
 
 __all__ = ["Counts", "OtlpReceiver", "Refused"]
 

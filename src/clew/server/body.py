@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from starlette.requests import ClientDisconnect
 
+from clew.dialects.malformed import WireError
 from clew.receivers.body import MAX_BODY_BYTES, inflate
-from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from starlette.requests import Request

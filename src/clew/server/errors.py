@@ -27,8 +27,8 @@ from msgspec import json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
+from clew.dialects.malformed import WireError
 from clew.errors import ClewError, ConfigError, NotFoundError, SpoolError, StoreError, UsageError
-from clew.semconv.malformed import WireError
 
 if TYPE_CHECKING:
     from fastapi import FastAPI

@@ -13,7 +13,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from clew.semconv.malformed import WireError
+from clew.dialects.malformed import WireError
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -27,9 +27,9 @@ from uuid import UUID
 from msgspec import DecodeError, Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
+from clew.dialects.finished_span import Ancestors, FinishedSpan, Step
 from clew.event import ENDED
 from clew.ids import to_otel_span_id
-from clew.semconv.finished_span import Ancestors, FinishedSpan, Step
 from clew.spool.directory import make_private_directory, producer_directories
 from clew.spool.format import Position
 from clew.spool.regular import NotRegularError, read_regular

@@ -18,14 +18,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
-from clew.errors import ConfigError
-from clew.semconv.finished_span import Step
-from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
-from clew.sinks.http import Client, Response, judge
-from clew.sinks.joiner import Join, Joiner
-from clew.sinks.langsmith_project import Projects
-from clew.sinks.langsmith_runs import feedback_of, run_of, run_of_log
-from clew.sinks.langsmith_wire import (
+from clew.dialects.finished_span import Step
+from clew.dialects.langsmith.bodies import (
     Body,
     Bounds,
     as_batch,
@@ -36,6 +30,12 @@ from clew.sinks.langsmith_wire import (
     parts_of_run,
     whole_run,
 )
+from clew.dialects.langsmith.writing import feedback_of, run_of, run_of_log
+from clew.errors import ConfigError
+from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
+from clew.sinks.http import Client, Response, judge
+from clew.sinks.joiner import Join, Joiner
+from clew.sinks.langsmith_project import Projects
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping

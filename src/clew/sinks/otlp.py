@@ -28,9 +28,9 @@ from uuid import UUID
 
 from msgspec import Struct, json
 
+from clew.dialects.otel.wire import writing
+from clew.dialects.otel.writing import WrittenLog, WrittenSpan, write_log, write_span
 from clew.errors import ConfigError
-from clew.semconv.writing import WrittenLog, WrittenSpan, write_log, write_span
-from clew.sinks import otlp_wire
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
 from clew.sinks.http import Client, judge
 from clew.sinks.joiner import Joiner
@@ -41,9 +41,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clew.config import Settings
+    from clew.dialects.otel.wire.writing import Partial
     from clew.sinks.http import Response
     from clew.sinks.joiner import Join
-    from clew.sinks.otlp_wire import Partial
 
 __all__ = ["OtlpSink", "make"]
 
@@ -80,7 +80,7 @@ class OtlpSink:
         self._endpoint = endpoint
         self._headers = {
             **headers,
-            "Content-Type": otlp_wire.CONTENT_TYPE,
+            "Content-Type": writing.CONTENT_TYPE,
             "Content-Encoding": "gzip",
         }
         self._client = Client()
@@ -122,30 +122,30 @@ class OtlpSink:
         """Send spans, unless an attempt before has sent those of this very batch; None when they are taken."""
         if not spans or self._half_sent == (batch.producer, batch.start, batch.end):
             return None
-        answer = self._post(TRACES, otlp_wire.encode_spans(spans))
+        answer = self._post(TRACES, writing.encode_spans(spans))
         trouble = _judge(answer, batch)
         if trouble is None:
             self._takes_traces = True
             self._half_sent = (batch.producer, batch.start, batch.end)
-            self.rejected_spans += _note_partial(otlp_wire.rejected_spans(answer.body), "spans")
+            self.rejected_spans += _note_partial(writing.rejected_spans(answer.body), "spans")
         return trouble
 
     def _send_logs(self, logs: list[WrittenLog], batch: Batch) -> Outcome | None:
         """Send log records to a backend that takes them; None when they are taken, or never will be."""
         if not logs or not self._takes_logs:
             return None
-        answer = self._post(LOGS, otlp_wire.encode_logs(logs))
+        answer = self._post(LOGS, writing.encode_logs(logs))
         if answer.status in NO_SUCH_SIGNAL:
             return self._check_traces(batch)
         trouble = _judge(answer, batch)
         if trouble is None:
-            self.rejected_logs += _note_partial(otlp_wire.rejected_logs(answer.body), "log records")
+            self.rejected_logs += _note_partial(writing.rejected_logs(answer.body), "log records")
         return trouble
 
     def _check_traces(self, batch: Batch) -> Outcome | None:
         """Tell a backend of traces alone from an address that is wrong: a request without spans is taken by the one."""
         if not self._takes_traces:
-            trouble = _judge(self._post(TRACES, otlp_wire.encode_spans([])), batch)
+            trouble = _judge(self._post(TRACES, writing.encode_spans([])), batch)
             if trouble is not None:
                 return trouble
         self._takes_traces, self._takes_logs = True, False

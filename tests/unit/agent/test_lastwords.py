@@ -19,7 +19,7 @@ RELAY = """
 import os, sys
 from clew import clock, config, ids
 from clew.receivers.intake import Intake
-from clew.semconv.draft_event import DraftEvent
+from clew.dialects.draft_event import DraftEvent
 settings = config.load(data_dir=sys.argv[1], agent="external", segment_bytes=64 * 1024, flush_interval_s=3600)
 intake = Intake(settings)
 span = ids.mint(1)

@@ -8,8 +8,8 @@ import tracemalloc
 import pytest
 import zstandard
 
+from clew.dialects.malformed import WireError
 from clew.receivers.body import inflate
-from clew.semconv.malformed import WireError
 
 MIB = 1024 * 1024
 

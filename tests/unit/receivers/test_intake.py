@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clew import config
+from clew.dialects.draft_event import DraftEvent
 from clew.emit import identity
 from clew.receivers.intake import SERVICE, Intake, IntakeFullError
-from clew.semconv.draft_event import DraftEvent
 from clew.spool.directory import producer_directories
 from support.accounting import wait_for
 from support.spooled import spooled_events

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clew import clock, config
+from clew.dialects.draft_event import DraftEvent
 from clew.receivers.intake import Intake
-from clew.semconv.draft_event import DraftEvent
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,9 +8,9 @@ import pytest
 from msgspec import json
 
 from clew import config
+from clew.dialects.langsmith.requests import Operation, read_feedback, read_run
 from clew.receivers.intake import Intake, IntakeFullError
 from clew.receivers.langsmith import LangSmithReceiver
-from clew.receivers.langsmith_wire import Operation, read_feedback, read_run
 from support.spooled import spooled_events
 
 if TYPE_CHECKING:

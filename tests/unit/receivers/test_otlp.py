@@ -8,16 +8,16 @@ import pytest
 from msgspec import json
 
 from clew import config
+from clew.dialects.otel.wire.requests import JSON, read_logs, read_spans
 from clew.receivers.intake import Intake, IntakeFullError
 from clew.receivers.otlp import OtlpReceiver
-from clew.receivers.otlp_wire import JSON, read_logs, read_spans
 from support.spooled import spooled_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from clew.receivers.otlp_records import Group
+    from clew.dialects.otel.wire.records import Group
 
 TRACE, ROOT, CHILD = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7", "00f067aa0ba902b8"
 TRACE_ID = "4bf92f35-77b3-4da6-a3ce-929d0e0e4736"

@@ -6,8 +6,8 @@ from opentelemetry import trace
 from opentelemetry.trace.propagation.tracecontext import TraceContextTextMapPropagator
 
 import clew
+from clew.dialects.otel.writing import write_span
 from clew.emit.context import from_headers, to_headers
-from clew.semconv.writing import write_span
 from clew.testing import CapturedEvents
 
 PROPAGATOR = TraceContextTextMapPropagator()

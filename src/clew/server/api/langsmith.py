@@ -19,9 +19,8 @@ from fastapi.routing import APIRoute
 from msgspec import json
 
 from clew import clock
-from clew.errors import ClewError, NotFoundError
-from clew.receivers.langsmith_runs import needs_parent
-from clew.receivers.langsmith_wire import (
+from clew.dialects.langsmith.reading import needs_parent
+from clew.dialects.langsmith.requests import (
     LeftOut,
     Operation,
     read_batch,
@@ -29,6 +28,7 @@ from clew.receivers.langsmith_wire import (
     read_multipart,
     read_run,
 )
+from clew.errors import ClewError, NotFoundError
 from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import TAKING, error_response
 from clew.store.events import format_timestamp

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from fastapi import APIRouter, Request, Response
 
-from clew.errors import ClewError, SpoolError
-from clew.receivers.otlp_records import Budget
-from clew.receivers.otlp_wire import (
+from clew.dialects.malformed import WireError
+from clew.dialects.otel.wire.records import Budget
+from clew.dialects.otel.wire.requests import (
     JSON,
     PROTOBUF,
     answer_logs,
@@ -36,7 +36,7 @@ from clew.receivers.otlp_wire import (
     type_of,
     write_status,
 )
-from clew.semconv.malformed import WireError
+from clew.errors import ClewError, SpoolError
 from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import RETRY_AFTER_S, responses, status_of
 

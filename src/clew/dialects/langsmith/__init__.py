@@ -1,0 +1,1 @@
+"""LangSmith's runs and feedback, read and written."""

@@ -1,0 +1,1 @@
+"""OTLP as bytes: requests, records and answers, in protobuf and JSON, read and written."""
