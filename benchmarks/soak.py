@@ -24,8 +24,8 @@ from typing import NamedTuple
 
 import psutil
 
-from clew.agent.accounts import read_account
-from clew.agent.deadletter import DeadLetters
+from clew.delivery.accounts import read_account
+from clew.delivery.dead_letters import DeadLetters
 from clew.store import embedded
 from clew.store.binaries import account_for, find_binaries, run
 from clew.store.migrate import migrate

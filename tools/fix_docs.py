@@ -17,7 +17,6 @@ from msgspec import NODEFAULT, structs
 
 from clew import config
 from clew.agent.health import AgentHealth, SinkLag, families
-from clew.agent.status import SinkHealth
 from clew.catalog import (
     CLOSED_LABELS,
     EVENTS,
@@ -30,6 +29,7 @@ from clew.catalog import (
 )
 from clew.cli.commands import root
 from clew.config import Settings
+from clew.delivery.status import SinkHealth
 from clew.event import STAGES, Event
 from clew.receivers.langsmith import Counts
 from clew.server.app import create_app

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from clew.agent.accounts import read_account
-from clew.agent.deadletter import DeadLetters
+from clew.delivery.accounts import read_account
+from clew.delivery.dead_letters import DeadLetters
 from support.accounting import assert_accounted, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, steady_producer
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from clew.agent.status import read_statuses
+from clew.delivery.status import read_statuses
 from clew.emit.shipping import agent_is_alive
 from support import steady
 from support.accounting import assert_accounted, returned_emits, wait_for

@@ -10,8 +10,8 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent.accounts import read_account
 from clew.agent.supervisor import Supervisor
+from clew.delivery.accounts import read_account
 from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import segment_name, segment_numbers
 from clew.spool.format import HEADER_BYTES, MAGIC

@@ -9,9 +9,9 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent.accounts import read_account
-from clew.agent.deadletter import DeadLetters
 from clew.agent.supervisor import Supervisor
+from clew.delivery.accounts import read_account
+from clew.delivery.dead_letters import DeadLetters
 from clew.spool.writer import Writer
 from support.accounting import wait_for
 from support.http_sink import Answer, HttpSink, ScriptedServer

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import psycopg
 from msgspec import json
 
-from clew.agent.accounts import read_account
+from clew.delivery.accounts import read_account
 from clew.spool.directory import producer_directories
 from support.accounting import wait_for
 from support.agents import agent_process, drain_with_agent, filling_producer

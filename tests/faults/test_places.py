@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew.agent.accounts import read_account
+from clew.delivery.accounts import read_account
 from clew.spool.directory import producer_directories
 from support.accounting import assert_accounted, drops_told, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, filling_producer

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from clew.agent.accounts import read_account
+from clew.delivery.accounts import read_account
 from clew.store import embedded
 from clew.store.binaries import account_for, find_binaries, run
 from clew.store.migrate import migrate

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from msgspec import json
 
-from clew.agent.deadletter import DeadLetter, DeadLetters
-from clew.agent.erasure import erase_from_spool
-from clew.agent.ledger import Ledger
 from clew.agent.log import ProducerLog
-from clew.agent.openspans import OpenSpans
 from clew.cli.address import tell_address
 from clew.cli.export import _write_file
+from clew.delivery.dead_letters import DeadLetter, DeadLetters
+from clew.delivery.erasure import erase_from_spool
+from clew.delivery.ledger import Ledger
+from clew.delivery.open_spans import OpenSpans
 from clew.demo.chunk import Chunk, Lineage
 from clew.demo.index import Index
 from clew.errors import ClewError

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import psycopg
 
 from clew import config
-from clew.agent.accounts import read_account
 from clew.agent.supervisor import Supervisor
+from clew.delivery.accounts import read_account
 from clew.sinks.postgres import PostgresSink
 
 if TYPE_CHECKING:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import json
 
-from clew.agent.ledger import Incident, Ledger
 from clew.agent.log import ProducerLog
 from clew.agent.replay import Placed, place
+from clew.delivery.ledger import Incident, Ledger
 from clew.errors import SpoolError, SpoolFormatError
 from clew.sinks.base import Batch
 from clew.spool.cursor import cursor_path, peek
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from clew.agent.deadletter import DeadLetters
+    from clew.delivery.dead_letters import DeadLetters
     from clew.sinks.base import KeepsCursor
     from clew.spool.format import Position
 

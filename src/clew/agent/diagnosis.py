@@ -17,14 +17,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.agent.accounts import read_account
-from clew.agent.deadletter import count_letters
 from clew.agent.findings import Finding, find_disk_trouble, find_full_spool, find_places
 from clew.agent.lastwords import DAMAGED
-from clew.agent.ledger import ENTRY_FILE, NOT_IN_SPOOL, Entry
 from clew.agent.prices import make_prices
 from clew.agent.sinks import check_sinks
-from clew.agent.status import STALE_S, read_statuses
+from clew.delivery.accounts import read_account
+from clew.delivery.dead_letters import count_letters
+from clew.delivery.ledger import ENTRY_FILE, NOT_IN_SPOOL, Entry
+from clew.delivery.status import STALE_S, read_statuses
 from clew.emit.redact import Redactor
 from clew.emit.shipping import agent_is_alive
 from clew.errors import ClewError, ConfigError, SpoolError
@@ -34,9 +34,9 @@ from clew.spool.regular import read_regular
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from clew.agent.accounts import SpoolAccount
-    from clew.agent.status import AgentStatus
     from clew.config import Settings
+    from clew.delivery.accounts import SpoolAccount
+    from clew.delivery.status import AgentStatus
 
 __all__ = ["CHECKS", "CODES", "LOSSES", "Diagnosis", "diagnose", "find_plain_transport", "wrong_setting"]
 

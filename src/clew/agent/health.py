@@ -38,7 +38,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
-from clew.agent.status import SinkHealth
+from clew.delivery.status import SinkHealth
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

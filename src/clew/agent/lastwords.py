@@ -28,7 +28,7 @@ from uuid import UUID
 
 from msgspec import json
 
-from clew.agent.openspans import DAMAGED, read_progress
+from clew.delivery.open_spans import DAMAGED, read_progress
 from clew.emit.identity import boot_id, count_oom_kills
 from clew.spool.directory import segment_numbers
 from clew.spool.format import (

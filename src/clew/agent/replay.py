@@ -27,7 +27,7 @@ import time
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from clew.agent.openspans import read_progress
+from clew.delivery.open_spans import read_progress
 from clew.sinks.base import Producer, Standing
 from clew.spool.cursor import Counts
 from clew.spool.directory import new_producer_id, segment_name, segment_numbers
@@ -49,8 +49,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from clew.agent.deadletter import DeadLetters
     from clew.agent.log import ProducerLog
+    from clew.delivery.dead_letters import DeadLetters
     from clew.sinks.base import KeepsCursor
 
 __all__ = ["Gap", "Placed", "Replay", "place"]

@@ -28,14 +28,14 @@ from msgspec import json
 from clew.agent.enrich import Enricher
 from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
 from clew.agent.lastwords import append_last_words
-from clew.agent.ledger import NOT_IN_SPOOL, Ledger, Share
 from clew.agent.log import ProducerLog
-from clew.agent.oddities import Oddity, find_in_log, find_oddities
-from clew.agent.openspans import DAMAGED, OpenSpans
 from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
-from clew.agent.status import AgentStatus
 from clew.agent.worker import Worker
+from clew.delivery.ledger import NOT_IN_SPOOL, Ledger, Share
+from clew.delivery.oddities import Oddity, find_in_log, find_oddities
+from clew.delivery.open_spans import DAMAGED, OpenSpans
+from clew.delivery.status import AgentStatus
 from clew.emit import process
 from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
@@ -54,8 +54,8 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from clew.agent.maintenance import Maintenance
-    from clew.agent.status import SinkHealth
     from clew.config import Settings
+    from clew.delivery.status import SinkHealth
     from clew.sinks.base import Sink
     from clew.sinks.prometheus_push import Pusher
 

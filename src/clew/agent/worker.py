@@ -20,9 +20,9 @@ from zlib import crc32
 
 from clew.agent.alignment import Alignment
 from clew.agent.breaker import Breaker
-from clew.agent.deadletter import DeadLetter, DeadLetters
 from clew.agent.retry import backoff
-from clew.agent.status import SinkHealth
+from clew.delivery.dead_letters import DeadLetter, DeadLetters
+from clew.delivery.status import SinkHealth
 from clew.errors import SpoolFormatError
 from clew.sinks.base import Batch, Delivered, KeepsCursor, Mark, Moved, Rejected, Retry
 from clew.spool.format import Position

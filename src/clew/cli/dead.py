@@ -10,8 +10,8 @@ from msgspec import json
 from msgspec.structs import replace
 
 from clew import config
-from clew.agent.deadletter import DeadLetter, DeadLetters, dead_sinks
 from clew.cli.render import clean, print_json
+from clew.delivery.dead_letters import DeadLetter, DeadLetters, dead_sinks
 from clew.emit import identity
 from clew.errors import NotFoundError, SpoolError, UsageError
 from clew.spool.format import HEADER_BYTES, MAX_SEGMENT_BYTES, RECORD_HEADER_BYTES

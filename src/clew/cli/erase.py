@@ -8,9 +8,9 @@ import typer
 from msgspec import Struct
 
 from clew import config
-from clew.agent.erasure import SpoolErasure, erase_from_spool, survey_spool
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
 from clew.cli.render import clean, print_json
+from clew.delivery.erasure import SpoolErasure, erase_from_spool, survey_spool
 from clew.errors import UsageError
 from clew.store.connect import connect, find_dsn
 from clew.store.erasure import Found, begin_erasure, condemned, count_theirs, erase_from_store

@@ -15,8 +15,8 @@ import uvicorn
 from msgspec.structs import replace
 
 from clew.agent.supervisor import Supervisor, prepare_process
-from clew.agent.whereabouts import Whereabouts
 from clew.cli.address import UP_LOCK, tell_address
+from clew.delivery.whereabouts import Whereabouts
 from clew.errors import ClewError
 from clew.server.app import create_app
 from clew.server.run import http_config, listen, url_of

@@ -8,9 +8,9 @@ import typer
 from msgspec import json
 
 from clew import clock, config
-from clew.agent.accounts import KeptAccount, LogAccount, SinkTotals, read_account
-from clew.agent.ledger import NOT_IN_SPOOL, Incident
-from clew.agent.status import read_statuses
+from clew.delivery.accounts import KeptAccount, LogAccount, SinkTotals, read_account
+from clew.delivery.ledger import NOT_IN_SPOOL, Incident
+from clew.delivery.status import read_statuses
 from clew.emit.shipping import agent_is_alive
 
 __all__ = ["app"]

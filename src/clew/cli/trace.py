@@ -11,10 +11,10 @@ from rich.table import Table
 from rich.text import Text
 
 from clew import config
-from clew.agent.whereabouts import Whereabouts
 from clew.cli.address import server_url
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, duration, fields, money, paged, print_json
+from clew.delivery.whereabouts import Whereabouts
 from clew.errors import NotFoundError, StoreError
 from clew.server.correlation import correlate
 from clew.store.lookup import fetch_by_any_id
@@ -23,7 +23,7 @@ from clew.store.trace_tree import walk
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from clew.agent.whereabouts import Waiting
+    from clew.delivery.whereabouts import Waiting
     from clew.errors import ClewError
     from clew.server.correlation import Backend
     from clew.store.events import PublicEvent

@@ -65,7 +65,7 @@ def create_app(
             what is received, and which tokens to ask for (``token``, and those
             of ``data_dir``).
         more_metrics: Tells what ``/metrics`` answers beside the server's own.
-        account: Tells where the events of a trace are (``agent.whereabouts``), which only the spool knows.
+        account: Tells where the events of a trace are (``delivery.whereabouts``), which only the spool knows.
 
     Returns:
         The application; it connects to the store when it is first asked for something.

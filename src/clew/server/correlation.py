@@ -7,7 +7,7 @@ prometheus      exemplars: the measurements that lead to this trace; the query t
 otlp, others    spans; the ids under which to look there
 ==============  =====================================================================================
 
-How many events each sink has taken, and which sinks there are, is told by the spool on this host (``agent.whereabouts``,
+How many events each sink has taken, and which sinks there are, is told by the spool on this host (``delivery.whereabouts``,
 handed in: the server does not know the agent, whose settings may be others than ours). A backend that is off, away or
 slow is told as such; nothing here fails, and Prometheus, the only
 one that is asked, has two seconds.

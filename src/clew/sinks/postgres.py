@@ -54,7 +54,7 @@ JSONB_OID = 3802
 EMPTY_GRACE_S: Final = 10.0
 """How long a database that has become empty is left alone: between `createdb` and the first table of `pg_restore`."""
 ERASED: Final = "event_erased"
-"""The message of what stands in the place of an event that was erased (see ``agent.erasure``)."""
+"""The message of what stands in the place of an event that was erased (see ``delivery.erasure``)."""
 FIRST_RECORD: Final = position_of(1, HEADER_BYTES)
 POSITION_MASK: Final = (1 << 48) - 1
 MAX_FOLLOWED = 1000

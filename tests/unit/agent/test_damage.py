@@ -9,8 +9,8 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent.accounts import read_account
 from clew.agent.supervisor import Supervisor
+from clew.delivery.accounts import read_account
 from clew.spool.directory import segment_name
 from clew.spool.writer import Writer
 from support.recording_sink import RecordingSink

@@ -15,11 +15,11 @@ from msgspec import json
 
 from clew import config
 from clew.agent import diagnosis as diagnosis_module
-from clew.agent.accounts import SinkTotals, read_account
 from clew.agent.diagnosis import CHECKS, CODES, LOSSES, diagnose, find_plain_transport
-from clew.agent.ledger import NOT_IN_SPOOL
-from clew.agent.status import read_statuses
 from clew.agent.supervisor import Supervisor
+from clew.delivery.accounts import SinkTotals, read_account
+from clew.delivery.ledger import NOT_IN_SPOOL
+from clew.delivery.status import read_statuses
 from clew.emit.shipping import agent_is_alive
 from clew.sinks.base import Delivered, Rejected, Retry
 from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory, segment_name

@@ -14,10 +14,10 @@ from msgspec import json
 from msgspec.structs import replace
 
 from clew import config
-from clew.agent.accounts import SpoolAccount, read_account
-from clew.agent.ledger import NOT_IN_SPOOL
 from clew.agent.supervisor import Supervisor
 from clew.cli.main import run
+from clew.delivery.accounts import SpoolAccount, read_account
+from clew.delivery.ledger import NOT_IN_SPOOL
 from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import producer_directories
 from clew.spool.kept import kept_numbers, kept_segments, remembered_directories, shipped_directories

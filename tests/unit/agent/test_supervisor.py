@@ -13,10 +13,10 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent.deadletter import DEAD_DIRECTORY, DeadLetter
 from clew.agent.sinks import make_sinks
-from clew.agent.status import read_statuses
 from clew.agent.supervisor import Supervisor
+from clew.delivery.dead_letters import DEAD_DIRECTORY, DeadLetter
+from clew.delivery.status import read_statuses
 from clew.emit.shipping import agent_is_alive
 from clew.errors import ConfigError
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry

@@ -9,7 +9,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from msgspec import json
 
-from clew.agent.whereabouts import Places, SinkPlaces
+from clew.delivery.whereabouts import Places, SinkPlaces
 from support.json_server import serving_json
 from support.stored import make_event, store_events
 

@@ -8,10 +8,10 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent.accounts import read_account
-from clew.agent.deadletter import DeadLetters
 from clew.agent.sinks import make_sinks
 from clew.agent.supervisor import Supervisor
+from clew.delivery.accounts import read_account
+from clew.delivery.dead_letters import DeadLetters
 from clew.errors import ConfigError
 from clew.sinks import langsmith_project
 from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry

@@ -10,10 +10,10 @@ from msgspec import json
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from clew import config
-from clew.agent.accounts import read_account
-from clew.agent.deadletter import DeadLetters
 from clew.agent.sinks import make_sinks
 from clew.agent.supervisor import Supervisor
+from clew.delivery.accounts import read_account
+from clew.delivery.dead_letters import DeadLetters
 from clew.errors import ConfigError
 from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
 from clew.sinks.otlp import OtlpSink, make

@@ -22,9 +22,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from clew.agent.ledger import NOT_IN_SPOOL, Incident, Ledger, Share, Totals
-from clew.agent.oddities import Oddity, find_oddities, is_log
-from clew.agent.openspans import DAMAGED, read_progress
+from clew.delivery.ledger import NOT_IN_SPOOL, Incident, Ledger, Share, Totals
+from clew.delivery.oddities import Oddity, find_oddities, is_log
+from clew.delivery.open_spans import DAMAGED, read_progress
 from clew.emit import identity
 from clew.errors import SpoolError, SpoolFormatError
 from clew.spool import disk

@@ -10,7 +10,7 @@ exactly, from the sink's cursor in that producer's log and its dead letters:
 ``unknown``         neither the log is here nor the note that it was shipped: another host's, or long gone
 ==================  ==================================================================================
 
-Which sinks the living agents ship to, and what keeps them, is what they say themselves (``agent.status``): who asks
+Which sinks the living agents ship to, and what keeps them, is what they say themselves (``delivery.status``): who asks
 may have other settings than they.
 
 So a trace that PostgreSQL has is accounted for by numbers alone: of the logs only those are touched that its events come
@@ -30,10 +30,10 @@ from uuid import UUID
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.agent.accounts import CURSOR_PREFIX
-from clew.agent.deadletter import DEAD_DIRECTORY, dead_sinks
-from clew.agent.ledger import Ledger
-from clew.agent.status import read_statuses
+from clew.delivery.accounts import CURSOR_PREFIX
+from clew.delivery.dead_letters import DEAD_DIRECTORY, dead_sinks
+from clew.delivery.ledger import Ledger
+from clew.delivery.status import read_statuses
 from clew.emit import identity
 from clew.errors import SpoolFormatError
 from clew.ids import parse_uuid

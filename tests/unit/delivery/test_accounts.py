@@ -10,11 +10,11 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent.accounts import read_account
-from clew.agent.deadletter import DeadLetter, DeadLetters
-from clew.agent.ledger import Ledger, Share
 from clew.agent.supervisor import Supervisor
 from clew.cli.main import run
+from clew.delivery.accounts import read_account
+from clew.delivery.dead_letters import DeadLetter, DeadLetters
+from clew.delivery.ledger import Ledger, Share
 from clew.errors import SpoolError
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
 from clew.spool.writer import Writer

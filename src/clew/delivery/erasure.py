@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import DecodeError, Struct, json
 
-from clew.agent.accounts import CURSOR_PREFIX
-from clew.agent.deadletter import DeadLetters, dead_sinks
-from clew.agent.openspans import STATE_FILE, read_progress
+from clew.delivery.accounts import CURSOR_PREFIX
+from clew.delivery.dead_letters import DeadLetters, dead_sinks
+from clew.delivery.open_spans import STATE_FILE, read_progress
 from clew.ids import parse_uuid
 from clew.spool import disk
 from clew.spool.cursor import cursor_path, peek

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from clew.agent.deadletter import DeadLetter, DeadLetters
+from clew.delivery.dead_letters import DeadLetter, DeadLetters
 
 if TYPE_CHECKING:
     from pathlib import Path

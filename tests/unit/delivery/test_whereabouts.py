@@ -11,10 +11,10 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent import whereabouts
-from clew.agent.ledger import Ledger, Share
 from clew.agent.supervisor import Supervisor
-from clew.agent.whereabouts import SinkPlaces, Whereabouts
+from clew.delivery import whereabouts
+from clew.delivery.ledger import Ledger, Share
+from clew.delivery.whereabouts import SinkPlaces, Whereabouts
 from clew.ids import to_otel_span_id
 from clew.sinks.base import Batch, Delivered, Outcome, Rejected, Retry
 from clew.spool.cursor import Cursor, cursor_path

@@ -12,10 +12,10 @@ import pytest
 from msgspec import json
 
 from clew import config
-from clew.agent.deadletter import DeadLetter, DeadLetters
-from clew.agent.erasure import ERASED, erase_from_spool, survey_spool
-from clew.agent.openspans import STATE_FILE, Progress, read_progress
 from clew.agent.supervisor import Supervisor
+from clew.delivery.dead_letters import DeadLetter, DeadLetters
+from clew.delivery.erasure import ERASED, erase_from_spool, survey_spool
+from clew.delivery.open_spans import STATE_FILE, Progress, read_progress
 from clew.sinks.base import Retry
 from clew.spool.directory import producer_directories
 from clew.spool.replace import temporary_path
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 ERASE = """
 import pathlib, sys
 from msgspec import json
-from clew.agent.erasure import erase_from_spool
+from clew.delivery.erasure import erase_from_spool
 print(json.encode(erase_from_spool(pathlib.Path(sys.argv[1]), sys.argv[2])).decode())
 """
 """Another process: a lock on a log is between processes."""
