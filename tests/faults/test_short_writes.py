@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from msgspec import json
 
+from clew.access.tokens import _write, create_token
 from clew.agent.log import ProducerLog
 from clew.cli.address import tell_address
 from clew.cli.export import _write_file
@@ -21,7 +22,6 @@ from clew.delivery.open_spans import OpenSpans
 from clew.demo.chunk import Chunk, Lineage
 from clew.demo.index import Index
 from clew.errors import ClewError
-from clew.server.tokens import _write, create_token
 from clew.sinks.base import Batch, Producer
 from clew.sinks.joiner import Joiner
 from clew.sinks.langsmith_project import Projects, _Project

@@ -9,11 +9,11 @@ import typer
 from msgspec.structs import replace
 
 from clew import clock, config
+from clew.access.address import check_address, is_loopback
+from clew.access.tokens import Keyring
 from clew.agent.health import serve_metrics
 from clew.agent.supervisor import Supervisor, prepare_process
 from clew.errors import ClewError
-from clew.server.address import check_address, is_loopback
-from clew.server.tokens import Keyring
 
 if TYPE_CHECKING:
     from http.server import ThreadingHTTPServer

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from clew.server.address import is_loopback
+from clew.access.address import is_loopback
 
 if TYPE_CHECKING:
     from clew.config import Settings

@@ -10,10 +10,10 @@ import typer
 from msgspec import ValidationError, convert
 
 from clew import clock, config
+from clew.access.tokens import Scope, Token, create_token, read_tokens, revoke_token
 from clew.cli.asking import Data, Json  # noqa: TC001 - typer reads annotations at run time
 from clew.cli.render import clean, print_json
 from clew.errors import NotFoundError, UsageError
-from clew.server.tokens import Scope, Token, create_token, read_tokens, revoke_token
 
 if TYPE_CHECKING:
     from pathlib import Path

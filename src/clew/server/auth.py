@@ -20,19 +20,19 @@ from base64 import b64decode
 from typing import TYPE_CHECKING, Final
 
 from clew import clock
-from clew.server.address import is_loopback
+from clew.access.address import is_loopback
+from clew.access.limits import Limiter
+from clew.access.tokens import Keyring
 from clew.server.errors import error_response
-from clew.server.limits import Limiter
-from clew.server.tokens import Keyring
 from clew.server.ui.render import page
 
 if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import ASGIApp, Receive, Scope, Send
 
+    from clew.access.tokens import Grant
+    from clew.access.tokens import Scope as TokenScope
     from clew.config import Settings
-    from clew.server.tokens import Grant
-    from clew.server.tokens import Scope as TokenScope
 
 __all__ = ["Gate", "needed_scope"]
 

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 import uvicorn
 
+from clew.access.address import check_address
 from clew.errors import ClewError, ConfigError
-from clew.server.address import check_address
 from clew.server.app import create_app
 from clew.server.protocol import PatientProtocol
 

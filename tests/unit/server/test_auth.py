@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clew import config
+from clew.access.address import check_address
+from clew.access.tokens import FILE, Scope, create_token, revoke_token
 from clew.errors import ConfigError
-from clew.server.address import check_address
 from clew.server.app import create_app
 from clew.server.auth import needed_scope
-from clew.server.tokens import FILE, Scope, create_token, revoke_token
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

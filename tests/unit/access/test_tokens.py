@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clew import config
+from clew.access.tokens import FILE, Grant, Keyring, create_token, read_tokens, revoke_token
 from clew.errors import ConfigError, NotFoundError, UsageError
-from clew.server.tokens import FILE, Grant, Keyring, create_token, read_tokens, revoke_token
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from clew.access.tokens import Keyring
 from clew.errors import ConfigError
-from clew.server.tokens import Keyring
 
 if TYPE_CHECKING:
     from clew.config import Settings

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.server.limits import BURST_S, Limiter
+from clew.access.limits import BURST_S, Limiter
 
 
 def test_a_burst_passes_and_then_the_rate() -> None:
