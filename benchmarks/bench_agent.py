@@ -30,10 +30,10 @@ from psycopg import sql
 import clew
 from benchmarks import workload
 from benchmarks.machine import SCRATCH, describe
-from clew.sinks.postgres import _JsonbDumper
-from clew.sinks.postgres_rows import COLUMNS
-from clew.store import embedded
-from clew.store.migrate import migrate
+from clew.store.postgres.rows import COLUMNS
+from clew.store.postgres.server import embedded
+from clew.store.postgres.sink import _JsonbDumper
+from clew.store.postgres.upkeep.migrate import migrate
 
 __all__ = ["agent_page", "main", "run", "ship"]
 

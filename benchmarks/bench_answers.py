@@ -35,10 +35,10 @@ from psycopg.types.json import set_json_dumps
 from benchmarks.machine import SCRATCH, describe, load_average
 from benchmarks.statistics import quantile
 from benchmarks.store_data import COMMON, END, MEDIUM, RARE, copy_rows, make_rows
-from clew.store import embedded
-from clew.store.connect import connect
-from clew.store.migrate import migrate
-from clew.store.recount import recount
+from clew.store.postgres.connect import connect
+from clew.store.postgres.server import embedded
+from clew.store.postgres.upkeep.migrate import migrate
+from clew.store.postgres.upkeep.recount import recount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator

@@ -22,12 +22,12 @@ from benchmarks.machine import SCRATCH, describe
 from clew.agent.enrich import Enricher
 from clew.agent.prices import Prices
 from clew.sinks.base import Batch, Delivered, Producer
-from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import new_producer_id, producer_directories
 from clew.spool.format import Position
 from clew.spool.reader import Reader
-from clew.store import embedded
-from clew.store.migrate import migrate
+from clew.store.postgres.server import embedded
+from clew.store.postgres.sink import PostgresSink
+from clew.store.postgres.upkeep.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

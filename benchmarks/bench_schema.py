@@ -25,10 +25,10 @@ from msgspec import json
 
 from benchmarks.machine import SCRATCH, describe
 from benchmarks.store_data import END, copy_rows, make_rows
-from clew.sinks.postgres import PostgresSink
-from clew.sinks.postgres_rows import COLUMNS
-from clew.store import embedded
-from clew.store.migrate import migrate
+from clew.store.postgres.rows import COLUMNS
+from clew.store.postgres.server import embedded
+from clew.store.postgres.sink import PostgresSink
+from clew.store.postgres.upkeep.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -26,12 +26,12 @@ import psycopg
 
 from benchmarks.store_data import COMMON, END, MEDIUM, RARE, copy_rows, fill, make_rows
 from clew.query import parse
-from clew.store import embedded
-from clew.store.connect import connect
-from clew.store.logs import LogFilter, fetch_logs
-from clew.store.migrate import migrate
-from clew.store.reading import read
-from clew.store.search_index import index_closed_days
+from clew.store.postgres.connect import connect
+from clew.store.postgres.logs import LogFilter, fetch_logs
+from clew.store.postgres.reading import read
+from clew.store.postgres.server import embedded
+from clew.store.postgres.upkeep.migrate import migrate
+from clew.store.postgres.upkeep.search_index import index_closed_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -33,8 +33,8 @@ import zstandard
 
 import clew
 from benchmarks.machine import SCRATCH, describe
-from clew.store import embedded
-from clew.store.migrate import migrate
+from clew.store.postgres.server import embedded
+from clew.store.postgres.upkeep.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -28,8 +28,8 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 
 from clew.event import LEVELS
-from clew.sinks.postgres_rows import COLUMNS
-from clew.store.migrate import migrate
+from clew.store.postgres.rows import COLUMNS
+from clew.store.postgres.upkeep.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

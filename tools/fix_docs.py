@@ -36,8 +36,8 @@ from clew.server.app import create_app
 from clew.server.health import RequestCounts
 from clew.server.store_metrics import families as store_families
 from clew.sinks.prometheus_series import MAX_SERIES
-from clew.store.room import Room
-from clew.store.status import SlowStatement, StoreStatus
+from clew.store.postgres.upkeep.room import Room
+from clew.store.postgres.upkeep.status import SlowStatement, StoreStatus
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -24,7 +24,7 @@ from benchmarks.loss.page import loss_page
 from benchmarks.loss.rows import ROWS, Job, Lengths
 from benchmarks.machine import ROOT, SCRATCH, describe, load_average
 from benchmarks.report import put_between
-from clew.store import embedded
+from clew.store.postgres.server import embedded
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -20,7 +20,7 @@ from urllib.parse import parse_qs, urlsplit
 import psycopg
 
 from clew.agent.supervisor import read_statuses
-from clew.store.migrate import migrate
+from clew.store.postgres.upkeep.migrate import migrate
 
 if TYPE_CHECKING:
     from pathlib import Path

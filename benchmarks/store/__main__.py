@@ -24,7 +24,7 @@ from benchmarks.report import put_between
 from benchmarks.store.build import build
 from benchmarks.store.page import store_page
 from benchmarks.store.queries import ask_all, ask_command_line, ask_over_http, draw_values
-from clew.store import embedded
+from clew.store.postgres.server import embedded
 
 PAGE = ROOT / "docs" / "benchmarks.md"
 RESULTS = ROOT / "benchmarks" / "results"

@@ -19,13 +19,13 @@ from msgspec import json
 from benchmarks import bench_agent
 from benchmarks.store_data import DAYS, END, copy_rows, make_rows
 from clew.event import LEVELS
-from clew.sinks.postgres_rows import COLUMNS
 from clew.spool.writer import Writer
-from clew.store.compaction import compact
-from clew.store.load import query
-from clew.store.migrate import migrate
-from clew.store.search_index import index_closed_days
-from clew.store.search_pieces import index_open_days
+from clew.store.postgres.load import query
+from clew.store.postgres.rows import COLUMNS
+from clew.store.postgres.upkeep.compaction import compact
+from clew.store.postgres.upkeep.migrate import migrate
+from clew.store.postgres.upkeep.search_index import index_closed_days
+from clew.store.postgres.upkeep.search_pieces import index_open_days
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -25,13 +25,13 @@ from clew import config
 from clew.query import parse
 from clew.server.app import create_app
 from clew.server.run import listen, url_of
-from clew.store.connect import connect
-from clew.store.fingerprints import fetch_faults
-from clew.store.lineage import fetch_lineage
-from clew.store.logs import LogFilter, fetch_logs
-from clew.store.reading import read
-from clew.store.rollups import Span, fetch_metrics
-from clew.store.traces import fetch_trace, matching_traces, recent_traces
+from clew.store.postgres.connect import connect
+from clew.store.postgres.fingerprints import fetch_faults
+from clew.store.postgres.lineage import fetch_lineage
+from clew.store.postgres.logs import LogFilter, fetch_logs
+from clew.store.postgres.reading import read
+from clew.store.postgres.rollups import Span, fetch_metrics
+from clew.store.postgres.traces import fetch_trace, matching_traces, recent_traces
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from clew.store.reading import Reading
+    from clew.store.postgres.reading import Reading
 
 __all__ = ["Question", "Values", "ask_all", "ask_command_line", "ask_over_http", "draw_values", "questions"]
 
@@ -157,7 +157,7 @@ def questions() -> list[Question]:
 
 def fetch_span_of(values: Values) -> Reading[Any]:
     """Ask for a span."""
-    from clew.store.spans import fetch_span
+    from clew.store.postgres.spans import fetch_span
 
     return fetch_span(values.span())
 

@@ -53,7 +53,9 @@ REPLACED_FUNCTIONS = {
 }
 """Where a test replaces a function, and what cannot be brought about otherwise."""
 
-CONSTANT_STATEMENTS = {"clew/store/embedded.py": "the name of our own database, where no parameter may stand"}
+CONSTANT_STATEMENTS = {
+    "clew/store/postgres/server/embedded.py": "the name of our own database, where no parameter may stand"
+}
 """Where a statement is put together from constants, and why."""
 
 RENAMES = {
@@ -61,7 +63,7 @@ RENAMES = {
     "clew/spool/home.py": "a lock that appears when it is held; a removed log, which appears whole",
     "clew/spool/kept.py": "segments and directories that are put aside, and come back; the target is never there",
     "clew/integrations/fastapi.py": "no file: a span gets the name of its route",
-    "clew/store/embedded.py": "a new cluster, a directory; PostgreSQL's own log, set aside",
+    "clew/store/postgres/server/embedded.py": "a new cluster, a directory; PostgreSQL's own log, set aside",
 }
 """Where a file is renamed, and why; everybody else replaces one by ``clew.spool.replace``."""
 

@@ -13,8 +13,8 @@ from clew.agent.enrich import Enricher
 from clew.agent.log import ProducerLog
 from clew.agent.prices import Prices
 from clew.agent.worker import Worker
-from clew.sinks.postgres import PostgresSink
 from clew.spool.writer import Writer
+from clew.store.postgres.sink import PostgresSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -98,7 +98,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
     log.release()
     writer.close()
 
-    hops = ["clew.agent.worker", "clew.spool.reader", "clew.sinks.postgres"]
+    hops = ["clew.agent.worker", "clew.spool.reader", "clew.store.postgres.sink"]
     first_seen = [name for name in dict.fromkeys(seen) if name in hops]
     assert sorted(first_seen) == sorted(hops)
     assert set(seen) <= {
@@ -106,7 +106,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.agent.log",
         "clew.agent.breaker",
         "clew.agent.enrich",
-        "clew.sinks.postgres_rows",
+        "clew.store.postgres.rows",
         "clew.measures.minutes",
         "clew.measures.observation",
         "clew.measures.bill",

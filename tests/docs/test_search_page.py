@@ -10,9 +10,9 @@ import pytest
 from clew.cli.logs import logs
 from clew.errors import UsageError
 from clew.query import parse
-from clew.store.connect import connect
-from clew.store.logs import LogFilter, fetch_logs
-from clew.store.reading import read
+from clew.store.postgres.connect import connect
+from clew.store.postgres.logs import LogFilter, fetch_logs
+from clew.store.postgres.reading import read
 
 PAGE = (Path(__file__).parents[2] / "docs" / "how-to" / "search-logs.md").read_text("utf-8")
 ASKED = [

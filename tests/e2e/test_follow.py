@@ -18,8 +18,8 @@ import psycopg
 import pytest
 
 from clew import config
-from clew.store import embedded
-from clew.store.migrate import migrate
+from clew.store.postgres.server import embedded
+from clew.store.postgres.upkeep.migrate import migrate
 from support.fix_receiving import Receiving
 from support.stored import make_event, store_events
 

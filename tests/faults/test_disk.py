@@ -12,10 +12,10 @@ from msgspec import json
 from clew import config
 from clew.agent.supervisor import Supervisor
 from clew.delivery.accounts import read_account
-from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import segment_name, segment_numbers
 from clew.spool.format import HEADER_BYTES, MAGIC
 from clew.spool.writer import Writer
+from clew.store.postgres.sink import PostgresSink
 from support.accounting import assert_accounted, drops_told, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, filling_producer
 from support.fix_disk import fill

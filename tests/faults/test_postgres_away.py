@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 import psycopg
 import pytest
 
-from clew.store import embedded
-from clew.store.binaries import account_for, find_binaries, run
-from clew.store.migrate import migrate
+from clew.store.postgres.server import embedded
+from clew.store.postgres.server.binaries import account_for, find_binaries, run
+from clew.store.postgres.upkeep.migrate import migrate
 from support.accounting import assert_accounted, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, steady_producer
 from support.fix_proxy import FAULTS, Fault, Proxy

@@ -12,9 +12,9 @@ import psycopg
 import pytest
 
 from clew.delivery.accounts import read_account
-from clew.store import embedded
-from clew.store.binaries import account_for, find_binaries, run
-from clew.store.migrate import migrate
+from clew.store.postgres.server import embedded
+from clew.store.postgres.server.binaries import account_for, find_binaries, run
+from clew.store.postgres.upkeep.migrate import migrate
 from support.accounting import assert_accounted, assert_stored_once, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, steady_producer
 from support.backups import copy_database, drop_copies, dump, make_empty, put_back, restore_dump

@@ -29,7 +29,7 @@ from clew.sinks.prometheus_series import SavedMetric, Series
 from clew.sinks.prometheus_state import FIRST_HALF_BYTES, Slot, State
 from clew.spool.cursor import Position
 from clew.spool.writer import Writer
-from clew.store.slow import SlowRecord, SlowStatement
+from clew.store.postgres.upkeep.slow import SlowRecord, SlowStatement
 from support.fix_disk import fill
 
 if TYPE_CHECKING:

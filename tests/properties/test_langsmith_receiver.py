@@ -15,7 +15,7 @@ from clew.dialects.langsmith.requests import Operation
 from clew.dialects.langsmith.values import read_error
 from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
-from clew.sinks import postgres_rows
+from clew.store.postgres import rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -137,7 +137,7 @@ def test_whatever_is_told_becomes_sound_events(requests: list[list[Operation]]) 
             receiver.unknown(request)
             receiver.receive(request)
 
-    rows = [postgres_rows._decode_row(payload) for payload in intake.payloads]
+    rows = [rows._decode_row(payload) for payload in intake.payloads]
     ended = [row.span_id for row in rows if row.kind == "span"]
     assert receiver.counts.runs == len(ended) == len(set(ended))
     assert {row.status for row in rows} <= {None, "running", "ended", "ok", "error", "cancelled"}

@@ -18,18 +18,18 @@ from clew.measures.buckets import bucket_of
 from clew.measures.counting import Followed
 from clew.measures.minutes import Rollups
 from clew.sinks.base import Batch, Delivered, Moved, Producer
-from clew.sinks.postgres import PostgresSink
-from clew.sinks.postgres_rows import Sorter
 from clew.spool.directory import new_producer_id
 from clew.spool.format import HEADER_BYTES, Position, position_of
-from clew.store.compaction import compact
+from clew.store.postgres.rows import Sorter
+from clew.store.postgres.sink import PostgresSink
+from clew.store.postgres.upkeep.compaction import compact
 from support.metrics import NOW, log, span, start
 from support.programs import until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from clew.sinks.postgres import _Cursor  # pyright: ignore[reportPrivateUsage]
+    from clew.store.postgres.sink import _Cursor  # pyright: ignore[reportPrivateUsage]
 
 MINUTE = NOW - NOW % 60
 PRODUCERS = [Producer(new_producer_id(1_700_000_000_000_000_000 + n), "rag-api") for n in range(2)]

@@ -11,11 +11,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from clew.query.tree import All, Compare, Has, Not, OneOf, Query, Text
-from clew.store.connect import connect
-from clew.store.logs import LogFilter, fetch_logs
-from clew.store.reading import read
-from clew.store.search_index import index_closed_days
-from clew.store.search_pieces import drop_pieces, make_index
+from clew.store.postgres.connect import connect
+from clew.store.postgres.logs import LogFilter, fetch_logs
+from clew.store.postgres.reading import read
+from clew.store.postgres.upkeep.search_index import index_closed_days
+from clew.store.postgres.upkeep.search_pieces import drop_pieces, make_index
 from support.naive_search import holds
 from support.stored import make_event, store_events
 

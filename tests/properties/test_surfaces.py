@@ -14,13 +14,13 @@ from hypothesis import strategies as st
 
 from clew.ids import uuid7
 from clew.sinks.base import Delivered, Producer
-from clew.sinks.postgres import PostgresSink
 from clew.sinks.prometheus import PrometheusSink
 from clew.spool.directory import create_producer_directory, new_producer_id
-from clew.store.compaction import compact, compact_ledger
-from clew.store.costs import CostFilter, fetch_costs
-from clew.store.reading import read
-from clew.store.traces import fetch_trace
+from clew.store.postgres.costs import CostFilter, fetch_costs
+from clew.store.postgres.reading import read
+from clew.store.postgres.sink import PostgresSink
+from clew.store.postgres.traces import fetch_trace
+from clew.store.postgres.upkeep.compaction import compact, compact_ledger
 from support.metrics import NOW, TRACE, batch, log, samples, span, start
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ import psycopg
 from clew import config
 from clew.agent.supervisor import Supervisor
 from clew.delivery.accounts import read_account
-from clew.sinks.postgres import PostgresSink
+from clew.store.postgres.sink import PostgresSink
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import psycopg
 from psycopg import sql
 
-from clew.store.binaries import find_binaries
+from clew.store.postgres.server.binaries import find_binaries
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -22,8 +22,8 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from clew.store import embedded
-from clew.store.migrate import migrate
+from clew.store.postgres.server import embedded
+from clew.store.postgres.upkeep.migrate import migrate
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -1,7 +1,7 @@
 """What a query means, said again without SQL: the judge of the store's search.
 
 ``holds`` walks an event of the public format and answers by the definitions of ``clew.query`` and
-``clew.store.search``. It is slow and plain on purpose, and shares no code with what it judges.
+``clew.store.postgres.search.conditions``. It is slow and plain on purpose, and shares no code with what it judges.
 """
 
 from __future__ import annotations

@@ -12,9 +12,9 @@ from psycopg.types.json import Jsonb
 
 from clew.event import LEVELS
 from clew.measures.counting import VERDICT_COLUMNS, verdict_columns
-from clew.sinks.postgres_rows import COLUMNS
-from clew.store.load import query
-from clew.store.recount import Judged, Stored, judge, ledger_rows
+from clew.store.postgres.load import query
+from clew.store.postgres.rows import COLUMNS
+from clew.store.postgres.upkeep.recount import Judged, Stored, judge, ledger_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

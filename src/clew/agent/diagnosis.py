@@ -202,7 +202,7 @@ def _find_wrong_settings(machine: _Machine) -> Iterator[Finding]:
 
     def parse_dsn() -> object:
         try:
-            from clew.store.connect import parse_dsn
+            from clew.store.postgres.connect import parse_dsn
         except ImportError:
             return None  # the check of the sinks says so
         return None if settings.dsn is None else parse_dsn(settings.dsn)
@@ -371,9 +371,9 @@ def _find_unread_spool(machine: _Machine) -> Iterator[Finding]:
 
 def _find_store_trouble(machine: _Machine) -> Iterator[Finding]:
     try:
-        from clew.store import embedded
-        from clew.store.connect import connect, explained, parse_dsn
-        from clew.store.migrate import pending
+        from clew.store.postgres.connect import connect, explained, parse_dsn
+        from clew.store.postgres.server import embedded
+        from clew.store.postgres.upkeep.migrate import pending
     except ImportError:
         return  # the check of the sinks says so if it is needed
     settings = machine.settings

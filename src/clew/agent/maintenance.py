@@ -33,16 +33,16 @@ import psycopg
 from psycopg.conninfo import make_conninfo
 
 from clew.errors import StoreNotMigrated
-from clew.sinks.postgres import KEEPALIVE
-from clew.store.compaction import compact, compact_ledger
-from clew.store.connect import connect
-from clew.store.load import query
-from clew.store.migrate import check_migrated
-from clew.store.partitions import ensure_ahead
-from clew.store.recount import recount
-from clew.store.retention import JOB, enforce, policy_of
-from clew.store.search_index import index_closed_days
-from clew.store.search_pieces import Pace, index_open_days
+from clew.store.postgres.connect import connect
+from clew.store.postgres.load import query
+from clew.store.postgres.sink import KEEPALIVE
+from clew.store.postgres.upkeep.compaction import compact, compact_ledger
+from clew.store.postgres.upkeep.migrate import check_migrated
+from clew.store.postgres.upkeep.partitions import ensure_ahead
+from clew.store.postgres.upkeep.recount import recount
+from clew.store.postgres.upkeep.retention import JOB, enforce, policy_of
+from clew.store.postgres.upkeep.search_index import index_closed_days
+from clew.store.postgres.upkeep.search_pieces import Pace, index_open_days
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -68,7 +68,7 @@ def check_sinks(settings: Settings) -> Iterator[tuple[str, ClewError]]:
     """
     if settings.dsn is not None:
         try:
-            import_module("clew.sinks.postgres")
+            import_module("clew.store.postgres.sink")
         except ImportError as error:
             yield "postgres", _missing("postgres", "agent", error)
     with TemporaryDirectory(prefix="clew-") as directory:
@@ -105,8 +105,8 @@ def _refuse_own_address(setting: str, url: str | None, settings: Settings) -> No
 
 def _postgres(dsn: str) -> Sink:
     try:
-        from clew.sinks.postgres import PostgresSink
-        from clew.store.migrate import migrate
+        from clew.store.postgres.sink import PostgresSink
+        from clew.store.postgres.upkeep.migrate import migrate
     except ImportError as error:
         raise _missing("postgres", "agent", error) from error
     return PostgresSink(dsn, prepare=migrate)

@@ -5,7 +5,7 @@ Why apart from the sink: order, retries, backoff and quarantine are the same for
 The promise: a cursor moves past an event only when the sink has taken it, or when it stands in the
 dead letters. A sink that is down delays nobody but itself.
 
-Before: ``spool.reader``. After: a sink, such as ``sinks.postgres``.
+Before: ``spool.reader``. After: a sink, such as ``store.postgres.sink``.
 """
 
 from __future__ import annotations

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from clew.store.connect import connect, explained, find_dsn
-from clew.store.reading import Reading, read
+from clew.store.postgres.connect import connect, explained, find_dsn
+from clew.store.postgres.reading import Reading, read
 
 if TYPE_CHECKING:
     from clew.config import Settings

@@ -11,12 +11,12 @@ from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import clean, console, money, print_json
 from clew.errors import NotFoundError
-from clew.store.costs import KEYS, CostFilter, fetch_costs, parse_key
+from clew.questions.when import parse_moment
 from clew.store.paging import MAX_LIMIT
-from clew.store.when import parse_moment
+from clew.store.postgres.costs import KEYS, CostFilter, fetch_costs, parse_key
 
 if TYPE_CHECKING:
-    from clew.store.costs import CostPart, Costs
+    from clew.store.postgres.costs import CostPart, Costs
 
 __all__ = ["costs"]
 

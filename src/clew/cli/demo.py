@@ -39,7 +39,7 @@ from clew.demo.settings import endpoint_from
 from clew.emit.context import mint_id
 from clew.errors import ClewError
 from clew.server.run import listen
-from clew.store.traces import fetch_trace
+from clew.store.postgres.traces import fetch_trace
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -13,13 +13,13 @@ from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import clean, duration, money, paged, print_json
 from clew.errors import UsageError
 from clew.store.diff import Step, TraceDiff, compare
-from clew.store.lookup import fetch_by_any_id, several_traces
+from clew.store.postgres.lookup import fetch_by_any_id, several_traces
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from clew.store.diff import Change
-    from clew.store.reading import Reading
+    from clew.store.postgres.reading import Reading
     from clew.store.trace_tree import Summary, Trace
 
 __all__ = ["diff"]

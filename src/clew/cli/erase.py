@@ -12,9 +12,9 @@ from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotat
 from clew.cli.render import clean, print_json
 from clew.delivery.erasure import SpoolErasure, erase_from_spool, survey_spool
 from clew.errors import UsageError
-from clew.store.connect import connect, find_dsn
-from clew.store.erasure import Found, begin_erasure, condemned, count_theirs, erase_from_store
-from clew.store.migrate import check_migrated
+from clew.store.postgres.connect import connect, find_dsn
+from clew.store.postgres.upkeep.erasure import Found, begin_erasure, condemned, count_theirs, erase_from_store
+from clew.store.postgres.upkeep.migrate import check_migrated
 
 if TYPE_CHECKING:
     from clew.config import Settings

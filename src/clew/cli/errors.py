@@ -12,12 +12,12 @@ from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.logs import parse_query
 from clew.cli.render import clean, console, print_json
 from clew.errors import NotFoundError, UsageError
-from clew.store.fingerprints import MAX_EVENTS, fetch_faults
+from clew.questions.when import parse_moment
 from clew.store.paging import MAX_LIMIT
-from clew.store.when import parse_moment
+from clew.store.postgres.fingerprints import MAX_EVENTS, fetch_faults
 
 if TYPE_CHECKING:
-    from clew.store.fingerprints import Fault
+    from clew.store.postgres.fingerprints import Fault
 
 __all__ = ["errors"]
 

@@ -16,11 +16,11 @@ from clew.cli.logs import parse_query
 from clew.cli.parquet import write_parquet
 from clew.cli.render import print_json
 from clew.errors import ClewError, UsageError
+from clew.questions.when import parse_moment
 from clew.spool.replace import replacing
-from clew.store.connect import connect, find_dsn
-from clew.store.export import export_events
-from clew.store.logs import LogFilter
-from clew.store.when import parse_moment
+from clew.store.postgres.connect import connect, find_dsn
+from clew.store.postgres.export import export_events
+from clew.store.postgres.logs import LogFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

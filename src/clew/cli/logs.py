@@ -14,13 +14,13 @@ from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.render import LEVEL_STYLES, clean, console, fields, paged, print_json
 from clew.errors import NotFoundError, StoreUnreachable, UsageError
 from clew.query import QueryError, parse
-from clew.store.connect import connect, explained, find_dsn
+from clew.questions.when import parse_moment
 from clew.store.events import parse_id
-from clew.store.following import LOOK_EVERY_S, Follower
-from clew.store.logs import LogFilter, LogPage, fetch_logs, parse_level
 from clew.store.paging import MAX_LIMIT
-from clew.store.reading import read
-from clew.store.when import parse_moment
+from clew.store.postgres.connect import connect, explained, find_dsn
+from clew.store.postgres.following import LOOK_EVERY_S, Follower
+from clew.store.postgres.logs import LogFilter, LogPage, fetch_logs, parse_level
+from clew.store.postgres.reading import read
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from clew.config import Settings
     from clew.query.tree import Query
     from clew.store.events import PublicEvent
-    from clew.store.reading import Reading
+    from clew.store.postgres.reading import Reading
 
 __all__ = ["describe_event", "logs", "parse_query"]
 

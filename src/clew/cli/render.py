@@ -20,7 +20,7 @@ from msgspec import json
 from rich.console import Console
 from rich.measure import Measurement
 
-from clew.amounts import duration, money
+from clew.questions.amounts import duration, money
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Mapping

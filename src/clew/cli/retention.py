@@ -12,18 +12,18 @@ from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
 from clew.cli.render import clean, console, print_json
 from clew.errors import NotFoundError, StoreError
-from clew.store.connect import connect, explained, find_dsn
 from clew.store.events import format_timestamp, parse_id
-from clew.store.load import query
-from clew.store.migrate import check_migrated
-from clew.store.retention import JOB, Step, enforce, plan, policy_of
+from clew.store.postgres.connect import connect, explained, find_dsn
+from clew.store.postgres.load import query
+from clew.store.postgres.upkeep.migrate import check_migrated
+from clew.store.postgres.upkeep.retention import JOB, Step, enforce, plan, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from datetime import date
 
     from clew.config import Settings
-    from clew.store.retention import DayPlan
+    from clew.store.postgres.upkeep.retention import DayPlan
 
 __all__ = ["pin", "pins", "retention", "unpin"]
 

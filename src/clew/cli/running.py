@@ -22,10 +22,10 @@ from clew.server.app import create_app
 from clew.server.run import http_config, listen, url_of
 from clew.spool.directory import make_private_directory
 from clew.spool.lock import LifeLock
-from clew.store import embedded
-from clew.store.connect import connect
-from clew.store.migrate import migrate
-from clew.store.partitions import ensure_ahead
+from clew.store.postgres.connect import connect
+from clew.store.postgres.server import embedded
+from clew.store.postgres.upkeep.migrate import migrate
+from clew.store.postgres.upkeep.partitions import ensure_ahead
 
 if TYPE_CHECKING:
     import socket

@@ -14,8 +14,8 @@ from clew.cli.serving import TlsCert, TlsKey, warn_of_plain_http
 from clew.delivery.whereabouts import Whereabouts
 from clew.errors import StoreError
 from clew.server.run import check_certificate, serve
-from clew.store.connect import find_dsn
-from clew.store.migrate import check_migrated
+from clew.store.postgres.connect import find_dsn
+from clew.store.postgres.upkeep.migrate import check_migrated
 
 __all__ = ["server"]
 

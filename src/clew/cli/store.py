@@ -12,16 +12,16 @@ from clew.cli.asking import Data, Dsn, Json, ask
 from clew.cli.erase import erase
 from clew.cli.render import clean, duration, print_json, size
 from clew.cli.retention import pin, pins, retention, unpin
-from clew.store import embedded
-from clew.store.connect import connect, describe, find_dsn
-from clew.store.migrate import check_migrated, pending
-from clew.store.migrate import migrate as run_migrations
-from clew.store.partitions import ensure_ahead
-from clew.store.room import Room, measure_room
-from clew.store.search_index import index_closed_days
-from clew.store.search_pieces import index_open_days
-from clew.store.slow import read_slow
-from clew.store.status import SLOW_MS, SlowStatement, StoreStatus, fetch_status
+from clew.store.postgres.connect import connect, describe, find_dsn
+from clew.store.postgres.server import embedded
+from clew.store.postgres.upkeep.migrate import check_migrated, pending
+from clew.store.postgres.upkeep.migrate import migrate as run_migrations
+from clew.store.postgres.upkeep.partitions import ensure_ahead
+from clew.store.postgres.upkeep.room import Room, measure_room
+from clew.store.postgres.upkeep.search_index import index_closed_days
+from clew.store.postgres.upkeep.search_pieces import index_open_days
+from clew.store.postgres.upkeep.slow import read_slow
+from clew.store.postgres.upkeep.status import SLOW_MS, SlowStatement, StoreStatus, fetch_status
 
 __all__ = ["app"]
 

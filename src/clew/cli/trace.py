@@ -17,7 +17,7 @@ from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, duratio
 from clew.delivery.whereabouts import Whereabouts
 from clew.errors import NotFoundError, StoreError
 from clew.server.correlation import correlate
-from clew.store.lookup import fetch_by_any_id
+from clew.store.postgres.lookup import fetch_by_any_id
 from clew.store.trace_tree import walk
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clew.errors import ClewError
     from clew.server.correlation import Backend
     from clew.store.events import PublicEvent
-    from clew.store.lookup import Match
+    from clew.store.postgres.lookup import Match
     from clew.store.trace_tree import SpanNode, Summary, Trace
 
 __all__ = ["render", "trace"]

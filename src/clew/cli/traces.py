@@ -25,14 +25,14 @@ from clew.cli.render import (
     print_table,
 )
 from clew.errors import NotFoundError
-from clew.store.logs import LogFilter
+from clew.questions.when import parse_moment
 from clew.store.paging import MAX_LIMIT
-from clew.store.traces import TracePage, matching_traces, recent_traces
-from clew.store.when import parse_moment
+from clew.store.postgres.logs import LogFilter
+from clew.store.postgres.traces import TracePage, matching_traces, recent_traces
 
 if TYPE_CHECKING:
     from clew.query.tree import Query
-    from clew.store.reading import Reading
+    from clew.store.postgres.reading import Reading
     from clew.store.trace_tree import Summary
 
 __all__ = ["traces"]

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from clew.store.connect import connect, explained
+from clew.store.postgres.connect import connect, explained
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

@@ -1,6 +1,6 @@
 """What was paid on a day, for what, by whom: the sums that outlive the events.
 
-A batch adds partial sums to the table ``ledger``, in the transaction that its events go in by; ``store.compaction``
+A batch adds partial sums to the table ``ledger``, in the transaction that its events go in by; ``store.postgres.upkeep.compaction``
 adds them up for good when the day is over. Retention leaves them alone, so that a bill of last month is the same
 before and after the events of that month are thinned out.
 

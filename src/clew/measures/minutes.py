@@ -2,7 +2,7 @@
 
 A partial sum goes into the store in the transaction that the events and the cursor go in by, as a row of its own. So
 it is there exactly if the events are, whatever crashes; late events add to the minute that they belong to; and
-agents that write at once never wait for each other. Who reads adds the rows up, and ``store.compaction`` does so for
+agents that write at once never wait for each other. Who reads adds the rows up, and ``store.postgres.upkeep.compaction`` does so for
 good when a minute is over.
 
 What is added up is what the catalogue's metrics measure (``ROLLUPS``), by the rules of ``counting``: the sums are those
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from clew.catalog import Metric
     from clew.measures.bill import Correction, Place
     from clew.measures.counting import Followed, Verdict
-    from clew.sinks.postgres_rows import Row
+    from clew.store.postgres.rows import Row
 
 __all__ = ["COLUMNS", "MAX_SETS", "MEASURED_MESSAGES", "Rollups", "Tally"]
 

@@ -16,9 +16,9 @@ import psycopg
 from psycopg.types.json import set_json_loads
 
 from clew.errors import ClewError
-from clew.store.connect import CONNECT_TIMEOUT_S, explain, find_dsn, read_json, reader_setup
-from clew.store.reading import Reading, read_async
-from clew.store.slow import SlowRecord
+from clew.store.postgres.connect import CONNECT_TIMEOUT_S, explain, find_dsn, read_json, reader_setup
+from clew.store.postgres.reading import Reading, read_async
+from clew.store.postgres.upkeep.slow import SlowRecord
 
 if TYPE_CHECKING:
     from collections.abc import Callable

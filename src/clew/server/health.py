@@ -22,7 +22,7 @@ from starlette.requests import Request  # noqa: TC002 - FastAPI reads annotation
 from starlette.responses import Response
 
 from clew.sinks.prometheus_text import expose
-from clew.store.migrate import fetch_pending, refuse_unmigrated
+from clew.store.postgres.upkeep.migrate import fetch_pending, refuse_unmigrated
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

@@ -20,8 +20,8 @@ import time
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from clew.errors import ClewError
-from clew.store.room import Room, measure_room
-from clew.store.status import StoreStatus, fetch_status
+from clew.store.postgres.upkeep.room import Room, measure_room
+from clew.store.postgres.upkeep.status import StoreStatus, fetch_status
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from clew.config import Settings
     from clew.server.connections import Connections
-    from clew.store.status import SlowStatement
+    from clew.store.postgres.upkeep.status import SlowStatement
 
 __all__ = ["StoreGauges", "families"]
 

@@ -13,9 +13,9 @@ import pytest
 from clew import config
 from clew.agent.maintenance import Job, Maintenance, search_jobs, standing_jobs
 from clew.agent.supervisor import Supervisor
-from clew.sinks.postgres import PostgresSink
-from clew.store.load import query
-from clew.store.migrate import migrate
+from clew.store.postgres.load import query
+from clew.store.postgres.sink import PostgresSink
+from clew.store.postgres.upkeep.migrate import migrate
 from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
@@ -221,7 +221,7 @@ def test_fresh_texts_get_their_index(
     postgres: str, maintain: Callable[..., Maintenance], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A piece of the index of texts is made as soon as enough events are a few seconds old."""
-    monkeypatch.setattr("clew.store.search_pieces.LEAST_EVENTS", 100)
+    monkeypatch.setattr("clew.store.postgres.upkeep.search_pieces.LEAST_EVENTS", 100)
     now = datetime.now(UTC)
     store_events(postgres, *(make_event(now - timedelta(seconds=n / 10), message=f"told {n}") for n in range(300)))
     finished = threading.Semaphore(0)

@@ -18,11 +18,11 @@ from clew.agent.supervisor import Supervisor
 from clew.cli.main import run
 from clew.delivery.accounts import SpoolAccount, read_account
 from clew.delivery.ledger import NOT_IN_SPOOL
-from clew.sinks.postgres import PostgresSink
 from clew.spool.directory import producer_directories
 from clew.spool.kept import kept_numbers, kept_segments, remembered_directories, shipped_directories
 from clew.spool.writer import Bounds, Writer, spool_bytes
-from clew.store.migrate import migrate
+from clew.store.postgres.sink import PostgresSink
+from clew.store.postgres.upkeep.migrate import migrate
 from support.accounting import wait_for
 from support.backups import copy_database, drop_copies, make_empty, put_back
 from support.recording_sink import RecordingSink

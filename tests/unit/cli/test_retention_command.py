@@ -8,8 +8,8 @@ from datetime import UTC, datetime, timedelta
 import psycopg
 from msgspec import json
 
-from clew.store.load import query
-from clew.store.retention import JOB
+from clew.store.postgres.load import query
+from clew.store.postgres.upkeep.retention import JOB
 from support.commands import CLEW
 from support.stored import make_event, store_events
 

@@ -14,7 +14,7 @@ from clew.emit.context import Context
 from clew.emit.record import Head, Limits, Origin, encode_event, encode_value, is_clean, stage_of
 from clew.emit.redact import Redactor
 from clew.event import LEVELS, Event
-from clew.sinks.postgres_rows import COLUMNS
+from clew.store.postgres.rows import COLUMNS
 from clew.testing import CapturedEvents, FakeClock
 from support.hostile import hostile_values
 

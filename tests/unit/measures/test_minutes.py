@@ -15,9 +15,9 @@ from clew.measures.counting import Followed
 from clew.measures.labels import MAX_LABEL_CHARS, OTHER
 from clew.measures.minutes import COLUMNS, MAX_SETS, Rollups
 from clew.sinks.base import Delivered, Rejected
-from clew.sinks.postgres import PostgresSink
-from clew.sinks.postgres_rows import Sorter
 from clew.spool.format import Position
+from clew.store.postgres.rows import Sorter
+from clew.store.postgres.sink import PostgresSink
 from support.metrics import NOW, batch, log, span, start
 
 if TYPE_CHECKING:

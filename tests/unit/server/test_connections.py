@@ -12,7 +12,7 @@ import pytest
 from clew import config
 from clew.errors import NotFoundError, StoreError
 from clew.server.connections import MAX_CONNECTIONS, Connections
-from clew.store.reading import Reading, Statement
+from clew.store.postgres.reading import Reading, Statement
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from clew.catalog import ROLLUPS
 from clew.ids import uuid7
 from clew.measures.buckets import ERROR
 from clew.sinks.base import Delivered
-from clew.sinks.postgres import PostgresSink
+from clew.store.postgres.sink import PostgresSink
 from support.metrics import NOW, batch, log, span, start
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from clew.store.slow import FILE
+from clew.store.postgres.upkeep.slow import FILE
 
 if TYPE_CHECKING:
     from pathlib import Path

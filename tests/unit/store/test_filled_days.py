@@ -10,13 +10,13 @@ import psycopg
 import pytest
 
 from clew.query import parse
-from clew.store.connect import connect
-from clew.store.fingerprints import fetch_faults
-from clew.store.load import all_queries
-from clew.store.logs import LogFilter, fetch_logs
-from clew.store.lookup import find_matches
-from clew.store.reading import FILLED, Reading, Row, Statement, read
-from clew.store.traces import fetch_trace, recent_traces
+from clew.store.postgres.connect import connect
+from clew.store.postgres.fingerprints import fetch_faults
+from clew.store.postgres.load import all_queries
+from clew.store.postgres.logs import LogFilter, fetch_logs
+from clew.store.postgres.lookup import find_matches
+from clew.store.postgres.reading import FILLED, Reading, Row, Statement, read
+from clew.store.postgres.traces import fetch_trace, recent_traces
 from support.stored import make_event, store_events
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ import psycopg
 import pytest
 
 from clew.measures.counting import VERDICT_COLUMNS
-from clew.sinks.postgres_rows import COLUMNS
-from clew.store.load import all_queries, migrations, query, schema
-from clew.store.migrate import migrate
-from clew.store.partitions import ensure_ahead
+from clew.store.postgres.load import all_queries, migrations, query, schema
+from clew.store.postgres.rows import COLUMNS
+from clew.store.postgres.upkeep.migrate import migrate
+from clew.store.postgres.upkeep.partitions import ensure_ahead
 from support.stored import make_event, store_events
 
 CATALOGUE = """

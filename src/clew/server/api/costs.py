@@ -9,9 +9,9 @@ from fastapi import APIRouter, Query, Response
 from msgspec import json
 
 from clew import clock
-from clew.store.costs import KEYS, CostFilter, fetch_costs, parse_key
+from clew.questions.when import parse_moment
 from clew.store.paging import MAX_LIMIT
-from clew.store.when import parse_moment
+from clew.store.postgres.costs import KEYS, CostFilter, fetch_costs, parse_key
 
 if TYPE_CHECKING:
     from clew.server.connections import Connections

@@ -10,9 +10,9 @@ from msgspec import json
 
 from clew import clock
 from clew.query import parse
-from clew.store.fingerprints import fetch_faults
+from clew.questions.when import parse_moment
 from clew.store.paging import MAX_LIMIT
-from clew.store.when import parse_moment
+from clew.store.postgres.fingerprints import fetch_faults
 
 if TYPE_CHECKING:
     from clew.server.connections import Connections

@@ -16,15 +16,15 @@ from msgspec import json
 from clew import clock
 from clew.errors import UsageError
 from clew.query import parse
+from clew.questions.when import parse_moment
 from clew.server.errors import error_response
-from clew.store.connect import connect
 from clew.store.diff import compare
-from clew.store.export import export_events
-from clew.store.lineage import Kind, fetch_lineage
-from clew.store.logs import LogFilter
-from clew.store.lookup import fetch_by_any_id, several_traces
-from clew.store.migrate import fetch_pending, refuse_unmigrated
-from clew.store.when import parse_moment
+from clew.store.postgres.connect import connect
+from clew.store.postgres.export import export_events
+from clew.store.postgres.lineage import Kind, fetch_lineage
+from clew.store.postgres.logs import LogFilter
+from clew.store.postgres.lookup import fetch_by_any_id, several_traces
+from clew.store.postgres.upkeep.migrate import fetch_pending, refuse_unmigrated
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator

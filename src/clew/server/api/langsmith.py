@@ -32,7 +32,7 @@ from clew.errors import ClewError, NotFoundError
 from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import TAKING, error_response
 from clew.store.events import format_timestamp
-from clew.store.spans import fetch_span
+from clew.store.postgres.spans import fetch_span
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -13,12 +13,12 @@ from msgspec import json
 from clew import clock
 from clew.errors import StoreUnreachable
 from clew.query import parse
+from clew.questions.when import parse_moment
 from clew.server.errors import error_response
 from clew.store.events import parse_id
-from clew.store.following import LOOK_EVERY_S, Follower
-from clew.store.logs import LogFilter, fetch_logs, parse_level
 from clew.store.paging import MAX_LIMIT
-from clew.store.when import parse_moment
+from clew.store.postgres.following import LOOK_EVERY_S, Follower
+from clew.store.postgres.logs import LogFilter, fetch_logs, parse_level
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -11,8 +11,8 @@ from msgspec import json
 from clew import clock
 from clew.catalog import ROLLUPS
 from clew.errors import UsageError
-from clew.store.rollups import DIMENSIONS, MAX_SERIES, MAX_STEPS, Span, fetch_metrics, parse_step
-from clew.store.when import parse_moment
+from clew.questions.when import parse_moment
+from clew.store.postgres.rollups import DIMENSIONS, MAX_SERIES, MAX_STEPS, Span, fetch_metrics, parse_step
 
 if TYPE_CHECKING:
     from datetime import datetime

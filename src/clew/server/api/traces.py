@@ -12,10 +12,10 @@ from clew.errors import NotFoundError, StoreError
 from clew.query import parse
 from clew.server.correlation import correlate, with_waiting
 from clew.store.events import parse_id
-from clew.store.lookup import fetch_by_any_id, find_matches, several_traces
 from clew.store.paging import MAX_LIMIT
-from clew.store.spans import fetch_span
-from clew.store.traces import matching_traces, recent_traces
+from clew.store.postgres.lookup import fetch_by_any_id, find_matches, several_traces
+from clew.store.postgres.spans import fetch_span
+from clew.store.postgres.traces import matching_traces, recent_traces
 
 if TYPE_CHECKING:
     from clew.config import Settings

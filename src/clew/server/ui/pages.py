@@ -18,7 +18,7 @@ from clew.server.errors import status_of
 from clew.server.ui.render import page, style_sheet
 from clew.server.ui.trace_view import view_of
 from clew.server.ui.words import segment
-from clew.store.lookup import fetch_by_any_id
+from clew.store.postgres.lookup import fetch_by_any_id
 
 if TYPE_CHECKING:
     from clew.config import Settings

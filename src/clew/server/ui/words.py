@@ -7,7 +7,7 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import json
 
-from clew.amounts import duration, money
+from clew.questions.amounts import duration, money
 
 if TYPE_CHECKING:
     from collections.abc import Callable
