@@ -35,7 +35,7 @@ from clew.receivers.langsmith import Counts
 from clew.server.app import create_app
 from clew.server.health import RequestCounts
 from clew.server.store_metrics import families as store_families
-from clew.sinks.prometheus_series import MAX_SERIES
+from clew.sinks.prometheus.series import MAX_SERIES
 from clew.store.postgres.upkeep.room import Room
 from clew.store.postgres.upkeep.status import SlowStatement, StoreStatus
 

@@ -24,9 +24,9 @@ from clew.demo.index import Index
 from clew.errors import ClewError
 from clew.sinks.base import Batch, Producer
 from clew.sinks.joiner import Joiner
-from clew.sinks.langsmith_project import Projects, _Project
-from clew.sinks.prometheus_series import SavedMetric, Series
-from clew.sinks.prometheus_state import FIRST_HALF_BYTES, Slot, State
+from clew.sinks.langsmith.project import Projects, _Project
+from clew.sinks.prometheus.series import SavedMetric, Series
+from clew.sinks.prometheus.state import FIRST_HALF_BYTES, Slot, State
 from clew.spool.cursor import Position
 from clew.spool.writer import Writer
 from clew.store.postgres.upkeep.slow import SlowRecord, SlowStatement

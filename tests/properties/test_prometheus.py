@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from clew.ids import uuid7
 from clew.sinks.base import Delivered
-from clew.sinks.prometheus import PrometheusSink
+from clew.sinks.prometheus.sink import PrometheusSink
 from clew.spool.directory import create_producer_directory
 from support.metrics import NOW, PRODUCER, batch, log, samples, span, start
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from clew.ids import uuid7
 from clew.sinks.base import Delivered, Producer
-from clew.sinks.prometheus import PrometheusSink
+from clew.sinks.prometheus.sink import PrometheusSink
 from clew.spool.directory import create_producer_directory, new_producer_id
 from clew.store.postgres.costs import CostFilter, fetch_costs
 from clew.store.postgres.reading import read

@@ -25,7 +25,7 @@ clew_agent_unpriced_events_total         model                     events whose 
                                                                    models by name, then "other"
 ======================================== ========================= ==========================================
 
-Metrics of the events themselves are the Prometheus sink's (``sinks.prometheus``); both stand in one answer.
+Metrics of the events themselves are the Prometheus sink's (``sinks.prometheus.sink``); both stand in one answer.
 """
 
 from __future__ import annotations
@@ -162,7 +162,7 @@ def serve_metrics(
         OSError: The port is in use, or the address is not one of this machine.
         ImportError: ``prometheus_client`` is not installed; it comes with ``clew[agent]``.
     """
-    from clew.sinks.prometheus_text import Exposition, expose
+    from clew.sinks.prometheus.text import Exposition, expose
 
     def answer(path: str, accept: str | None, authorization: str) -> tuple[int, Exposition]:
         if path == "/healthz":

@@ -57,7 +57,7 @@ if TYPE_CHECKING:
     from clew.config import Settings
     from clew.delivery.status import SinkHealth
     from clew.sinks.base import Sink
-    from clew.sinks.prometheus_push import Pusher
+    from clew.sinks.prometheus.push import Pusher
 
 __all__ = ["Supervisor", "prepare_process", "start_in_process"]
 
@@ -190,7 +190,7 @@ class Supervisor:
     def _make_pusher(self, url: str | None) -> Pusher | None:
         if url is None:
             return None
-        from clew.sinks.prometheus_push import Pusher
+        from clew.sinks.prometheus.push import Pusher
 
         host, slot = socket.gethostname(), max((getattr(sink, "slot", 0) for sink in self._sinks), default=0)
         return Pusher(url, f"{host}-{slot}" if slot else host, self.metrics, self._report)

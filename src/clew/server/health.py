@@ -21,7 +21,7 @@ from fastapi import APIRouter
 from starlette.requests import Request  # noqa: TC002 - FastAPI reads annotations at run time
 from starlette.responses import Response
 
-from clew.sinks.prometheus_text import expose
+from clew.sinks.prometheus.text import expose
 from clew.store.postgres.upkeep.migrate import fetch_pending, refuse_unmigrated
 
 if TYPE_CHECKING:

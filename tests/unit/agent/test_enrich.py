@@ -19,7 +19,7 @@ from clew.agent.price_file import OwnPrice
 from clew.agent.prices import Prices
 from clew.agent.supervisor import Supervisor
 from clew.errors import ConfigError
-from clew.sinks.prometheus_text import expose
+from clew.sinks.prometheus.text import expose
 from clew.store.postgres.sink import PostgresSink
 from support.recording_sink import RecordingSink
 

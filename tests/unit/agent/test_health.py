@@ -13,7 +13,7 @@ from clew import config
 from clew.agent.health import serve_metrics
 from clew.agent.supervisor import Supervisor
 from clew.sinks.base import Retry
-from clew.sinks.prometheus_text import expose
+from clew.sinks.prometheus.text import expose
 from clew.spool.writer import Writer
 from support.recording_sink import RecordingSink
 

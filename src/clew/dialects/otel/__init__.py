@@ -3,7 +3,7 @@
 ========================= ====================================================================
 ``names``                 the attributes, each by one constant
 ``own``                   what no convention has a place for, both ways: nothing is lost
-``writing``               our events into attributes: what ``sinks.otlp`` sends
+``writing``               our events into attributes: what ``sinks.otlp.sink`` sends
 ``reading``               attributes of three dialects into events: what ``receivers.otlp`` takes
 ========================= ====================================================================
 

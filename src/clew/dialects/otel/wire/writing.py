@@ -13,7 +13,7 @@ Spans and records of one service stand together, in the order in which they came
 Source:
     https://opentelemetry.io/docs/specs/otlp/ (1.9.0), and its protocol buffers.
 
-Before: ``dialects.otel.writing``. After: ``sinks.otlp``, with bytes.
+Before: ``dialects.otel.writing``. After: ``sinks.otlp.sink.sink``, with bytes.
 """
 
 from __future__ import annotations

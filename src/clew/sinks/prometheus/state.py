@@ -30,7 +30,7 @@ from msgspec import DecodeError, Struct, field, json
 
 from clew.errors import SpoolError
 from clew.measures.counting import Followed
-from clew.sinks.prometheus_series import SavedMetric
+from clew.sinks.prometheus.series import SavedMetric
 from clew.spool import disk
 from clew.spool.directory import make_private_directory
 from clew.spool.lock import FileLock

@@ -6,8 +6,8 @@ import pytest
 from msgspec import json
 
 from clew.catalog import METRICS
-from clew.sinks.prometheus_series import MAX_SERIES, Exemplar, SavedMetric, SeriesSet
-from clew.sinks.prometheus_text import expose
+from clew.sinks.prometheus.series import MAX_SERIES, Exemplar, SavedMetric, SeriesSet
+from clew.sinks.prometheus.text import expose
 from support.metrics import samples
 
 TOKENS = "clew_llm_tokens_input_total"

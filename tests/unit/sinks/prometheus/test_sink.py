@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clew.sinks.base import Delivered, Producer, Rejected, Retry
-from clew.sinks.prometheus import PrometheusSink
+from clew.sinks.prometheus.sink import PrometheusSink
 from clew.spool.directory import create_producer_directory, new_producer_id
 from support.metrics import NOW, PRODUCER, TRACE, batch, exemplars, log, samples, span
 

@@ -13,9 +13,8 @@ from clew.agent.supervisor import Supervisor
 from clew.delivery.accounts import read_account
 from clew.delivery.dead_letters import DeadLetters
 from clew.errors import ConfigError
-from clew.sinks import langsmith_project
 from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
-from clew.sinks.langsmith import LangsmithSink, make
+from clew.sinks.langsmith.sink import LangsmithSink, make, project
 from clew.spool.directory import new_producer_id
 from clew.spool.format import position_of
 from clew.spool.writer import Writer
@@ -330,7 +329,7 @@ def test_a_project_that_is_not_there_yet_is_asked_for_again(
     tmp_path: Path,
 ) -> None:
     """LangSmith makes it some time after the first run; what was shipped until then is none the worse."""
-    monkeypatch.setattr(langsmith_project, "ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(project, "ASK_AGAIN_S", 0.0)
     server = serve()
     sink = sink_to(server.url)
     found, server.projects = server.projects, []

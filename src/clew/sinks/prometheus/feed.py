@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Final
 
 from clew.catalog import COUNTED_METRICS, LATE_METRIC, METRICS
 from clew.measures.counting import follow, measured_amounts
-from clew.sinks.prometheus_series import Exemplar
+from clew.sinks.prometheus.series import Exemplar
 
 if TYPE_CHECKING:
     from clew.catalog import Metric
     from clew.measures.bill import Place
     from clew.measures.counting import Followed, Verdict
     from clew.measures.observation import Told
-    from clew.sinks.prometheus_series import SeriesSet
+    from clew.sinks.prometheus.series import SeriesSet
 
 __all__ = ["feed"]
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-from clew.sinks.prometheus_push import Pusher
+from clew.sinks.prometheus.push import Pusher
 from support.fix_prometheus import free_port
 
 if TYPE_CHECKING:

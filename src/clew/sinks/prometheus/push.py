@@ -21,7 +21,7 @@ from urllib.error import HTTPError
 from urllib.parse import quote
 from urllib.request import ProxyHandler, Request, build_opener
 
-from clew.sinks.prometheus_text import expose
+from clew.sinks.prometheus.text import expose
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -35,7 +35,7 @@ from clew.errors import ConfigError
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
 from clew.sinks.http import Client, Response, judge
 from clew.sinks.joiner import Join, Joiner
-from clew.sinks.langsmith_project import Projects
+from clew.sinks.langsmith.project import Projects
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterable, Mapping

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clew.measures.counting import Followed
-from clew.sinks.prometheus_state import FIRST_HALF_BYTES, Slot, State, read_slots
+from clew.sinks.prometheus.state import FIRST_HALF_BYTES, Slot, State, read_slots
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 HOLD_SLOT = """
 import pathlib, sys
-from clew.sinks.prometheus_state import Slot
+from clew.sinks.prometheus.state import Slot
 slot = Slot(pathlib.Path(sys.argv[1]))
 print(slot.number, flush=True)
 sys.stdin.read()

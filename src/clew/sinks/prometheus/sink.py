@@ -22,9 +22,9 @@ from msgspec import DecodeError
 from clew.measures.counting import Followed
 from clew.measures.observation import read
 from clew.sinks.base import Batch, Delivered, Outcome, Producer, Rejected, Retry
-from clew.sinks.prometheus_feed import feed
-from clew.sinks.prometheus_series import SeriesSet
-from clew.sinks.prometheus_state import Slot, State, read_slots
+from clew.sinks.prometheus.feed import feed
+from clew.sinks.prometheus.series import SeriesSet
+from clew.sinks.prometheus.state import Slot, State, read_slots
 from clew.spool.directory import producer_directories
 from clew.spool.format import Position
 

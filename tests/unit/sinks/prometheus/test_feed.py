@@ -10,8 +10,8 @@ from msgspec import json
 from clew.ids import from_otel_span_id, uuid7
 from clew.measures.counting import MAX_OPEN, MAX_STRAYS, Followed
 from clew.measures.observation import read
-from clew.sinks.prometheus_feed import feed
-from clew.sinks.prometheus_series import SeriesSet
+from clew.sinks.prometheus.feed import feed
+from clew.sinks.prometheus.series import SeriesSet
 from support.metrics import NOW, log, samples, span, start
 
 A, B, C = (uuid7(1_700_000_000_000_000_000 + number) for number in range(3))

@@ -1,0 +1,1 @@
+"""LangSmith: finished spans as runs, scores as feedback."""

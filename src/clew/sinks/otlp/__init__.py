@@ -1,0 +1,1 @@
+"""Any OpenTelemetry backend, over OTLP/HTTP."""
