@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 from clew import config
 from clew.server.api import langsmith
 from clew.server.app import create_app
-from clew.server.headers import HEADERS
+from clew.server.transport.headers import HEADERS
 from support.stored import make_event, store_events
 
 if TYPE_CHECKING:

@@ -29,14 +29,14 @@ from clew.server.api.otlp import otlp_routes
 from clew.server.api.traces import trace_routes
 from clew.server.auth import Gate
 from clew.server.connections import Connections
-from clew.server.crowding import Crowding
 from clew.server.docs import docs_routes
-from clew.server.headers import SafeHeaders
 from clew.server.health import Counted, RequestCounts, health_routes
-from clew.server.inflow import Inflow
-from clew.server.leaving import Leaving
 from clew.server.store_metrics import StoreGauges
-from clew.server.turns import Turns
+from clew.server.transport.crowding import Crowding
+from clew.server.transport.headers import SafeHeaders
+from clew.server.transport.inflow import Inflow
+from clew.server.transport.leaving import Leaving
+from clew.server.transport.turns import Turns
 from clew.server.ui.pages import page_routes
 
 if TYPE_CHECKING:

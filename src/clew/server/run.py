@@ -11,7 +11,7 @@ import uvicorn
 from clew.access.address import check_address
 from clew.errors import ClewError, ConfigError
 from clew.server.app import create_app
-from clew.server.protocol import PatientProtocol
+from clew.server.transport.protocol import PatientProtocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -22,10 +22,10 @@ from starlette.routing import Route
 
 from clew import config
 from clew.errors import ConfigError
-from clew.server import protocol
 from clew.server.app import create_app
-from clew.server.crowding import Crowding
 from clew.server.run import check_certificate, http_config, listen, url_of
+from clew.server.transport import protocol
+from clew.server.transport.crowding import Crowding
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator

@@ -29,8 +29,8 @@ from clew.dialects.langsmith.requests import (
     read_run,
 )
 from clew.errors import ClewError, NotFoundError
-from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import TAKING, error_response
+from clew.server.transport.body import body_of, inflate_body, read_body
 from clew.store.events import format_timestamp
 from clew.store.postgres.spans import fetch_span
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from clew.config import Settings
     from clew.receivers.langsmith import LangSmithReceiver
     from clew.server.connections import Connections
-    from clew.server.turns import Turns
+    from clew.server.transport.turns import Turns
 
 __all__ = ["INFO", "PREFIX", "langsmith_routes"]
 

@@ -37,15 +37,15 @@ from clew.dialects.otel.wire.requests import (
     write_status,
 )
 from clew.errors import ClewError, SpoolError
-from clew.server.body import body_of, inflate_body, read_body
 from clew.server.errors import RETRY_AFTER_S, responses, status_of
+from clew.server.transport.body import body_of, inflate_body, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clew.config import Settings
     from clew.receivers.otlp import OtlpReceiver
-    from clew.server.turns import Turns
+    from clew.server.transport.turns import Turns
 
 __all__ = ["otlp_routes"]
 

@@ -1,0 +1,1 @@
+"""What keeps a server answering: bodies, connections, crowds, clients that are slow or gone."""
