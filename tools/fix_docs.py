@@ -27,7 +27,7 @@ from clew.catalog import (
     REQUEST_METRICS,
     SPAN_METRICS,
 )
-from clew.cli.commands import root
+from clew.cli.registry import root
 from clew.config import Settings
 from clew.delivery.status import SinkHealth
 from clew.event import STAGES, Event

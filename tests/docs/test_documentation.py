@@ -17,7 +17,7 @@ from tools.fix_docs import PAGES, REFERENCE
 
 from clew import config
 from clew.agent.price_file import read_prices
-from clew.cli.commands import root
+from clew.cli.registry import root
 from clew.config import Settings
 
 ROOT = Path(__file__).parents[2]

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from clew.cli.logs import logs
+from clew.cli.commands.logs import logs
 from clew.errors import UsageError
 from clew.query import parse
 from clew.store.postgres.connect import connect

@@ -14,7 +14,7 @@ from msgspec import json
 from clew.access.tokens import _write, create_token
 from clew.agent.log import ProducerLog
 from clew.cli.address import tell_address
-from clew.cli.export import _write_file
+from clew.cli.commands.export import _write_file
 from clew.delivery.dead_letters import DeadLetter, DeadLetters
 from clew.delivery.erasure import erase_from_spool
 from clew.delivery.ledger import Ledger

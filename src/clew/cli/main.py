@@ -30,7 +30,7 @@ def run(arguments: list[str]) -> int:
         The exit code.
     """
     try:
-        from clew.cli.commands import root
+        from clew.cli.registry import root
     except ModuleNotFoundError as error:
         return _fail(f"the command line needs the package {error.name}; pip install 'clew[server]'", 1)
     try:

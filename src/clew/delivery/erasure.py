@@ -6,7 +6,7 @@ only readers matter: where an agent ships a log, records that some sink has stil
 it remembers of open spans; where none does, all are overwritten. Segments that are kept for a replay are read by nobody
 until then, and overwritten everywhere.
 
-Before: ``cli.erase``. After: the files themselves; ``store.postgres.upkeep.erasure`` does the same for the store.
+Before: ``cli.commands.erase``. After: the files themselves; ``store.postgres.upkeep.erasure`` does the same for the store.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from clew.cli.commands import COMMANDS
 from clew.cli.main import run
+from clew.cli.registry import COMMANDS
 
 CLEW = str(Path(sys.executable).parent / "clew")
 
@@ -54,7 +54,7 @@ def test_bad_usage_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: li
 
 def test_a_fault_of_ours_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """An error that nobody foresaw is a line that says how to see more."""
-    monkeypatch.setitem(COMMANDS, "logs", ("clew.cli.logs", "no_such_function"))
+    monkeypatch.setitem(COMMANDS, "logs", ("clew.cli.commands.logs", "no_such_function"))
 
     assert run(["logs"]) == 1
 

@@ -27,9 +27,9 @@ from rich.text import Text
 
 from clew import config
 from clew.cli.asking import ask as ask_store
-from clew.cli.render import clean, console, duration, print_json
-from clew.cli.running import running
-from clew.cli.trace import render
+from clew.cli.commands.trace import render
+from clew.cli.look.render import clean, console, duration, print_json
+from clew.cli.stack import running
 from clew.demo.corpus import Document, broken_document, collect, default_documents
 from clew.demo.driver import Driver, Exchange
 from clew.demo.questions import plan
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from types import FrameType
 
-    from clew.cli.running import Running
+    from clew.cli.stack import Running
     from clew.config import Settings
     from clew.demo.questions import Question
 

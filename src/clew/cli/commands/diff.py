@@ -10,7 +10,7 @@ from rich.text import Text
 
 from clew import config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import clean, duration, money, paged, print_json
+from clew.cli.look.render import clean, duration, money, paged, print_json
 from clew.errors import UsageError
 from clew.store.diff import Step, TraceDiff, compare
 from clew.store.postgres.lookup import fetch_by_any_id, several_traces

@@ -9,8 +9,8 @@ from rich.text import Text
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.logs import parse_query
-from clew.cli.render import clean, console, print_json
+from clew.cli.commands.logs import parse_query
+from clew.cli.look.render import clean, console, print_json
 from clew.errors import NotFoundError, UsageError
 from clew.questions.when import parse_moment
 from clew.store.paging import MAX_LIMIT

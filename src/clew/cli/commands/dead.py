@@ -10,7 +10,7 @@ from msgspec import json
 from msgspec.structs import replace
 
 from clew import config
-from clew.cli.render import clean, print_json
+from clew.cli.look.render import clean, print_json
 from clew.delivery.dead_letters import DeadLetter, DeadLetters, dead_sinks
 from clew.emit import identity
 from clew.errors import NotFoundError, SpoolError, UsageError

@@ -12,7 +12,7 @@ from rich.text import Text
 
 from clew import config
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.render import clean, console, print_json, print_table
+from clew.cli.look.render import clean, console, print_json, print_table
 from clew.store.postgres.connect import find_dsn
 from clew.store.postgres.free_sql import MAX_ROWS, ask_sql
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import clean, fields, paged, print_json, print_table
+from clew.cli.look.render import clean, fields, paged, print_json, print_table
 from clew.questions.when import parse_moment
 from clew.store.postgres.lineage import Lineage, Link, fetch_lineage
 

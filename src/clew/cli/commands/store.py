@@ -9,9 +9,9 @@ import typer
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.erase import erase
-from clew.cli.render import clean, duration, print_json, size
-from clew.cli.retention import pin, pins, retention, unpin
+from clew.cli.commands.erase import erase
+from clew.cli.commands.retention import pin, pins, retention, unpin
+from clew.cli.look.render import clean, duration, print_json, size
 from clew.store.postgres.connect import connect, describe, find_dsn
 from clew.store.postgres.server import embedded
 from clew.store.postgres.upkeep.migrate import check_migrated, pending

@@ -13,7 +13,7 @@ from rich.text import Text
 from clew import config
 from clew.cli.address import server_url
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import LEVEL_STYLES, STATUS_STYLES, clean, console, duration, fields, money, paged, print_json
+from clew.cli.look.render import LEVEL_STYLES, STATUS_STYLES, clean, console, duration, fields, money, paged, print_json
 from clew.delivery.whereabouts import Whereabouts
 from clew.errors import NotFoundError, StoreError
 from clew.server.correlation import correlate

@@ -8,7 +8,7 @@ import typer
 
 from clew import config
 from clew.agent.diagnosis import Diagnosis, diagnose, wrong_setting
-from clew.cli.render import clean, print_json
+from clew.cli.look.render import clean, print_json
 from clew.errors import ConfigError
 
 if TYPE_CHECKING:

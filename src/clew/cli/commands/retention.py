@@ -10,7 +10,7 @@ from rich.text import Text
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.render import clean, console, print_json
+from clew.cli.look.render import clean, console, print_json
 from clew.errors import NotFoundError, StoreError
 from clew.store.events import format_timestamp, parse_id
 from clew.store.postgres.connect import connect, explained, find_dsn

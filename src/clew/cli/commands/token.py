@@ -12,7 +12,7 @@ from msgspec import ValidationError, convert
 from clew import clock, config
 from clew.access.tokens import Scope, Token, create_token, read_tokens, revoke_token
 from clew.cli.asking import Data, Json  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.render import clean, print_json
+from clew.cli.look.render import clean, print_json
 from clew.errors import NotFoundError, UsageError
 
 if TYPE_CHECKING:

@@ -12,9 +12,9 @@ from msgspec import json
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.logs import parse_query
-from clew.cli.parquet import write_parquet
-from clew.cli.render import print_json
+from clew.cli.commands.logs import parse_query
+from clew.cli.look.parquet import write_parquet
+from clew.cli.look.render import print_json
 from clew.errors import ClewError, UsageError
 from clew.questions.when import parse_moment
 from clew.spool.replace import replacing

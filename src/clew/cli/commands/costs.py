@@ -9,7 +9,7 @@ from rich.table import Table
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import clean, console, money, print_json
+from clew.cli.look.render import clean, console, money, print_json
 from clew.errors import NotFoundError
 from clew.questions.when import parse_moment
 from clew.store.paging import MAX_LIMIT

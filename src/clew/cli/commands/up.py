@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from clew import config
-from clew.cli.running import running
 from clew.cli.serving import TlsCert, TlsKey, warn_of_plain_http
+from clew.cli.stack import running
 
 if TYPE_CHECKING:
     from types import FrameType
 
-    from clew.cli.running import Running
+    from clew.cli.stack import Running
 
 __all__ = ["up"]
 
@@ -37,7 +37,7 @@ def up(  # noqa: PLR0913, PLR0917 - the options of the command
     Example: clew up --port 4319
     """
     if demo:
-        from clew.cli.demo import demo as run_demo
+        from clew.cli.commands.demo import demo as run_demo
 
         run_demo(data=data, dsn=dsn, host=host, port=port, as_json=as_json)
         return

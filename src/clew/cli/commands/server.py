@@ -9,7 +9,7 @@ import typer
 from clew import config
 from clew.access.address import check_address
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.render import print_json
+from clew.cli.look.render import print_json
 from clew.cli.serving import TlsCert, TlsKey, warn_of_plain_http
 from clew.delivery.whereabouts import Whereabouts
 from clew.errors import StoreError

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from clew import config
 from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.render import clean, print_json
+from clew.cli.look.render import clean, print_json
 from clew.delivery.erasure import SpoolErasure, erase_from_spool, survey_spool
 from clew.errors import UsageError
 from clew.store.postgres.connect import connect, find_dsn

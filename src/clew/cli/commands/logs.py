@@ -11,7 +11,7 @@ from rich.text import Text
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.render import LEVEL_STYLES, clean, console, fields, paged, print_json
+from clew.cli.look.render import LEVEL_STYLES, clean, console, fields, paged, print_json
 from clew.errors import NotFoundError, StoreUnreachable, UsageError
 from clew.query import QueryError, parse
 from clew.questions.when import parse_moment

@@ -12,8 +12,8 @@ from rich.text import Text
 
 from clew import clock, config
 from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.logs import parse_query
-from clew.cli.render import (
+from clew.cli.commands.logs import parse_query
+from clew.cli.look.render import (
     LEVEL_STYLES,
     PIPED_TABLE_WIDTH,
     STATUS_STYLES,

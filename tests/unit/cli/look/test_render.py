@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.table import Table
 
-from clew.cli.render import clean, console, print_json
+from clew.cli.look.render import clean, console, print_json
 
 if TYPE_CHECKING:
     import pytest
