@@ -59,13 +59,13 @@ CONSTANT_STATEMENTS = {
 """Where a statement is put together from constants, and why."""
 
 RENAMES = {
-    "clew/spool/replace.py": "the one function that replaces a file",
+    "clew/spool/files/replace.py": "the one function that replaces a file",
     "clew/spool/home.py": "a lock that appears when it is held; a removed log, which appears whole",
     "clew/spool/kept.py": "segments and directories that are put aside, and come back; the target is never there",
     "clew/integrations/fastapi.py": "no file: a span gets the name of its route",
     "clew/store/postgres/server/embedded.py": "a new cluster, a directory; PostgreSQL's own log, set aside",
 }
-"""Where a file is renamed, and why; everybody else replaces one by ``clew.spool.replace``."""
+"""Where a file is renamed, and why; everybody else replaces one by ``clew.spool.files.replace``."""
 
 LOOKS_LIKE_SQL = re.compile(
     r"\s*(SELECT\s|INSERT INTO\s|DELETE FROM\s|UPDATE \w+ SET\s|COPY \w|WITH \w+ AS\b|(CREATE|DROP|ALTER) [A-Z]+ )"

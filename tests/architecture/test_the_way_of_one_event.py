@@ -117,9 +117,9 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.measures.buckets",
         "clew.spool.cursor",
         "clew.spool.directory",
-        "clew.spool.disk",
+        "clew.spool.files.disk",
         "clew.spool.format",
-        "clew.spool.regular",  # a segment is opened as what it should be
+        "clew.spool.files.regular",  # a segment is opened as what it should be
     }
     with psycopg.connect(postgres) as connection:
         assert connection.execute("SELECT message FROM events").fetchall() == [("chunks_created",)]

@@ -16,10 +16,10 @@ from pathlib import Path
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from clew.spool import disk
 from clew.spool import segment as segment_module
 from clew.spool.cursor import Cursor
 from clew.spool.directory import segment_name, segment_numbers
+from clew.spool.files import disk
 from clew.spool.format import RECORD_HEADER_BYTES, Position, split_position
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader

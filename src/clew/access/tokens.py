@@ -41,8 +41,8 @@ from msgspec.structs import replace
 
 from clew.errors import ConfigError, NotFoundError, UsageError
 from clew.spool.directory import make_private_directory
-from clew.spool.regular import read_regular
-from clew.spool.replace import replace_file
+from clew.spool.files.regular import read_regular
+from clew.spool.files.replace import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence

@@ -28,8 +28,8 @@ from clew.delivery.status import STALE_S, read_statuses
 from clew.emit.redact import Redactor
 from clew.emit.shipping import agent_is_alive
 from clew.errors import ClewError, ConfigError, SpoolError
+from clew.spool.files.regular import read_regular
 from clew.spool.kept import shipped_directories
-from clew.spool.regular import read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -41,9 +41,9 @@ from clew.spool.format import (
     split_position,
 )
 from clew.spool.kept import kept_numbers
+from clew.spool.life.vitals import read_vitals
 from clew.spool.losses import note_reported, read_losses, read_reported
 from clew.spool.segment import Segment, trim
-from clew.spool.vitals import read_vitals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """One producer's log as the agent sees it: is its writer alive, and what has every sink taken.
 
 An agent takes a log by locking ``agent.lock``. When the writer's own lock comes free and its process is gone, whatever
-it died of (see ``spool.liveness``), the agent takes that lock as well, and is the writer from then on.
+it died of (see ``spool.life.liveness``), the agent takes that lock as well, and is the writer from then on.
 """
 
 from __future__ import annotations
@@ -16,15 +16,15 @@ from uuid import UUID
 from clew.emit import identity
 from clew.errors import SpoolError
 from clew.sinks.base import Producer
-from clew.spool import disk
 from clew.spool.cursor import Cursor, cursor_path
 from clew.spool.directory import AGENT_LOCK_FILE, CLOSED_FILE, LOCK_FILE, give_up_reserve, segment_name, segment_numbers
+from clew.spool.files import disk
+from clew.spool.files.regular import NotRegularError
+from clew.spool.files.replace import set_aside
 from clew.spool.format import Position, split_position
 from clew.spool.kept import keep, move_home, move_to_shipped, take_back
-from clew.spool.liveness import adopt_writer_lock
-from clew.spool.lock import LifeLock
-from clew.spool.regular import NotRegularError
-from clew.spool.replace import set_aside
+from clew.spool.life.liveness import adopt_writer_lock
+from clew.spool.life.lock import LifeLock
 from clew.spool.segment import trim_log
 
 if TYPE_CHECKING:

@@ -39,12 +39,12 @@ from clew.delivery.status import AgentStatus
 from clew.emit import process
 from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
 from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
+from clew.spool.files.regular import NotRegularError
+from clew.spool.files.replace import replace_file
 from clew.spool.kept import give_way, sweep
-from clew.spool.lock import LifeLock
+from clew.spool.life.lock import LifeLock
 from clew.spool.losses import read_losses
 from clew.spool.reader import copied_from
-from clew.spool.regular import NotRegularError
-from clew.spool.replace import replace_file
 from clew.spool.writer import spool_bytes
 
 if TYPE_CHECKING:

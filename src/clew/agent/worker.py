@@ -25,9 +25,9 @@ from clew.delivery.dead_letters import DeadLetter, DeadLetters
 from clew.delivery.status import SinkHealth
 from clew.errors import SpoolFormatError
 from clew.sinks.base import Batch, Delivered, KeepsCursor, Mark, Moved, Rejected, Retry
+from clew.spool.files.regular import NotRegularError
 from clew.spool.format import Position
 from clew.spool.reader import Reader
-from clew.spool.regular import NotRegularError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import DecodeError, Struct, json
 
-from clew.spool.lock import is_held
-from clew.spool.regular import read_regular
-from clew.spool.replace import replace_file
+from clew.spool.files.regular import read_regular
+from clew.spool.files.replace import replace_file
+from clew.spool.life.lock import is_held
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -21,7 +21,7 @@ from clew.errors import ClewError
 from clew.server.app import create_app
 from clew.server.run import http_config, listen, url_of
 from clew.spool.directory import make_private_directory
-from clew.spool.lock import LifeLock
+from clew.spool.life.lock import LifeLock
 from clew.store.postgres.connect import connect
 from clew.store.postgres.server import embedded
 from clew.store.postgres.upkeep.migrate import migrate

@@ -27,15 +27,15 @@ from clew.delivery.oddities import Oddity, find_oddities, is_log
 from clew.delivery.open_spans import DAMAGED, read_progress
 from clew.emit import identity
 from clew.errors import SpoolError, SpoolFormatError
-from clew.spool import disk
 from clew.spool.cursor import Counts, Cursor
 from clew.spool.directory import LOCK_FILE, producer_directories, segment_name, segment_numbers
+from clew.spool.files import disk
+from clew.spool.files.regular import NotRegularError
 from clew.spool.format import Position, split_position
 from clew.spool.kept import kept_segments, shipped_directories
-from clew.spool.liveness import writer_lives
+from clew.spool.life.liveness import writer_lives
 from clew.spool.losses import read_losses
 from clew.spool.reader import Damage, Reader, copied_from
-from clew.spool.regular import NotRegularError
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -18,11 +18,11 @@ from typing import TYPE_CHECKING
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.spool import disk
 from clew.spool.directory import make_private_directory
-from clew.spool.lock import FileLock
-from clew.spool.regular import NotRegularError, open_regular, read_regular
-from clew.spool.replace import replacing, set_aside, temporary_path, write_all
+from clew.spool.files import disk
+from clew.spool.files.regular import NotRegularError, open_regular, read_regular
+from clew.spool.files.replace import replacing, set_aside, temporary_path, write_all
+from clew.spool.life.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator

@@ -21,9 +21,11 @@ from clew.delivery.accounts import CURSOR_PREFIX
 from clew.delivery.dead_letters import DeadLetters, dead_sinks
 from clew.delivery.open_spans import STATE_FILE, read_progress
 from clew.ids import parse_uuid
-from clew.spool import disk
 from clew.spool.cursor import cursor_path, peek
 from clew.spool.directory import AGENT_LOCK_FILE, producer_directories, segment_name
+from clew.spool.files import disk
+from clew.spool.files.regular import NotRegularError, read_regular
+from clew.spool.files.replace import replace_file, temporary_path
 from clew.spool.format import (
     HEADER_BYTES,
     MAGIC,
@@ -34,10 +36,8 @@ from clew.spool.format import (
     split_position,
 )
 from clew.spool.kept import kept_events, kept_name, shipped_directories
-from clew.spool.lock import LifeLock
+from clew.spool.life.lock import LifeLock
 from clew.spool.reader import Reader
-from clew.spool.regular import NotRegularError, read_regular
-from clew.spool.replace import replace_file, temporary_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

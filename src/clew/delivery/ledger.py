@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
-from clew.spool.lock import FileLock
-from clew.spool.regular import NotRegularError, read_regular
-from clew.spool.replace import replace_file, set_aside
+from clew.spool.files.regular import NotRegularError, read_regular
+from clew.spool.files.replace import replace_file, set_aside
+from clew.spool.life.lock import FileLock
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -13,10 +13,10 @@ from uuid import UUID
 from msgspec import Struct
 
 from clew.spool.directory import LOCK_FILE, producer_directories, segment_numbers
+from clew.spool.files.regular import NotRegularError, open_regular
+from clew.spool.files.replace import SET_ASIDE_SUFFIX
 from clew.spool.kept import REMEMBERED_DIRECTORY, SHIPPED_DIRECTORY
 from clew.spool.reader import copied_from
-from clew.spool.regular import NotRegularError, open_regular
-from clew.spool.replace import SET_ASIDE_SUFFIX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -21,12 +21,12 @@ from typing import TYPE_CHECKING, Final
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.event import ENDED
-from clew.spool import disk
 from clew.spool.directory import segment_name, segment_numbers
+from clew.spool.files import disk
+from clew.spool.files.regular import NotRegularError, read_regular
+from clew.spool.files.replace import replace_file, set_aside
 from clew.spool.format import Position, split_position
 from clew.spool.reader import Reader
-from clew.spool.regular import NotRegularError, read_regular
-from clew.spool.replace import replace_file, set_aside
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct, json
 
 from clew.spool.directory import AGENTS_DIRECTORY
-from clew.spool.regular import read_regular
+from clew.spool.files.regular import read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -39,9 +39,9 @@ from clew.errors import SpoolFormatError
 from clew.ids import parse_uuid
 from clew.spool.cursor import cursor_path, peek
 from clew.spool.directory import producer_directories
+from clew.spool.files.regular import NotRegularError, open_regular
 from clew.spool.format import Position
 from clew.spool.reader import Reader
-from clew.spool.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -26,7 +26,7 @@ from msgspec import json
 from clew.demo.bm25 import Bm25
 from clew.demo.chunk import Chunk
 from clew.demo.text import fingerprint, terms
-from clew.spool.replace import replacing
+from clew.spool.files.replace import replacing
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew import clock
-from clew.spool.owner import boot_id
-from clew.spool.regular import NotRegularError, read_regular
+from clew.spool.files.regular import NotRegularError, read_regular
+from clew.spool.life.owner import boot_id
 
 if TYPE_CHECKING:
     from clew.config import Settings

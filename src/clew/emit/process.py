@@ -72,7 +72,7 @@ class _Tools(NamedTuple):
     @classmethod
     def load(cls) -> _Tools:
         from clew.emit import identity
-        from clew.spool.inherited import are_on_disk
+        from clew.spool.life.inherited import are_on_disk
         from clew.spool.losses import reason_of
         from clew.spool.writer import Bounds, Writer
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from clew.errors import SpoolError
 from clew.spool.directory import AGENTS_DIRECTORY, list_entries, make_private_directory
-from clew.spool.lock import is_held
+from clew.spool.life.lock import is_held
 
 if TYPE_CHECKING:
     from clew.config import Settings

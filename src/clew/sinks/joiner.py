@@ -31,9 +31,9 @@ from clew.dialects.finished_span import Ancestors, FinishedSpan, Step
 from clew.event import ENDED
 from clew.ids import to_otel_span_id
 from clew.spool.directory import make_private_directory, producer_directories
+from clew.spool.files.regular import NotRegularError, read_regular
+from clew.spool.files.replace import replace_file, set_aside
 from clew.spool.format import Position
-from clew.spool.regular import NotRegularError, read_regular
-from clew.spool.replace import replace_file, set_aside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ import time
 from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError, SpoolFullError
-from clew.spool import disk
 from clew.spool.directory import list_entries, producer_directories
+from clew.spool.files import disk
 from clew.spool.kept import give_way, kept_segments
 from clew.spool.losses import reason_of
 

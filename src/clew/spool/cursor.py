@@ -24,9 +24,9 @@ import struct
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
-from clew.spool import disk
+from clew.spool.files import disk
+from clew.spool.files.regular import NotRegularError, open_regular, read_regular
 from clew.spool.format import Position
-from clew.spool.regular import NotRegularError, open_regular, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

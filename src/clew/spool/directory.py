@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError
 from clew.ids import uuid7
-from clew.spool import disk
-from clew.spool.descriptor import OwnDescriptor
+from clew.spool.files import disk
+from clew.spool.files.descriptor import OwnDescriptor
 from clew.spool.losses import reason_of
 
 if TYPE_CHECKING:

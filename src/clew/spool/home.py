@@ -29,7 +29,6 @@ from uuid import UUID
 
 from clew.errors import SpoolFullError
 from clew.spool.cursor import peek
-from clew.spool.descriptor import file_id
 from clew.spool.directory import (
     CLOSED_FILE,
     LOCK_FILE,
@@ -42,14 +41,15 @@ from clew.spool.directory import (
     segment_name,
     segment_numbers,
 )
-from clew.spool.disk import sync_directory
+from clew.spool.files.descriptor import file_id
+from clew.spool.files.disk import sync_directory
+from clew.spool.files.replace import replace_file
 from clew.spool.format import split_position
 from clew.spool.kept import give_way
-from clew.spool.lock import LifeLock
+from clew.spool.life.lock import LifeLock
+from clew.spool.life.vitals import VITALS_FILE, Vitals
 from clew.spool.losses import LOSSES_FILE, Losses
-from clew.spool.replace import replace_file
 from clew.spool.segment import Segment
-from clew.spool.vitals import VITALS_FILE, Vitals
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -31,7 +31,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 from clew.errors import SpoolError
-from clew.spool import disk
 from clew.spool.directory import (
     AGENT_LOCK_FILE,
     RESERVE_FILE,
@@ -40,6 +39,7 @@ from clew.spool.directory import (
     producer_directories,
     segment_name,
 )
+from clew.spool.files import disk
 from clew.spool.format import (
     HEADER_BYTES,
     MAGIC,
@@ -49,8 +49,8 @@ from clew.spool.format import (
     position_of,
     record_at,
 )
-from clew.spool.lock import LifeLock
-from clew.spool.vitals import VITALS_FILE
+from clew.spool.life.lock import LifeLock
+from clew.spool.life.vitals import VITALS_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
 from clew.errors import SpoolFormatError
-from clew.spool import disk
 from clew.spool.directory import segment_name, segment_numbers
+from clew.spool.files import disk
+from clew.spool.files.regular import NotRegularError, open_regular
 from clew.spool.format import (
     HEADER_BYTES,
     MAGIC,
@@ -38,7 +39,6 @@ from clew.spool.format import (
     split_position,
     unpack_record,
 )
-from clew.spool.regular import NotRegularError, open_regular
 from clew.spool.segment import holds_record
 
 if TYPE_CHECKING:

@@ -18,9 +18,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from clew.errors import SpoolError, SpoolFullError
-from clew.spool import disk
-from clew.spool.descriptor import OwnDescriptor, file_id
 from clew.spool.directory import segment_name, segment_numbers
+from clew.spool.files import disk
+from clew.spool.files.descriptor import OwnDescriptor, file_id
+from clew.spool.files.mapping import map_file
+from clew.spool.files.replace import replace_file, write_all
 from clew.spool.format import (
     HEADER_BYTES,
     MAGIC,
@@ -31,8 +33,6 @@ from clew.spool.format import (
     unpack_record,
 )
 from clew.spool.losses import reason_of
-from clew.spool.mapping import map_file
-from clew.spool.replace import replace_file, write_all
 
 if TYPE_CHECKING:
     from clew.spool.home import Home

@@ -23,7 +23,7 @@ from clew.delivery.status import read_statuses
 from clew.emit.shipping import agent_is_alive
 from clew.sinks.base import Delivered, Rejected, Retry
 from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory, segment_name
-from clew.spool.lock import FileLock
+from clew.spool.life.lock import FileLock
 from clew.spool.losses import REASONS
 from clew.spool.writer import Writer
 from support.agents import agent_process, drain_with_agent

@@ -258,7 +258,7 @@ def test_two_agents_share_a_spool_without_shipping_twice(
     sink, writer = RecordingSink(), open_writer(settings)
     writer.append(b'{"kind":"log"}')
     hold = (
-        "import sys; from pathlib import Path; from clew.spool.lock import FileLock; "
+        "import sys; from pathlib import Path; from clew.spool.life.lock import FileLock; "
         "lock = FileLock(Path(sys.argv[1])); print(lock.acquire(), flush=True); sys.stdin.read()"
     )
     other = subprocess.Popen(

@@ -18,7 +18,7 @@ from clew.delivery.erasure import ERASED, erase_from_spool, survey_spool
 from clew.delivery.open_spans import STATE_FILE, Progress, read_progress
 from clew.sinks.base import Retry
 from clew.spool.directory import producer_directories
-from clew.spool.replace import temporary_path
+from clew.spool.files.replace import temporary_path
 from clew.spool.writer import Writer
 from support.recording_sink import RecordingSink
 from support.spooled import spooled_events

@@ -14,7 +14,7 @@ import pytest
 from clew import config
 from clew.emit import shipping
 from clew.spool.directory import AGENTS_DIRECTORY
-from clew.spool.lock import FileLock
+from clew.spool.life.lock import FileLock
 from clew.spool.writer import Writer
 from support.commands import WITHOUT_RIGHTS
 from support.odd_files import ODD_KINDS, make_odd
@@ -30,7 +30,7 @@ NOBODY_ANSWERS = "postgresql://clew@127.0.0.1:1/clew?connect_timeout=1"
 HOLDER = """
 import sys
 from pathlib import Path
-from clew.spool.lock import FileLock
+from clew.spool.life.lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 print(lock.acquire(), flush=True)
 sys.stdin.read()

@@ -12,8 +12,8 @@ import pytest
 
 from clew.spool.directory import producer_directories
 from clew.spool.format import Position
-from clew.spool.liveness import writer_lives
-from clew.spool.lock import is_locked
+from clew.spool.life.liveness import writer_lives
+from clew.spool.life.lock import is_locked
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 from clew.spool.segment import Segment

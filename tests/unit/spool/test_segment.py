@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.spool.disk import allocated_bytes
+from clew.spool.files.disk import allocated_bytes
 from clew.spool.format import HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, SegmentHeader, pack_record
 from clew.spool.segment import TRIM_STEP_BYTES, trim
 

@@ -15,7 +15,7 @@ import pytest
 from clew.errors import SpoolClosedError, SpoolError
 from clew.spool.directory import CLOSED_FILE, segment_numbers
 from clew.spool.format import HEADER_BYTES, RECORD_HEADER_BYTES, Position
-from clew.spool.lock import is_locked
+from clew.spool.life.lock import is_locked
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 from clew.spool.writer import Bounds, Writer, spool_bytes

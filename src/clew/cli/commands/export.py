@@ -17,7 +17,7 @@ from clew.cli.look.parquet import write_parquet
 from clew.cli.look.render import print_json
 from clew.errors import ClewError, UsageError
 from clew.questions.when import parse_moment
-from clew.spool.replace import replacing
+from clew.spool.files.replace import replacing
 from clew.store.postgres.connect import connect, find_dsn
 from clew.store.postgres.export import export_events
 from clew.store.postgres.logs import LogFilter

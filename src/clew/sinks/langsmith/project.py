@@ -20,8 +20,8 @@ from urllib.parse import quote, urlsplit
 
 from msgspec import DecodeError, Struct, ValidationError, json
 
-from clew.spool.regular import read_regular
-from clew.spool.replace import replace_file
+from clew.spool.files.regular import read_regular
+from clew.spool.files.replace import replace_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

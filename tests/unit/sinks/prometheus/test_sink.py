@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 HOLD_LOCK = """
 import pathlib, sys
 from clew.spool.directory import make_private_directory
-from clew.spool.lock import FileLock
+from clew.spool.life.lock import FileLock
 path = pathlib.Path(sys.argv[1])
 make_private_directory(path.parent)
 print(FileLock(path).acquire(), flush=True)

@@ -37,7 +37,7 @@ from urllib.parse import quote
 import psycopg
 
 from clew.errors import StoreError
-from clew.spool.replace import replace_file
+from clew.spool.files.replace import replace_file
 from clew.store.postgres.server.binaries import Account, Binaries, account_for, find_binaries, run
 
 if TYPE_CHECKING:

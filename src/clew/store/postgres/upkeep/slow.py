@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final
 import msgspec
 from msgspec import json
 
-from clew.spool.regular import read_regular
-from clew.spool.replace import replace_file
+from clew.spool.files.regular import read_regular
+from clew.spool.files.replace import replace_file
 from clew.store.postgres.load import name_of
 from clew.store.postgres.upkeep.status import SLOW_MS, SlowStatement
 

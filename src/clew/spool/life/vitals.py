@@ -21,10 +21,10 @@ import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-from clew.spool import disk
-from clew.spool.descriptor import OwnDescriptor
-from clew.spool.mapping import map_file
-from clew.spool.regular import NotRegularError, read_regular
+from clew.spool.files import disk
+from clew.spool.files.descriptor import OwnDescriptor
+from clew.spool.files.mapping import map_file
+from clew.spool.files.regular import NotRegularError, read_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

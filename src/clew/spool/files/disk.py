@@ -7,7 +7,7 @@ import mmap
 import os
 from typing import TYPE_CHECKING
 
-from clew.spool.descriptor import OwnDescriptor
+from clew.spool.files.descriptor import OwnDescriptor
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -10,8 +10,8 @@ import os
 from typing import TYPE_CHECKING
 
 from clew.spool.cursor import peek
+from clew.spool.files.regular import open_regular
 from clew.spool.format import split_position
-from clew.spool.regular import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path

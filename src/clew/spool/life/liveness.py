@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Final
 
 from clew.errors import SpoolError
 from clew.spool.directory import LOCK_FILE
-from clew.spool.lock import FileLock, LifeLock, holds_adopted, read_owner
-from clew.spool.owner import Owner, maps_file_of
-from clew.spool.regular import open_regular
-from clew.spool.vitals import read_vitals
+from clew.spool.files.regular import open_regular
+from clew.spool.life.lock import FileLock, LifeLock, holds_adopted, read_owner
+from clew.spool.life.owner import Owner, maps_file_of
+from clew.spool.life.vitals import read_vitals
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clew.spool.directory import LOCK_FILE
-from clew.spool.liveness import adopt_writer_lock, writer_lives
-from clew.spool.lock import LifeLock, is_locked
-from clew.spool.owner import RECORD_BYTES, Owner, this_process
-from clew.spool.vitals import _MAGIC, _SAMPLE, VITALS_FILE
+from clew.spool.life.liveness import adopt_writer_lock, writer_lives
+from clew.spool.life.lock import LifeLock, is_locked
+from clew.spool.life.owner import RECORD_BYTES, Owner, this_process
+from clew.spool.life.vitals import _MAGIC, _SAMPLE, VITALS_FILE
 from clew.spool.writer import Writer
 
 if TYPE_CHECKING:
@@ -117,7 +117,7 @@ def test_a_log_that_an_agent_has_adopted_has_no_living_writer(producer: Producer
     producer.kill()
     lock = adopt_writer_lock(producer.directory)
     assert lock is not None
-    ask = "import sys; from pathlib import Path; from clew.spool.liveness import writer_lives; print(writer_lives(Path(sys.argv[1])))"
+    ask = "import sys; from pathlib import Path; from clew.spool.life.liveness import writer_lives; print(writer_lives(Path(sys.argv[1])))"
 
     asked = subprocess.run(
         [sys.executable, "-c", ask, str(producer.directory)], capture_output=True, check=True, text=True
@@ -181,7 +181,7 @@ def test_a_writer_of_this_process_lives_until_it_is_closed(tmp_path: Path) -> No
 def test_a_lock_of_life_is_not_taken_from_a_process_that_has_only_lost_it(producer: Producer, tmp_path: Path) -> None:
     """Two agents would ship the same log."""
     path = tmp_path / "agent.lock"
-    producer.run(f"from clew.spool.lock import LifeLock; held = LifeLock(Path({str(path)!r})); held.acquire()")
+    producer.run(f"from clew.spool.life.lock import LifeLock; held = LifeLock(Path({str(path)!r})); held.acquire()")
     producer.run(f"open({str(path)!r}, 'rb').close()")
     assert not is_locked(path)
 

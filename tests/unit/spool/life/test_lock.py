@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clew.errors import SpoolError
-from clew.spool.lock import FileLock, is_locked
+from clew.spool.life.lock import FileLock, is_locked
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-ASK = "import sys; from pathlib import Path; from clew.spool.lock import is_locked; print(is_locked(Path(sys.argv[1])))"
+ASK = "import sys; from pathlib import Path; from clew.spool.life.lock import is_locked; print(is_locked(Path(sys.argv[1])))"
 
 
 def is_locked_for_others(path: Path) -> bool:

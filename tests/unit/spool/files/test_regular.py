@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.spool.regular import open_regular, read_regular
+from clew.spool.files.regular import open_regular, read_regular
 
 if TYPE_CHECKING:
     from collections.abc import Callable

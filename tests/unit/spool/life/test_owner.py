@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from clew.spool.owner import RECORD_BYTES, Owner, maps_file_of, this_process
+from clew.spool.life.owner import RECORD_BYTES, Owner, maps_file_of, this_process
 
-DESCRIBE = "import sys; from clew.spool.owner import this_process; print(this_process().encode().decode(), end='', flush=True); "
+DESCRIBE = "import sys; from clew.spool.life.owner import this_process; print(this_process().encode().decode(), end='', flush=True); "
 
 
 def start(program: str = "sys.stdin.read()") -> tuple[subprocess.Popen[str], Owner]:

@@ -18,9 +18,9 @@ from contextlib import contextmanager
 from itertools import count
 from typing import TYPE_CHECKING, BinaryIO, Final
 
-from clew.spool.descriptor import OwnDescriptor, file_id
-from clew.spool.disk import sync_directory
-from clew.spool.regular import NotRegularError, open_regular
+from clew.spool.files.descriptor import OwnDescriptor, file_id
+from clew.spool.files.disk import sync_directory
+from clew.spool.files.regular import NotRegularError, open_regular
 
 if TYPE_CHECKING:
     from collections.abc import Generator

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from clew.spool.descriptor import OwnDescriptor
 from clew.spool.directory import producer_directories
+from clew.spool.files.descriptor import OwnDescriptor
 
 
 @pytest.fixture

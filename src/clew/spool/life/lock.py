@@ -26,9 +26,9 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from clew.errors import SpoolError
-from clew.spool.descriptor import FileId, OwnDescriptor, file_id
-from clew.spool.owner import RECORD_BYTES, Owner, this_process
-from clew.spool.regular import open_regular
+from clew.spool.files.descriptor import FileId, OwnDescriptor, file_id
+from clew.spool.files.regular import open_regular
+from clew.spool.life.owner import RECORD_BYTES, Owner, this_process
 
 if TYPE_CHECKING:
     from collections.abc import Callable

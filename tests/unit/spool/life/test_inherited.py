@@ -8,7 +8,7 @@ import pytest
 
 from clew.spool.cursor import Cursor
 from clew.spool.format import position_of
-from clew.spool.inherited import are_on_disk
+from clew.spool.life.inherited import are_on_disk
 
 if TYPE_CHECKING:
     from pathlib import Path

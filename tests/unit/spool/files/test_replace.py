@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.spool.replace import replace_file, replacing, temporary_path, write_all
+from clew.spool.files.replace import replace_file, replacing, temporary_path, write_all
 from support.fix_disk import fill
 from support.odd_files import ODD_KINDS, make_odd
 

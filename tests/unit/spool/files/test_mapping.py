@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from clew.spool.mapping import map_file
+from clew.spool.files.mapping import map_file
 
 SIZE = 64 * 1024
 

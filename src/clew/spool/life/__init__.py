@@ -1,0 +1,1 @@
+"""Who writes a log, and whether that process lives."""
