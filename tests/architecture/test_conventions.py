@@ -32,7 +32,7 @@ BROAD_EXCEPTS = {
     "clew/agent/maintenance.py": "the loop of the worker that looks after the store",
     "clew/integrations/fastapi.py": "the user's function that names users; the host's exceptions are re-raised",
     "clew/cli/main.py": "the edge of the command line",
-    "clew/demo/parse.py": "a damaged PDF makes pypdf raise just about anything",
+    "clew/demo/ingestion/parse.py": "a damaged PDF makes pypdf raise just about anything",
 }
 """Where `except Exception` stands without handing the same exception on, and why."""
 

@@ -19,8 +19,8 @@ from clew.delivery.dead_letters import DeadLetter, DeadLetters
 from clew.delivery.erasure import erase_from_spool
 from clew.delivery.ledger import Ledger
 from clew.delivery.open_spans import OpenSpans
-from clew.demo.chunk import Chunk, Lineage
-from clew.demo.index import Index
+from clew.demo.ingestion.chunk import Chunk, Lineage
+from clew.demo.retrieval.index import Index
 from clew.errors import ClewError
 from clew.sinks.base import Batch, Producer
 from clew.sinks.joiner import Joiner

@@ -24,16 +24,16 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from msgspec import json, to_builtins
 from pydantic import BaseModel, StringConstraints
 
-from clew.demo.answer import Outcome, Sources
-from clew.demo.generate import ModelError
-from clew.demo.ingest import TooLargeError, Upload
-from clew.demo.parse import UnreadableError, UnsupportedError
-from clew.demo.prompt import QuestionTooLongError
+from clew.demo.generation.answer import Outcome, Sources
+from clew.demo.generation.generate import ModelError
+from clew.demo.generation.prompt import QuestionTooLongError
+from clew.demo.ingestion.ingest import TooLargeError, Upload
+from clew.demo.ingestion.parse import UnreadableError, UnsupportedError
 from clew.emit.context import mint_id, opaque_id
 from clew.integrations.fastapi import ClewMiddleware
 
 if TYPE_CHECKING:
-    from clew.demo.chunk import Lineage
+    from clew.demo.ingestion.chunk import Lineage
     from clew.demo.parts import Parts
 
 __all__ = ["create_app"]

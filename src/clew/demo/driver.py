@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 from msgspec import DecodeError, Struct, json
 
-from clew.demo.answer import Outcome
+from clew.demo.generation.answer import Outcome
 from clew.demo.questions import USERS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from clew.demo.corpus import Document
+    from clew.demo.ingestion.corpus import Document
     from clew.demo.questions import Question
 
 __all__ = ["Driver", "Exchange"]

@@ -27,18 +27,18 @@ from typing import TYPE_CHECKING, Final, NamedTuple, ParamSpec
 import numpy as np
 from msgspec import Struct, structs
 
-from clew.demo.embed import relatedness
-from clew.demo.relevance import ANSWERS, MIN_WORDS
+from clew.demo.ingestion.embed import relatedness
+from clew.demo.retrieval.relevance import ANSWERS, MIN_WORDS
 from clew.demo.steps import Stopwatch
 from clew.demo.text import content_terms, sentences, terms
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from clew.demo.embed import Embedder, Vectors
-    from clew.demo.generate import Answer
-    from clew.demo.prompt import Prompt
-    from clew.demo.relevance import Relevance
+    from clew.demo.generation.generate import Answer
+    from clew.demo.generation.prompt import Prompt
+    from clew.demo.ingestion.embed import Embedder, Vectors
+    from clew.demo.retrieval.relevance import Relevance
 
 __all__ = ["JUDGE", "JUDGE_VERSION", "Issue", "Score", "Verdict", "judge"]
 

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import httpx
 from msgspec import Struct
 
-from clew.demo.answer import Answering
-from clew.demo.cache import SemanticCache
-from clew.demo.completions import ChatCompletions
-from clew.demo.embed import Embedder, load_embedder
-from clew.demo.generate import Model
-from clew.demo.index import Index
-from clew.demo.ingest import Ingestion
-from clew.demo.reader import ExtractiveReader
-from clew.demo.relevance import Relevance
+from clew.demo.generation.answer import Answering
+from clew.demo.generation.cache import SemanticCache
+from clew.demo.generation.completions import ChatCompletions
+from clew.demo.generation.generate import Model
+from clew.demo.generation.reader import ExtractiveReader
+from clew.demo.ingestion.embed import Embedder, load_embedder
+from clew.demo.ingestion.ingest import Ingestion
+from clew.demo.retrieval.index import Index
+from clew.demo.retrieval.relevance import Relevance
 from clew.demo.settings import DemoSettings
 
 if TYPE_CHECKING:

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from clew.demo.parse import HEADING_SEPARATOR, UnreadableError, UnsupportedError, choose_parser
+from clew.demo.ingestion.parse import HEADING_SEPARATOR, UnreadableError, UnsupportedError, choose_parser
 from clew.demo.text import sentences
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clew.demo.corpus import Document
+    from clew.demo.ingestion.corpus import Document
 
 __all__ = ["USERS", "Question", "plan"]
 

@@ -19,8 +19,8 @@ from clew.store.postgres.connect import connect, explained
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from clew.demo.answer import Outcome
     from clew.demo.driver import Exchange
+    from clew.demo.generation.answer import Outcome
 
 __all__ = ["Event", "Report", "Row", "check", "expected", "kind_of"]
 

@@ -6,9 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct, field
 
-from clew.demo.chunk import ChunkerConfig
-from clew.demo.completions import DEFAULT_BASE_URL, Price
-from clew.demo.generate import RetryPolicy
+from clew.demo.generation.completions import DEFAULT_BASE_URL, Price
+from clew.demo.generation.generate import RetryPolicy
+from clew.demo.ingestion.chunk import ChunkerConfig
 from clew.errors import ConfigError
 
 if TYPE_CHECKING:

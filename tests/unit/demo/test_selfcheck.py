@@ -12,9 +12,9 @@ from msgspec import convert
 from msgspec.structs import replace
 
 from clew.catalog import EVENTS
-from clew.demo.answer import Outcome
 from clew.demo.driver import Exchange
 from clew.demo.evaluate import Issue
+from clew.demo.generation.answer import Outcome
 from clew.demo.selfcheck import check, expected, kind_of
 from support.stored import make_event, store_events
 

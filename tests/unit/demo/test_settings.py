@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from clew.demo.completions import Price
+from clew.demo.generation.completions import Price
 from clew.demo.settings import Endpoint, endpoint_from
 from clew.errors import ConfigError
 

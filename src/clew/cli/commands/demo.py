@@ -30,8 +30,8 @@ from clew.cli.asking import ask as ask_store
 from clew.cli.commands.trace import render
 from clew.cli.look.render import clean, console, duration, print_json
 from clew.cli.stack import running
-from clew.demo.corpus import Document, broken_document, collect, default_documents
 from clew.demo.driver import Driver, Exchange
+from clew.demo.ingestion.corpus import Document, broken_document, collect, default_documents
 from clew.demo.questions import plan
 from clew.demo.selfcheck import Report, check, kind_of
 from clew.demo.service import Service

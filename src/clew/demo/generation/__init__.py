@@ -1,0 +1,1 @@
+"""An answer made of passages: cache, prompt, model."""

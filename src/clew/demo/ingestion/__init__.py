@@ -1,0 +1,1 @@
+"""Documents brought in: found, parsed, cut into chunks, told step by step."""

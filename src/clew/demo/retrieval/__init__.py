@@ -1,0 +1,1 @@
+"""Passages found for a question: by words, by meaning, reranked."""
