@@ -1,1 +1,1 @@
-"""The ``clew`` command: one module for each group of commands."""
+"""The ``clew`` command: ``commands`` (one module each), ``look`` (how values appear), ``stack`` (what ``up`` starts)."""

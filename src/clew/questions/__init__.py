@@ -1,1 +1,1 @@
-"""What can be asked: the parameters of each question, their limits and how they are read, and the words of its answer."""
+"""What can be asked: how the parameters of a question are read, and the words of its answer."""

@@ -1,5 +1,5 @@
-"""Receivers: what other systems' clients send, made into our events.
+"""Receivers: what other systems' clients send, taken in: transports only.
 
-A receiver knows one foreign format. It makes ``DraftEvent`` of what it reads, and hands that to the
-``Intake``, which alone knows the spool. It answers its client only after that.
+A receiver asks a dialect what a request means, hands the ``DraftEvent`` of each item to the ``Intake``, which alone knows
+the spool, and answers its client only after that.
 """

@@ -1,1 +1,1 @@
-"""The commands, one module each."""
+"""The commands of ``clew``, one module each; ``registry`` imports one when it is asked for."""

@@ -1,1 +1,1 @@
-"""Files that may have become something else, descriptors that may have become another's: each handled in one place."""
+"""Files that may have become something else, and descriptors that may have become another's."""

@@ -1,1 +1,1 @@
-"""Search in events: a query's tree as SQL, texts, and the walk through time."""
+"""Search in events: a query's tree as SQL, words and phrases, and the walk through time, the newest first."""

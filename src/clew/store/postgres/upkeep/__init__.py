@@ -1,1 +1,1 @@
-"""What has to be done in the store again and again: partitions, indexes, sums, retention, erasure, figures."""
+"""What has to be done in the store again and again: schema, partitions, indexes, sums, retention, erasure, figures."""
