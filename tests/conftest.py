@@ -5,6 +5,7 @@ from __future__ import annotations
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
+    "support.fix_demo",
     "support.fix_disk",
     "support.fix_events",
     "support.fix_postgres",

@@ -47,9 +47,9 @@ REPLACED_FUNCTIONS = {
     "unit/agent/test_supervisor.py": "a machine that starts no more threads; no limit of that binds root",
     "unit/spool/test_reader.py": "a read that overlaps a write, at the moment that matters",
     "unit/spool/test_writer.py": "a log that is closed at the moment that matters",
-    "unit/store/test_following.py": "a clock that a minute without the store has passed on",
-    "unit/store/test_binaries.py": "a machine without a wheel; a process without capabilities",
-    "unit/store/test_embedded.py": "programs in a place that only root may enter",
+    "unit/store/postgres/test_following.py": "a clock that a minute without the store has passed on",
+    "unit/store/postgres/server/test_binaries.py": "a machine without a wheel; a process without capabilities",
+    "unit/store/postgres/server/test_embedded.py": "programs in a place that only root may enter",
 }
 """Where a test replaces a function, and what cannot be brought about otherwise."""
 

@@ -127,7 +127,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
 
 def test_each_hop_names_its_neighbours() -> None:
     """A reader who follows an event finds the way on in each module's docstring."""
-    for name in ("logger", "record", "spool.writer", "spool.reader", "agent.worker", "sinks.postgres"):
+    for name in ("emit.logger", "emit.record", "spool.writer", "spool.reader", "agent.worker", "store.postgres.sink"):
         told = sys.modules[f"clew.{name}"].__doc__ or ""
         assert "Before:" in told, name
         assert "After:" in told, name

@@ -137,10 +137,10 @@ def test_whatever_is_told_becomes_sound_events(requests: list[list[Operation]]) 
             receiver.unknown(request)
             receiver.receive(request)
 
-    rows = [rows._decode_row(payload) for payload in intake.payloads]
-    ended = [row.span_id for row in rows if row.kind == "span"]
+    stored = [rows._decode_row(payload) for payload in intake.payloads]
+    ended = [row.span_id for row in stored if row.kind == "span"]
     assert receiver.counts.runs == len(ended) == len(set(ended))
-    assert {row.status for row in rows} <= {None, "running", "ended", "ok", "error", "cancelled"}
+    assert {row.status for row in stored} <= {None, "running", "ended", "ok", "error", "cancelled"}
 
 
 @given(

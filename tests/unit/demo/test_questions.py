@@ -8,8 +8,7 @@ import pytest
 
 from clew.demo.ingestion.corpus import Document, broken_document, default_documents
 from clew.demo.questions import plan
-
-from .conftest import GUIDE
+from support.fix_demo import GUIDE
 
 
 @pytest.mark.parametrize(

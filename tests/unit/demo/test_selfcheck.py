@@ -16,16 +16,14 @@ from clew.demo.driver import Exchange
 from clew.demo.evaluate import Issue
 from clew.demo.generation.answer import Outcome
 from clew.demo.selfcheck import check, expected, kind_of
+from support.fix_demo import GUIDE, read_events
 from support.stored import make_event, store_events
-
-from .conftest import GUIDE, read_events
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from support.fix_demo import Rag
     from support.fix_events import Emitted
-
-    from .conftest import Rag
 
 pytest_plugins = ["support.fix_events"]
 

@@ -16,8 +16,7 @@ import pytest
 from clew import config
 from clew.demo.service import Service
 from clew.errors import ClewError
-
-from .conftest import GUIDE
+from support.fix_demo import GUIDE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

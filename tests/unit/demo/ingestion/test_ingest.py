@@ -11,16 +11,14 @@ from clew.demo.ingestion.chunk import ChunkerConfig
 from clew.demo.ingestion.corpus import broken_document
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.settings import DemoSettings
-
-from .conftest import GUIDE
+from support.fix_demo import GUIDE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from clew.demo.ingestion.embed import Vectors
+    from support.fix_demo import Rag
     from support.fix_events import Emitted
-
-    from .conftest import Rag
 
 STEPS = ("parse_document", "chunk_document", "embed_chunks", "store_chunks")
 

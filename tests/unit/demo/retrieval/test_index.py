@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 
 from clew.demo.retrieval.index import Index
-
-from .conftest import GUIDE, chunks_of
+from support.fix_demo import GUIDE, chunks_of
 
 if TYPE_CHECKING:
     from pathlib import Path

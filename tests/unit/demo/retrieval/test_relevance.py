@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING
 
 from clew.demo.retrieval import relevance as module
 from clew.demo.retrieval.relevance import ANSWERS, Relevance
-
-from .conftest import GUIDE, chunks_of
+from support.fix_demo import GUIDE, chunks_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

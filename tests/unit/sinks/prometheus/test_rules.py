@@ -13,7 +13,7 @@ import yaml
 from clew.catalog import CLOSED_LABELS, METRICS
 from support.fix_prometheus import program
 
-DEPLOY = Path(__file__).parents[3] / "deploy" / "prometheus"
+DEPLOY = Path(__file__).parents[4] / "deploy" / "prometheus"
 RULES: list[dict[str, Any]] = [
     rule
     for group in yaml.safe_load((DEPLOY / "clew.rules.yml").read_text("utf-8"))["groups"]
