@@ -17,16 +17,8 @@ from msgspec import NODEFAULT, structs
 
 from clew import config
 from clew.agent.health import AgentHealth, SinkLag, families
-from clew.catalog import (
-    CLOSED_LABELS,
-    EVENTS,
-    FAILURE_METRICS,
-    FIELDS,
-    METRIC_FIELDS,
-    METRICS,
-    REQUEST_METRICS,
-    SPAN_METRICS,
-)
+from clew.catalog.events import EVENTS, FAILURE_METRICS, FIELDS, METRIC_FIELDS
+from clew.catalog.series import CLOSED_LABELS, METRICS, REQUEST_METRICS, SPAN_METRICS
 from clew.cli.registry import root
 from clew.config import Settings
 from clew.delivery.status import SinkHealth
@@ -107,7 +99,7 @@ def events() -> str:
     by_stage = [(stage, [event for event in EVENTS.values() if event.stage == stage]) for stage in STAGES[:-1]]
     parts = [
         "# Events\n",
-        NOTE.format(source="`clew/catalog.py` and `clew/emit/record.py`"),
+        NOTE.format(source="`clew/catalog/events.py` and `clew/emit/record.py`"),
         _EVENTS_ARE,
     ]
     for stage, declared in by_stage:
@@ -159,7 +151,7 @@ def metrics() -> str:
     head = ("metric", "type", "labels", "what")
     return "\n".join([
         "# Metrics\n",
-        NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py`, `clew/server/store_metrics.py` and `clew/catalog.py`"),
+        NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py`, `clew/server/store_metrics.py` and `clew/catalog/`"),
         "## Of the agent\n",
         "At `/metrics` of `clew up`, and of `clew agent --metrics-port`.\n",
         _table(head, _exposed(families(health))),

@@ -58,6 +58,13 @@ def test_the_core_needs_msgspec_alone() -> None:
     assert tops - set(sys.stdlib_module_names) - {"typing_extensions"} == {"clew", "msgspec"}
 
 
+def test_an_application_loads_the_catalogue_of_events_alone() -> None:
+    """What is measured, and what costs are paid for, is needed where events arrive, not where they are made."""
+    loaded = {name for name in imported_by_clew() if name.startswith("clew.catalog.")}
+
+    assert loaded == {"clew.catalog.events"}
+
+
 def test_importing_clew_has_no_effect() -> None:
     """No thread, no file, no environment read: nothing happens before something is asked for."""
     code = (

@@ -113,7 +113,7 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         "clew.measures.ledger",
         "clew.measures.counting",
         "clew.measures.labels",
-        "clew.catalog",
+        "clew.catalog.bill",
         "clew.measures.buckets",
         "clew.spool.cursor",
         "clew.spool.directory",

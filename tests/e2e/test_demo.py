@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec import json
 
-from clew.catalog import EVENTS
+from clew.catalog.events import EVENTS
 from support.chat_endpoint import ChatEndpoint, Reply, says
 from support.commands import CLEW, read_object
 

@@ -13,7 +13,7 @@ from msgspec import json
 from clew.agent.enrich import Enricher
 from clew.agent.price_file import OwnPrice
 from clew.agent.prices import Prices
-from clew.catalog import EVENTS
+from clew.catalog.events import EVENTS
 
 ENRICHER = Enricher(
     Prices(

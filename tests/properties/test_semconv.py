@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.catalog import EVENTS, FIELDS, METRIC_FIELDS
+from clew.catalog.events import EVENTS, FIELDS, METRIC_FIELDS
 from clew.dialects.otel.events import log_event, origin_of, span_events
 from clew.dialects.otel.reading import error_of, read_event, read_log, read_resource, read_span
 from clew.dialects.otel.vocabulary import FIELD_PLACES, IDENTITIES, METRIC_PLACES

@@ -30,10 +30,10 @@ from msgspec import DecodeError, Raw, Struct, ValidationError, json
 
 from clew import arrival, clock
 from clew.agent.prices import Cost, Prices, Use
-from clew.catalog import PAID_MESSAGES, PAID_RUN_TYPES, paid_for
+from clew.catalog.bill import PAID_MESSAGES, PAID_RUN_TYPES, paid_for
 
 if TYPE_CHECKING:
-    from clew.catalog import Paid
+    from clew.catalog.bill import Paid
 
 __all__ = ["OTHER_MODELS", "UNKNOWN", "Enricher"]
 

@@ -12,7 +12,7 @@ import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from clew.catalog import EVENTS
+from clew.catalog.events import EVENTS
 from clew.emit.logger import get_logger
 from clew.emit.tracing import span
 

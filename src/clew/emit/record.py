@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from msgspec import UNSET, Raw, Struct, UnsetType, json
 from msgspec.structs import asdict, replace
 
-from clew.catalog import METRIC_FIELDS, STAGE_OF
+from clew.catalog.events import METRIC_FIELDS, STAGE_OF
 from clew.emit.context import Context
 from clew.emit.failure import Described, describe_error
 from clew.emit.foreign import STOPS, text_of

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from msgspec import UNSET
 
 from clew import clock, ids
-from clew.catalog import STAGE_OF_RUN_TYPE
+from clew.catalog.events import STAGE_OF_RUN_TYPE
 from clew.emit import process
 from clew.emit.context import Context, Entry, activate, current, enter, leave
 from clew.emit.foreign import UNREADABLE, attempt, text_of

@@ -32,7 +32,8 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct, field
 
-from clew.catalog import PAID_MESSAGES, STAGE_OF_RUN_TYPE, paid_for
+from clew.catalog.bill import PAID_MESSAGES, paid_for
+from clew.catalog.events import STAGE_OF_RUN_TYPE
 from clew.measures.observation import MAX_AMOUNT
 
 if TYPE_CHECKING:

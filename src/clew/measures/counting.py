@@ -27,7 +27,8 @@ from zlib import crc32
 
 from msgspec import Struct, field
 
-from clew.catalog import COUNTED_METRICS, EVENTS, FAILURE_METRICS, METRICS, REQUEST_METRICS, SPAN_METRICS
+from clew.catalog.events import EVENTS, FAILURE_METRICS
+from clew.catalog.series import COUNTED_METRICS, METRICS, REQUEST_METRICS, SPAN_METRICS
 from clew.measures.bill import (
     AMOUNTS,
     CALLS,
@@ -57,7 +58,7 @@ from clew.measures.labels import clean
 if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
 
-    from clew.catalog import Metric
+    from clew.catalog.series import Metric
     from clew.measures.observation import Told
 
 __all__ = [

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import UNSET, DecodeError, Struct, field, json
 
-from clew.catalog import CLOSED_LABELS, COUNTED_METRICS, METRICS, OVERFLOW_METRIC, ROLLUPS
+from clew.catalog.series import CLOSED_LABELS, COUNTED_METRICS, METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.event import ENDED
 from clew.measures.buckets import bucket_of
 from clew.measures.counting import NOTHING, begin, follow, measured_amounts, wanted
@@ -35,7 +35,7 @@ from clew.measures.observation import MAX_AMOUNT, Error, Told
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from clew.catalog import Metric
+    from clew.catalog.series import Metric
     from clew.measures.bill import Correction, Place
     from clew.measures.counting import Followed, Verdict
     from clew.store.postgres.rows import Row

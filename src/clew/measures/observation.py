@@ -16,18 +16,9 @@ from uuid import UUID
 
 from msgspec import DecodeError, Raw, Struct, defstruct, json
 
-from clew.catalog import (
-    CLOSED_LABELS,
-    EVENTS,
-    FIELDS,
-    METRICS,
-    OPERATIONS,
-    PAID_MESSAGES,
-    PAID_OTHERWISE,
-    PAID_RUN_TYPES,
-    PAID_STAGES,
-    paid_for,
-)
+from clew.catalog.bill import PAID_MESSAGES, PAID_OTHERWISE, PAID_RUN_TYPES, PAID_STAGES, paid_for
+from clew.catalog.events import EVENTS, FIELDS
+from clew.catalog.series import CLOSED_LABELS, METRICS, OPERATIONS
 from clew.dialects.otel.documents import in_outputs
 from clew.event import ENDED
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
@@ -36,7 +27,8 @@ from clew.measures.labels import OTHER
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from clew.catalog import Metric, Paid
+    from clew.catalog.bill import Paid
+    from clew.catalog.series import Metric
 
 __all__ = ["MAX_AMOUNT", "Error", "Told", "decode_fields", "read", "reports_amounts"]
 

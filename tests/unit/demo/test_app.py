@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew.catalog import EVENTS
+from clew.catalog.events import EVENTS
 from clew.demo.generation.generate import RetryPolicy
 from clew.demo.ingestion.corpus import broken_document
 from clew.demo.settings import DemoSettings, Endpoint

@@ -11,7 +11,7 @@ import pytest
 from msgspec import convert
 from msgspec.structs import replace
 
-from clew.catalog import EVENTS
+from clew.catalog.events import EVENTS
 from clew.demo.driver import Exchange
 from clew.demo.evaluate import Issue
 from clew.demo.generation.answer import Outcome

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import psycopg
 import pytest
 
-from clew.catalog import METRICS, OVERFLOW_METRIC, ROLLUPS
+from clew.catalog.series import METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.ids import uuid7
 from clew.measures.buckets import ZERO, bucket_of
 from clew.measures.counting import Followed

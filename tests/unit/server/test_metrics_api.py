@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from clew.catalog import ROLLUPS
+from clew.catalog.series import ROLLUPS
 from clew.ids import uuid7
 from clew.measures.buckets import ERROR
 from clew.sinks.base import Delivered

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, json
 
 from clew import arrival, clock
-from clew.catalog import FIELDS, STAGE_OF_RUN_TYPE
+from clew.catalog.events import FIELDS, STAGE_OF_RUN_TYPE
 from clew.dialects.draft_event import DraftEvent
 from clew.dialects.langsmith.values import (
     documents_of,

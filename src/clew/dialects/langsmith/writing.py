@@ -34,7 +34,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 
 from msgspec import json
 
-from clew.catalog import FIELDS
+from clew.catalog.events import FIELDS
 from clew.dialects.finished_span import Step
 from clew.dialects.langsmith.place import in_iso, moment, place
 

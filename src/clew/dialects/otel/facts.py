@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, cast
 
-from clew.catalog import EVENTS, FIELDS
+from clew.catalog.events import EVENTS, FIELDS
 from clew.dialects.otel import names
 
 if TYPE_CHECKING:

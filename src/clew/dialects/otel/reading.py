@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
 from msgspec import Struct, field
 
-from clew.catalog import STAGE_OF_RUN_TYPE
+from clew.catalog.events import STAGE_OF_RUN_TYPE
 from clew.dialects.loose import mapping, number, parsed, sequence, text
 from clew.dialects.otel import names
 from clew.dialects.otel.own import unpack

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from clew.catalog import FIELDS, METRIC_FIELDS
+from clew.catalog.events import FIELDS, METRIC_FIELDS
 from clew.dialects.otel import names
 
 __all__ = ["FIELD_PLACES", "IDENTITIES", "IN_METADATA", "METRIC_PLACES", "OPERATIONS", "RUN_TYPES", "TOKENS"]

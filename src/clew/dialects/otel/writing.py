@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from msgspec import Struct
 
-from clew.catalog import EVENTS, FIELDS
+from clew.catalog.events import EVENTS, FIELDS
 from clew.dialects.otel import names
 from clew.dialects.otel.facts import SUMMED, attributes_of, fields_of, risen
 from clew.dialects.otel.own import Value, pack

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Path, Query, Response
 from msgspec import json
 
 from clew import clock
-from clew.catalog import ROLLUPS
+from clew.catalog.series import ROLLUPS
 from clew.errors import UsageError
 from clew.questions.when import parse_moment
 from clew.store.postgres.rollups import DIMENSIONS, MAX_SERIES, MAX_STEPS, Span, fetch_metrics, parse_step

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from clew.catalog import COUNTED_METRICS, LATE_METRIC, METRICS
+from clew.catalog.series import COUNTED_METRICS, LATE_METRIC, METRICS
 from clew.measures.counting import follow, measured_amounts
 from clew.sinks.prometheus.series import Exemplar
 
 if TYPE_CHECKING:
-    from clew.catalog import Metric
+    from clew.catalog.series import Metric
     from clew.measures.bill import Place
     from clew.measures.counting import Followed, Verdict
     from clew.measures.observation import Told

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from clew.catalog import CLOSED_LABELS, METRICS, OVERFLOW_METRIC
+from clew.catalog.series import CLOSED_LABELS, METRICS, OVERFLOW_METRIC
 from clew.measures.labels import OTHER, clean
 from clew.measures.observation import MAX_AMOUNT
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
     from prometheus_client.samples import Exemplar as ClientExemplar
 
-    from clew.catalog import Metric
+    from clew.catalog.series import Metric
 
 __all__ = ["MAX_SERIES", "SLOT_LABEL", "Exemplar", "SavedMetric", "Series", "SeriesSet"]
 

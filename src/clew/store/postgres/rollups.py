@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct, json
 
-from clew.catalog import ROLLUPS
+from clew.catalog.series import ROLLUPS
 from clew.errors import NotFoundError, UsageError
 from clew.measures.buckets import ERROR
 from clew.store.events import format_timestamp
@@ -27,7 +27,7 @@ from clew.store.postgres.reading import Reading, Row, Statement
 from clew.store.rollup_points import SHAPES, Cell
 
 if TYPE_CHECKING:
-    from clew.catalog import Rollup
+    from clew.catalog.series import Rollup
     from clew.store.rollup_points import Shape
 
 __all__ = [

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
-from clew.catalog import CLOSED_LABELS, METRICS
+from clew.catalog.series import CLOSED_LABELS, METRICS
 from support.fix_prometheus import program
 
 DEPLOY = Path(__file__).parents[4] / "deploy" / "prometheus"

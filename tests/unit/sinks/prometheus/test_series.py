@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from msgspec import json
 
-from clew.catalog import METRICS
+from clew.catalog.series import METRICS
 from clew.sinks.prometheus.series import MAX_SERIES, Exemplar, SavedMetric, SeriesSet
 from clew.sinks.prometheus.text import expose
 from support.metrics import samples

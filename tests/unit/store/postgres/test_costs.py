@@ -11,7 +11,8 @@ from uuid import UUID, uuid4
 import psycopg
 import pytest
 
-from clew.catalog import COST_LINES, EVENTS
+from clew.catalog.bill import COST_LINES
+from clew.catalog.events import EVENTS
 from clew.errors import UsageError
 from clew.store.postgres.costs import KEYS, CostFilter, Costs, Key, fetch_costs, parse_key
 from clew.store.postgres.reading import read

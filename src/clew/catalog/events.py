@@ -1,16 +1,11 @@
-"""The events of a RAG system: one declaration of what each is called, holds, and becomes elsewhere.
+"""Events and fields: what each is called, what it contains, and what it becomes elsewhere.
 
-Tables of data. ``FIELDS`` declares every field once, so that one name means one thing in every
-event. ``METRICS`` declares the time series. ``EVENTS`` says which fields an event carries and which
-series it feeds; ``SPAN_METRICS``, ``REQUEST_METRICS`` and ``FAILURE_METRICS`` say what spans feed. The reference
-page, the split into metrics and context, the stage of a log and the
-Prometheus sink all read these tables; there is no second list. ``ROLLUPS`` says which of the metrics the store adds up
-by the minute. ``PAID_MESSAGES``, ``PAID_RUN_TYPES`` and
-``PAID_STAGES`` say what costs money, and on which line of the bill it stands.
+``FIELDS`` declares every field once, so that one name means one thing in every event. ``EVENTS`` says which fields an
+event carries and which metrics (``series``) it feeds.
 
-A field is a *metric* when it is a measurement whose sum or distribution over many events means
-something by itself: durations, costs, tokens, scores. A field that describes this one event is *context*,
-also when it is a number: a chunk count, a file size, a rank, top-k.
+A field is a *metric* when it is a measurement whose sum or distribution over many events means something by itself:
+durations, costs, tokens, scores. A field that describes this one event is *context*, also when it is a number: a chunk
+count, a file size, a rank, top-k.
 
 Emitting a message that is not declared here is allowed; it is a log like any other.
 
@@ -26,38 +21,22 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from msgspec import Struct
 
-from clew.event import STAGES
-
 if TYPE_CHECKING:
-    from collections.abc import Container, Mapping
+    from collections.abc import Mapping
 
 __all__ = [
-    "CLOSED_LABELS",
-    "COST_LINES",
-    "COUNTED_METRICS",
+    "CALL_METRICS",
+    "COST_METRICS",
     "EVENTS",
     "FAILURE_METRICS",
     "FIELDS",
-    "LATE_METRIC",
-    "METRICS",
     "METRIC_FIELDS",
-    "OPERATIONS",
-    "OVERFLOW_METRIC",
-    "PAID_MESSAGES",
-    "PAID_OTHERWISE",
-    "PAID_RUN_TYPES",
-    "PAID_STAGES",
-    "REQUEST_METRICS",
-    "ROLLUPS",
-    "SPAN_METRICS",
     "STAGE_OF",
     "STAGE_OF_RUN_TYPE",
+    "STEP_METRICS",
+    "TOKEN_METRICS",
     "Event",
     "Field",
-    "Metric",
-    "Paid",
-    "Rollup",
-    "paid_for",
 ]
 
 Stage = Literal["ingestion", "retrieval", "generation", "evaluation"]
@@ -65,7 +44,7 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 
 STAGE_OF_RUN_TYPE: Final = {"retriever": "retrieval", "llm": "generation", "prompt": "generation"}
-"""The stage that a span's run type implies when none is told; other types inherit their parent's."""
+"""The stage that a span's run type implies when none is given; other types inherit their parent's."""
 
 
 class Field(Struct, frozen=True):
@@ -74,12 +53,12 @@ class Field(Struct, frozen=True):
     Attributes:
         name: Its name; the unit ends it.
         type: ``string``, ``integer``, ``number``, ``boolean``, ``list`` or ``object``.
-        description: What it tells.
+        description: What it means.
         unit: UCUM or plain: ``ms``, ``USD``, ``tokens``, ``By``, ``1`` for a ratio; empty for none.
         is_metric: It goes to the event's ``metrics``, not to its ``context``.
         attribute: What it is called in OpenTelemetry.
         attribute_scale: Factor from its unit to the attribute's.
-        langsmith: Where a LangSmith run holds it; empty for ``extra.metadata``, under its own name.
+        langsmith: Where it is in a LangSmith run; empty for ``extra.metadata``, under its own name.
     """
 
     name: str
@@ -90,66 +69,6 @@ class Field(Struct, frozen=True):
     attribute: str = ""
     attribute_scale: float = 1.0
     langsmith: str = ""
-
-
-class Metric(Struct, frozen=True):
-    """One Prometheus metric.
-
-    Attributes:
-        name: Its name, base units.
-        type: ``counter`` or ``histogram``.
-        description: Its help text.
-        labels: Its labels: fields of the event, or its ``service``, ``stage``, ``message`` (of a span its run
-            type, since anybody may name a span anything) and ``status``. ``line`` and ``model`` are what the
-            event is paid for (``paid_for``), the model that was asked first. Of those of OpenTelemetry,
-            ``gen_ai_operation_name`` is what ``OPERATIONS`` calls the run type. A label is empty where
-            the event does not carry the field.
-        field: The field it adds up or observes; empty to count events.
-        parts: (value of its last label, field) of a metric that observes several fields; then ``field`` is empty.
-        scale: Factor from the field's unit to the metric's.
-        buckets: Upper edges of a histogram, in the metric's unit.
-    """
-
-    name: str
-    type: Literal["counter", "histogram"]
-    description: str
-    labels: tuple[str, ...] = ()
-    field: str = ""
-    scale: float = 1.0
-    buckets: tuple[float, ...] = ()
-    parts: tuple[tuple[str, str], ...] = ()
-
-
-class Rollup(Struct, frozen=True):
-    """Metrics that the store adds up by the minute, and answers together.
-
-    Each is kept apart by service, environment, version, stage and model, and by one label of its own.
-
-    Attributes:
-        name: What they are asked for by.
-        description: What they tell.
-        metrics: Their names in ``METRICS``.
-        label: The label of theirs that is kept apart too; empty for none.
-    """
-
-    name: str
-    description: str
-    metrics: tuple[str, ...]
-    label: str = ""
-
-
-class Paid(Struct, frozen=True):
-    """What a step is paid for.
-
-    Attributes:
-        line: Its line of the bill, one of ``COST_LINES``.
-        named_by: Fields that name what is paid for (a model, an index …), the more precise one first.
-        counted_by: Fields that tell how many documents there were: a number, or the list of them.
-    """
-
-    line: str
-    named_by: tuple[str, ...]
-    counted_by: tuple[str, ...] = ()
 
 
 class Event(Struct, frozen=True):
@@ -174,11 +93,20 @@ class Event(Struct, frozen=True):
     run_type: str = "chain"
 
 
-_LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)  # alerts need an edge at 2.0
-_GEN_AI_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-_GEN_AI_TOKENS = tuple(float(4**power) for power in range(14))
-_GEN_AI = ("service_name", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
-_SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
+STEP_METRICS: Final = ("clew_stage_duration_seconds",)
+"""What the end of a step feeds."""
+
+FAILURE_METRICS: Final = ("clew_errors_total",)
+"""What a failure feeds: a log that reports one, and a failed span unless a log or a span inside it has reported it."""
+
+COST_METRICS: Final = ("clew_cost_usd_total",)
+"""What a cost feeds."""
+
+CALL_METRICS: Final = ("gen_ai_client_operation_duration_seconds",)
+"""What the end of a call to a model feeds beside the metrics of its own kind."""
+
+TOKEN_METRICS: Final = ("gen_ai_client_token_usage",)
+"""What the tokens of a call to a model feed beside the metrics of its own kind."""
 
 _FIELDS = (
     # What a document is, and how it came in.
@@ -224,7 +152,7 @@ _FIELDS = (
     Field("reranker", "string", "Reranker and its version.", attribute="rag.reranker.name"),
     Field("hits_before", "list", "The hits before reranking: chunk_id, rank, score.", attribute="rag.reranker.input"),
     Field("hits_after", "list", "The hits after reranking: chunk_id, rank, score.", attribute="rag.reranker.output"),
-    # What was told to the model, and what it said.
+    # What the model was given, and what it said.
     Field("prompt_name", "string", "Name of the prompt.", attribute="gen_ai.prompt.name"),
     Field("prompt_version", "string", "Version of the prompt.", attribute="gen_ai.prompt.version"),
     Field("chunk_ids_used", "list", "Chunks in the prompt, in order.", attribute="rag.prompt.chunk_ids"),
@@ -296,44 +224,6 @@ _FIELDS = (
           attribute="rag.score.context_recall"),
 )  # fmt: skip
 
-_METRICS = (
-    Metric("clew_requests_total", "counter",
-           "Requests that have ended: spans without a parent in their own process.", ("service", "status")),
-    Metric("clew_request_duration_seconds", "histogram", "Time a request took.", ("service",), "duration_ms", 0.001, _LATENCY_S),
-    Metric("clew_stage_duration_seconds", "histogram", "Time a step took.", ("service", "stage", "message"), "duration_ms", 0.001, _LATENCY_S),
-    Metric("clew_documents_total", "counter", "Documents stored.", ("service",)),
-    Metric("clew_chunks_total", "counter", "Chunks made.", ("service",), "chunk_count"),
-    Metric("clew_cache_requests_total", "counter", "Cache look-ups by result.", ("service", "cache_hit")),
-    Metric("clew_retrieval_hits_total", "counter", "Hits found.", ("service",), "hit_count"),
-    Metric("clew_retrieval_top_score", "histogram", "Score of the best hit.", ("service",), "top_score", 1.0, _SCORES),
-    Metric("clew_llm_duration_seconds", "histogram", "Time a model call took.", ("service", "model"), "duration_ms", 0.001, _LATENCY_S),
-    Metric("clew_llm_time_to_first_token_seconds", "histogram", "Time to the first token.", ("service", "model"),
-           "time_to_first_token_ms", 0.001, _LATENCY_S),
-    Metric("clew_llm_tokens_input_total", "counter", "Tokens read.", ("service", "model"), "tokens_in"),
-    Metric("clew_llm_tokens_output_total", "counter", "Tokens written.", ("service", "model"), "tokens_out"),
-    Metric("clew_cost_usd_total", "counter", "Money spent; events that repeat what others have told do not feed it.",
-           ("service", "stage", "line", "model"), "cost_usd"),
-    Metric("clew_score", "histogram", "Quality scores.", ("service", "metric_name"), "score", 1.0, _SCORES),
-    Metric("clew_judged_claims_total", "counter", "Claims judged.", ("service",), "claim_count"),
-    Metric("clew_unsupported_claims_total", "counter", "Claims without support.", ("service",), "unsupported_count"),
-    Metric("clew_answers_total", "counter", "Answers by quality tier.", ("service", "quality_tier")),
-    Metric("clew_issues_total", "counter", "Issues by kind.", ("service", "issue")),
-    Metric("clew_errors_total", "counter", "Failures, each counted where it was told first.", ("service", "stage", "error_type")),
-    Metric("clew_late_events_total", "counter",
-           "Events that came too late, or from the future, and feed nothing else here.", ("service",)),
-    Metric("clew_metric_overflow_total", "counter",
-           "Measurements whose labels were replaced by other, as the metric had too many series.", ("metric",)),
-    Metric("gen_ai_client_operation_duration_seconds", "histogram", "Time a call to a model took (OpenTelemetry).",
-           (*_GEN_AI, "error_type"), "duration_ms", 0.001, _GEN_AI_S),
-    Metric("gen_ai_client_token_usage", "histogram", "Tokens of a call to a model (OpenTelemetry).",
-           (*_GEN_AI, "gen_ai_token_type"), buckets=_GEN_AI_TOKENS, parts=(("input", "tokens_in"), ("output", "tokens_out"))),
-)  # fmt: skip
-
-_STEP = ("clew_stage_duration_seconds",)
-_FAILED = ("clew_errors_total",)
-_COST = ("clew_cost_usd_total",)
-_CALL = ("gen_ai_client_operation_duration_seconds",)
-_TOKENS = ("gen_ai_client_token_usage",)
 _DOCUMENT = ("document_id", "document_version", "ingest_run_id")
 _FAILURE = ("error_type", "retry_count", "duration_ms")
 
@@ -341,34 +231,34 @@ _EVENTS = (
     Event("file_upload_started", "ingestion", "A document begins to arrive.",
           (*_DOCUMENT, "document_name", "content_type", "file_size_bytes")),
     Event("parsing_complete", "ingestion", "Its text has been taken out.",
-          (*_DOCUMENT, "parser", "page_count", "text_chars", "duration_ms"), _STEP, run_type="parser"),
+          (*_DOCUMENT, "parser", "page_count", "text_chars", "duration_ms"), STEP_METRICS, run_type="parser"),
     Event("chunking_complete", "ingestion", "Its text has been cut into chunks.",
           (*_DOCUMENT, "parser", "chunker", "chunker_config_hash", "chunk_count", "chunk_ids", "chunk_chars_min",
-           "chunk_chars_mean", "chunk_chars_max", "duration_ms"), (*_STEP, "clew_chunks_total")),
+           "chunk_chars_mean", "chunk_chars_max", "duration_ms"), (*STEP_METRICS, "clew_chunks_total")),
     Event("chunks_created", "ingestion", "Chunks of a file were made, told in one line.",
-          ("chunk_count", "file_size_bytes", "duration_ms", "cost_usd"), _STEP),
+          ("chunk_count", "file_size_bytes", "duration_ms", "cost_usd"), STEP_METRICS),
     Event("embedding_complete", "ingestion", "Its chunks have vectors.",
           (*_DOCUMENT, "embedding_model", "embedding_dimension", "chunk_count", "batch_count", "tokens_in", "duration_ms",
-           "cost_usd"), (*_STEP, *_COST, *_CALL, *_TOKENS), run_type="embedding"),
+           "cost_usd"), (*STEP_METRICS, *COST_METRICS, *CALL_METRICS, *TOKEN_METRICS), run_type="embedding"),
     Event("storage_complete", "ingestion", "Its chunks are in the index and can be found.",
           (*_DOCUMENT, "parser", "chunker", "chunker_config_hash", "embedding_model", "index_name", "index_version",
            "stored_count", "replaced_count", "chunk_ids", "duration_ms", "cost_usd"),
-          (*_STEP, "clew_documents_total", "clew_cost_usd_total")),
+          (*STEP_METRICS, "clew_documents_total", "clew_cost_usd_total")),
     Event("query_received", "retrieval", "A question has arrived.", ("query", "query_chars", "top_k")),
     Event("cache_checked", "retrieval", "The cache was asked for an answer to a like question.",
           ("cache_hit", "cache_similarity", "cache_age_s", "cache_threshold", "answer_id", "duration_ms"),
-          (*_STEP, "clew_cache_requests_total")),
+          (*STEP_METRICS, "clew_cache_requests_total")),
     Event("hybrid_search_complete", "retrieval", "The index has been searched.",
           ("search_mode", "fusion", "embedding_model", "index_name", "index_version", "top_k", "hit_count", "hits",
            "top_score", "duration_ms", "cost_usd"),
-          (*_STEP, "clew_retrieval_hits_total", "clew_retrieval_top_score", "clew_cost_usd_total"),
+          (*STEP_METRICS, "clew_retrieval_hits_total", "clew_retrieval_top_score", "clew_cost_usd_total"),
           run_type="retriever"),
     Event("reranking_complete", "retrieval", "The hits have been put into a better order.",
           ("reranker", "top_k", "hit_count", "hits_before", "hits_after", "top_score", "duration_ms", "cost_usd"),
-          (*_STEP, "clew_cost_usd_total"), run_type="retriever"),
+          (*STEP_METRICS, "clew_cost_usd_total"), run_type="retriever"),
     Event("prompt_assembled", "generation", "The prompt is ready.",
           ("prompt_name", "prompt_version", "chunk_ids_used", "chunk_ids_cut", "token_budget", "prompt_tokens",
-           "duration_ms"), _STEP, run_type="prompt"),
+           "duration_ms"), STEP_METRICS, run_type="prompt"),
     Event("api_call_started", "generation", "The model is being asked.",
           ("provider", "model", "is_streaming", "temperature", "max_output_tokens", "retry_count"), run_type="llm"),
     Event("first_token_received", "generation", "The first piece of the answer is here.",
@@ -376,198 +266,57 @@ _EVENTS = (
     Event("token_usage_recorded", "generation", "What the call used is known.",
           ("provider", "model", "response_model", "tokens_in", "tokens_out", "tokens_cached",
            "tokens_cache_written", "cost_usd", "price_source"),
-          ("clew_llm_tokens_input_total", "clew_llm_tokens_output_total", *_COST, *_TOKENS), run_type="llm"),
+          ("clew_llm_tokens_input_total", "clew_llm_tokens_output_total", *COST_METRICS, *TOKEN_METRICS), run_type="llm"),
     Event("generation_complete", "generation", "The answer is complete.",
           ("provider", "model", "response_model", "finish_reason", "retry_count", "answer_id", "answer_chars",
-           "chunk_ids_cited", "tokens_per_second", "duration_ms"), ("clew_llm_duration_seconds", *_CALL), run_type="llm"),
+           "chunk_ids_cited", "tokens_per_second", "duration_ms"), ("clew_llm_duration_seconds", *CALL_METRICS), run_type="llm"),
     Event("score_computed", "evaluation", "One aspect of an answer was scored.",
           ("answer_id", "metric_name", "score", "judge", "judge_version", "reason", "claim_count", "unsupported_count",
            "duration_ms", "cost_usd"),
           ("clew_score", "clew_judged_claims_total", "clew_unsupported_claims_total", "clew_cost_usd_total")),
     Event("metrics_evaluated", "evaluation", "All scores of an answer are there.",
           ("answer_id", "faithfulness", "answer_relevancy", "context_precision", "context_recall", "judge",
-           "judge_version", "duration_ms", "cost_usd"), _STEP),
+           "judge_version", "duration_ms", "cost_usd"), STEP_METRICS),
     Event("quality_tier_assigned", "evaluation", "The answer was put into a tier.",
           ("answer_id", "quality_tier", "reason", "judge", "judge_version"), ("clew_answers_total",)),
     Event("issue_detected", "evaluation", "Something is wrong with an answer.",
           ("answer_id", "issue", "severity", "reason", "chunk_ids_used", "judge", "judge_version", "score"),
           ("clew_issues_total",), "WARNING"),
     Event("file_upload_failed", "ingestion", "A document did not arrive, or may not.",
-          (*_DOCUMENT, "document_name", "content_type", "file_size_bytes", "reason", *_FAILURE), _FAILED, "ERROR"),
+          (*_DOCUMENT, "document_name", "content_type", "file_size_bytes", "reason", *_FAILURE), FAILURE_METRICS, "ERROR"),
     Event("parsing_failed", "ingestion", "No text could be taken out of a document.",
-          (*_DOCUMENT, "document_name", "content_type", "file_size_bytes", "parser", "reason", *_FAILURE), _FAILED, "ERROR",
+          (*_DOCUMENT, "document_name", "content_type", "file_size_bytes", "parser", "reason", *_FAILURE), FAILURE_METRICS, "ERROR",
           "parser"),
     Event("chunking_failed", "ingestion", "A text could not be cut.",
-          (*_DOCUMENT, "chunker", "chunker_config_hash", *_FAILURE), _FAILED, "ERROR"),
+          (*_DOCUMENT, "chunker", "chunker_config_hash", *_FAILURE), FAILURE_METRICS, "ERROR"),
     Event("embedding_failed", "ingestion", "Chunks could not be given vectors.",
-          (*_DOCUMENT, "embedding_model", "chunk_count", "status_code", *_FAILURE), (*_FAILED, *_CALL), "ERROR", "embedding"),
+          (*_DOCUMENT, "embedding_model", "chunk_count", "status_code", *_FAILURE), (*FAILURE_METRICS, *CALL_METRICS), "ERROR", "embedding"),
     Event("storage_failed", "ingestion", "Chunks could not be stored.",
-          (*_DOCUMENT, "index_name", "index_version", "chunk_count", *_FAILURE), _FAILED, "ERROR"),
+          (*_DOCUMENT, "index_name", "index_version", "chunk_count", *_FAILURE), FAILURE_METRICS, "ERROR"),
     Event("cache_failed", "retrieval", "The cache did not answer; the search goes on without it.",
-          _FAILURE, _FAILED, "WARNING"),
+          _FAILURE, FAILURE_METRICS, "WARNING"),
     Event("search_failed", "retrieval", "The index could not be searched.",
-          ("search_mode", "index_name", "index_version", "top_k", *_FAILURE), _FAILED, "ERROR", "retriever"),
+          ("search_mode", "index_name", "index_version", "top_k", *_FAILURE), FAILURE_METRICS, "ERROR", "retriever"),
     Event("reranking_failed", "retrieval", "The hits could not be put in order.",
-          ("reranker", "hit_count", *_FAILURE), _FAILED, "ERROR", "retriever"),
+          ("reranker", "hit_count", *_FAILURE), FAILURE_METRICS, "ERROR", "retriever"),
     Event("prompt_assembly_failed", "generation", "No prompt could be made.",
-          ("prompt_name", "prompt_version", "token_budget", *_FAILURE), _FAILED, "ERROR", "prompt"),
+          ("prompt_name", "prompt_version", "token_budget", *_FAILURE), FAILURE_METRICS, "ERROR", "prompt"),
     Event("api_call_failed", "generation", "A call to the model failed; it may be tried again.",
-          ("provider", "model", "status_code", *_FAILURE), _FAILED, "WARNING", "llm"),
+          ("provider", "model", "status_code", *_FAILURE), FAILURE_METRICS, "WARNING", "llm"),
     Event("generation_failed", "generation", "There is no answer.",
-          ("provider", "model", "status_code", "finish_reason", *_FAILURE), (*_FAILED, *_CALL), "ERROR", "llm"),
+          ("provider", "model", "status_code", "finish_reason", *_FAILURE), (*FAILURE_METRICS, *CALL_METRICS), "ERROR", "llm"),
     Event("evaluation_failed", "evaluation", "An answer could not be judged; that is not a score of zero.",
-          ("answer_id", "metric_name", "judge", "judge_version", *_FAILURE), _FAILED, "ERROR"),
+          ("answer_id", "metric_name", "judge", "judge_version", *_FAILURE), FAILURE_METRICS, "ERROR"),
 )  # fmt: skip
 
 FIELDS: Final[Mapping[str, Field]] = MappingProxyType({field.name: field for field in _FIELDS})
 """Every declared field, by name."""
 
-METRICS: Final[Mapping[str, Metric]] = MappingProxyType({metric.name: metric for metric in _METRICS})
-"""Every Prometheus metric that events feed, by name."""
-
 EVENTS: Final[Mapping[str, Event]] = MappingProxyType({event.message: event for event in _EVENTS})
 """Every declared event, by its message, in the order of the pipeline; failures last."""
-
-COUNTED_METRICS: Final = frozenset(
-    metric.name
-    for metric in _METRICS
-    if {"cost_usd", "tokens_in", "tokens_out"} & {metric.field, *(field for _, field in metric.parts)}
-)
-"""Metrics of amounts. Whatever event reports one feeds them, with as much of it as counts (``measures.bill``)."""
 
 METRIC_FIELDS: Final = frozenset(field.name for field in _FIELDS if field.is_metric)
 """Names of the fields that go to an event's ``metrics``."""
 
 STAGE_OF: Final[dict[str, str]] = {event.message: event.stage for event in _EVENTS}
 """The stage of each declared event."""
-
-SPAN_METRICS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "llm": (
-            "clew_llm_duration_seconds",
-            "clew_llm_time_to_first_token_seconds",
-            "clew_llm_tokens_input_total",
-            "clew_llm_tokens_output_total",
-            *_COST,
-            *_CALL,
-            *_TOKENS,
-        ),
-        "embedding": (*_STEP, *_COST, *_CALL, *_TOKENS),
-        "retriever": (*_STEP, "clew_retrieval_hits_total", "clew_retrieval_top_score", *_COST),
-        "reranker": (*_STEP, *_COST),
-        "parser": _STEP,
-        "prompt": _STEP,
-        "tool": _STEP,
-    }
-)
-"""What a finished span feeds, by its kind, where no log in that span has fed it; ``reranker`` as in ``PAID_RUN_TYPES``."""
-
-REQUEST_METRICS: Final = ("clew_requests_total", "clew_request_duration_seconds")
-"""What a span feeds that has no parent in its own process: the request."""
-
-FAILURE_METRICS: Final = _FAILED
-"""What a failed span feeds, unless a log or a span inside has told the same error."""
-
-LATE_METRIC: Final = "clew_late_events_total"
-"""Counts what comes too late to feed anything else."""
-
-OVERFLOW_METRIC: Final = "clew_metric_overflow_total"
-"""Counts what a metric with too many series could not tell apart."""
-
-_ROLLUPS = (
-    Rollup("requests", "Requests that have ended, and how many of them failed.", ("clew_requests_total",), "status"),
-    Rollup("errors", "Failures, each where it was told first.", _FAILED, "error_type"),
-    Rollup("latency", "Time a request took.", ("clew_request_duration_seconds",)),
-    Rollup("steps", "Time a step took.", _STEP, "message"),
-    Rollup("calls", "Time a model call took.", ("clew_llm_duration_seconds",)),
-    Rollup("first_token", "Time to the first token.", ("clew_llm_time_to_first_token_seconds",)),
-    Rollup("tokens", "Tokens that models have read and written.", _TOKENS, "gen_ai_token_type"),
-    Rollup("cost", "Money spent; events that repeat what others have told do not count.", _COST, "line"),
-    Rollup("scores", "Quality scores.", ("clew_score",), "metric_name"),
-    Rollup("cache", "Cache look-ups, and how many of them were hits.", ("clew_cache_requests_total",), "cache_hit"),
-    Rollup("hallucinations", "Claims judged, and how many of them nothing supports.",
-           ("clew_judged_claims_total", "clew_unsupported_claims_total")),
-    Rollup("answers", "Answers by quality tier.", ("clew_answers_total",), "quality_tier"),
-    Rollup("issues", "Issues by kind.", ("clew_issues_total",), "issue"),
-    Rollup("overflow", "Measurements whose labels were replaced by other, as there were too many.", (OVERFLOW_METRIC,), "metric"),
-)  # fmt: skip
-
-ROLLUPS: Final[Mapping[str, Rollup]] = MappingProxyType({rollup.name: rollup for rollup in _ROLLUPS})
-"""What the store adds up by the minute, by name."""
-
-CLOSED_LABELS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
-    {
-        "stage": STAGES,
-        "status": ("ok", "error", "cancelled", "aborted"),
-        "cache_hit": ("true", "false"),
-        "gen_ai_token_type": ("input", "output"),
-    }
-)
-"""Labels of which all values are known; those of all others are kept apart up to a bound."""
-
-OPERATIONS: Final[Mapping[str, str]] = MappingProxyType({"llm": "chat", "embedding": "embeddings"})
-"""What OpenTelemetry calls a call to a model, by run type."""
-
-COST_LINES: Final = ("generation", "embedding", "reranking", "judge", "vector_store", "other")
-"""The lines of the bill; each cost stands on one of them."""
-
-_LLM = ("response_model", "model")
-
-PAID_MESSAGES: Final[Mapping[str, Paid]] = MappingProxyType(
-    {
-        "embedding_complete": Paid("embedding", ("embedding_model",), ("chunk_count",)),
-        "storage_complete": Paid("vector_store", ("index_name",), ("stored_count",)),
-        "hybrid_search_complete": Paid("vector_store", ("index_name", "search_mode"), ("hit_count", "hits")),
-        "reranking_complete": Paid("reranking", ("reranker",), ("hits_before", "hit_count")),
-        "token_usage_recorded": Paid("generation", _LLM),
-        "score_computed": Paid("judge", ("judge",), ("claim_count",)),
-        "metrics_evaluated": Paid("judge", ("judge",)),
-    }
-)
-"""What is paid for at the end of a step, by the log that tells of it."""
-
-PAID_RUN_TYPES: Final[Mapping[str, Paid]] = MappingProxyType(
-    {
-        "llm": Paid("generation", _LLM),
-        "embedding": Paid("embedding", ("embedding_model", *_LLM), ("chunk_count",)),
-        "retriever": Paid("vector_store", ("index_name", "search_mode"), ("hit_count",)),
-        "reranker": Paid("reranking", ("reranker", *_LLM), ("hits_before", "hit_count")),
-    }
-)
-"""What is paid for in a span, by its kind; ``reranker`` is a retriever that names one."""
-
-PAID_STAGES: Final[Mapping[str, Paid]] = MappingProxyType(
-    {
-        "evaluation": Paid("judge", (*_LLM, "judge", "embedding_model")),
-        "generation": Paid("generation", _LLM),
-    }
-)
-"""What is paid for in any other event of a stage; in evaluation it is the judge, whatever the kind of the span."""
-
-PAID_OTHERWISE: Final = Paid("other", (*_LLM, "embedding_model", "reranker", "judge", "index_name"))
-"""What is paid for in whatever else has a cost."""
-
-
-def paid_for(message: str, run_type: str | None, stage: str | None, context: Container[str] = ()) -> Paid:
-    """Tell what an event's cost is paid for.
-
-    Args:
-        message: The event's message.
-        run_type: Its kind, if it is a span.
-        stage: Its stage.
-        context: Names of its fields.
-
-    Example:
-        >>> paid_for("reranking_complete", None, "retrieval").line
-        'reranking'
-        >>> paid_for("ChatOpenAI", "llm", "evaluation").line
-        'judge'
-    """
-    kind = "reranker" if run_type == "retriever" and "reranker" in context else run_type or ""
-    return (
-        PAID_MESSAGES.get(message)
-        or (PAID_STAGES["evaluation"] if stage == "evaluation" else None)
-        or PAID_RUN_TYPES.get(kind)
-        or PAID_STAGES.get(stage or "")
-        or PAID_OTHERWISE
-    )
