@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from types import TracebackType
 
-    from clew.demo.ingestion.corpus import Document
+    from clew.demo.corpus import Document
     from clew.demo.questions import Question
 
 __all__ = ["Driver", "Exchange"]

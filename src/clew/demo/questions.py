@@ -13,7 +13,7 @@ from clew.demo.text import sentences
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clew.demo.ingestion.corpus import Document
+    from clew.demo.corpus import Document
 
 __all__ = ["USERS", "Question", "plan"]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from clew.catalog.events import EVENTS
+from clew.demo.corpus import broken_document
 from clew.demo.generation.generate import RetryPolicy
-from clew.demo.ingestion.corpus import broken_document
 from clew.demo.settings import DemoSettings, Endpoint
 from support.chat_endpoint import ChatEndpoint, Reply, says
 from support.fix_demo import GUIDE, read_events

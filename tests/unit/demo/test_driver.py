@@ -11,8 +11,8 @@ import pytest
 import uvicorn
 
 from clew.demo.app import create_app
+from clew.demo.corpus import Document, broken_document
 from clew.demo.driver import Driver, Exchange
-from clew.demo.ingestion.corpus import Document, broken_document
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.parts import put_together
 from clew.demo.questions import USERS, Question

@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from clew.demo.ingestion.corpus import Document, broken_document, default_documents
+from clew.demo.corpus import Document, broken_document, default_documents
 from clew.demo.questions import plan
 from support.fix_demo import GUIDE
 

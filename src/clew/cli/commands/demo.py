@@ -30,8 +30,8 @@ from clew.cli.asking import ask as ask_store
 from clew.cli.commands.trace import render
 from clew.cli.look.render import clean, console, duration, print_json
 from clew.cli.stack import running
+from clew.demo.corpus import Document, broken_document, collect, default_documents
 from clew.demo.driver import Driver, Exchange
-from clew.demo.ingestion.corpus import Document, broken_document, collect, default_documents
 from clew.demo.questions import plan
 from clew.demo.selfcheck import Report, check, kind_of
 from clew.demo.service import Service
@@ -103,12 +103,12 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
     Example: clew demo ~/documents --questions 20
     """
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it finds wrong with a PDF reaches us as exceptions
-    documents = collect(paths) if paths else default_documents()
+    screen = _Screen(is_quiet=as_json)
+    documents = collect(paths, screen.note) if paths else default_documents()
     endpoint_from(os.environ)  # a model that cannot be meant is said before anything is started
     settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
     if port is None and settings.port == DEFAULT_PORT:
         settings = _with_free_port(settings)
-    screen = _Screen(is_quiet=as_json)
     with (
         _one_interrupt(),
         running(settings, report=screen.note) as parts,

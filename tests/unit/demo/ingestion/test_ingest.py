@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from msgspec.structs import replace
 
+from clew.demo.corpus import broken_document
 from clew.demo.ingestion.chunk import ChunkerConfig
-from clew.demo.ingestion.corpus import broken_document
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.settings import DemoSettings
 from support.fix_demo import GUIDE

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
+from clew.demo.corpus import default_documents
 from clew.demo.ingestion import parse as parser_module
-from clew.demo.ingestion.corpus import default_documents
 from clew.demo.ingestion.parse import Parsed, UnreadableError, UnsupportedError, choose_parser
 
 DOCUMENTS = {document.name: document for document in default_documents()}

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import os
+import stat
 from importlib import metadata, resources
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
 from clew.demo.ingestion.parse import SUFFIXES, UnreadableError, UnsupportedError, choose_parser
 from clew.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 __all__ = ["Document", "broken_document", "collect", "default_documents"]
 
@@ -58,12 +62,14 @@ def broken_document() -> Document:
     return _document("broken-off-upload.pdf", whole[: len(whole) // 2])
 
 
-def collect(paths: list[Path]) -> list[Document]:
+def collect(paths: list[Path], report: Callable[[str], object] | None = None) -> list[Document]:
     """Read the user's documents.
 
     Args:
         paths: Files, each of which has to be readable, and folders, of which every file is taken that
-            a parser knows, except those whose names begin with a dot.
+            a parser knows, except those whose names begin with a dot. What of a folder cannot be read (a broken link, a
+            named pipe, a file that is too large) is left out.
+        report: Gets a line for each file that is left out.
 
     Raises:
         UsageError: A path is not there or cannot be read, a file is not a document, a folder holds
@@ -72,16 +78,28 @@ def collect(paths: list[Path]) -> list[Document]:
     documents: list[Document] = []
     for path in paths:
         if path.is_dir():
-            files = sorted(_files_in(path))
-            if not files:
-                raise UsageError(f"there is no document in {path}", hint=f"a document ends in {', '.join(SUFFIXES)}")
-            documents += [_read(file, str(file.relative_to(path.resolve().parent))) for file in files]
+            found = _read_folder(path, report or (lambda _: None))
+            if not found:
+                raise UsageError(
+                    f"there is no document in {_shown(path)}", hint=f"a document ends in {', '.join(SUFFIXES)}"
+                )
+            documents += found
         else:
             document = _read(path, path.name)
             _check(document, path)
             documents.append(document)
         if len(documents) > MAX_FILES:
             raise UsageError(f"there are more than {MAX_FILES} documents", hint="name fewer, or a smaller folder")
+    return documents
+
+
+def _read_folder(folder: Path, report: Callable[[str], object]) -> list[Document]:
+    documents: list[Document] = []
+    for file in sorted(_files_in(folder)):
+        try:
+            documents.append(_read(file, str(file.relative_to(folder.resolve().parent))))
+        except UsageError as error:
+            report(f"left out: {error.message}")
     return documents
 
 
@@ -96,20 +114,30 @@ def _files_in(folder: Path) -> list[Path]:
 
 def _read(path: Path, name: str) -> Document:
     try:
-        if path.stat().st_size > MAX_FILE_BYTES:
-            raise UsageError(f"{path} is larger than {MAX_FILE_BYTES // (1024 * 1024)} MiB")
-        return _document(name, path.read_bytes())
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a named pipe would be waited for, a device read without an end
+            raise UsageError(f"{_shown(path)} is not a file")
+        if status.st_size > MAX_FILE_BYTES:
+            raise UsageError(f"{_shown(path)} is larger than {MAX_FILE_BYTES // (1024 * 1024)} MiB")
+        return _document(_shown(name), path.read_bytes())
     except OSError as error:
-        raise UsageError(f"cannot read {path}: {error.strerror or error}") from error
+        raise UsageError(f"cannot read {_shown(path)}: {error.strerror or error}") from error
+
+
+def _shown(name: Path | str) -> str:
+    r"""Write a name that may be no UTF-8 so that it can be sent and shown: its foreign bytes as ``\xff``."""
+    return os.fsencode(name).decode("utf-8", "backslashreplace")
 
 
 def _check(document: Document, path: Path) -> None:
     try:
         choose_parser(document.name, document.content_type, document.data).parse(document.data)
     except UnsupportedError:
-        raise UsageError(f"{path} is not a document", hint=f"a document ends in {', '.join(SUFFIXES)}") from None
+        raise UsageError(
+            f"{_shown(path)} is not a document", hint=f"a document ends in {', '.join(SUFFIXES)}"
+        ) from None
     except UnreadableError as error:
-        raise UsageError(f"cannot read {path}: {error}") from error
+        raise UsageError(f"cannot read {_shown(path)}: {error}") from error
 
 
 def _document(name: str, data: bytes) -> Document:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.demo.ingestion import corpus
+from clew.demo import corpus
+from clew.demo.corpus import broken_document, collect, default_documents
 from clew.demo.ingestion.chunk import ChunkerConfig, cut
-from clew.demo.ingestion.corpus import broken_document, collect, default_documents
 from clew.demo.ingestion.parse import UnreadableError, choose_parser
 from clew.errors import UsageError
 from support.fix_demo import lineage
@@ -92,3 +93,34 @@ def test_too_many_and_too_large_files_are_refused(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(corpus, "MAX_FILE_BYTES", 3)
     with pytest.raises(UsageError, match="larger than"):
         collect([tmp_path / "a.md"])
+
+
+def test_what_of_a_folder_cannot_be_read_is_left_out_and_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A broken link, a named pipe, a device, a file that is too large: the rest is taken."""
+    folder = tmp_path / "vault"
+    folder.mkdir()
+    (folder / "good.md").write_text("Some text.")
+    (folder / "linked.md").symlink_to(folder / "good.md")
+    (folder / "gone.md").symlink_to(tmp_path / "nowhere")
+    (folder / "zero.txt").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.txt")
+    (folder / "big.md").write_text("x" * 100)
+    monkeypatch.setattr(corpus, "MAX_FILE_BYTES", 50)
+    lines: list[str] = []
+
+    found = collect([folder], lines.append)
+
+    assert [document.name for document in found] == ["vault/good.md", "vault/linked.md"]
+    assert len(lines) == 4
+    for name in ("big.md is larger", "gone.md: No such file", "pipe.txt is not a file", "zero.txt is not a file"):
+        assert sum(name in line for line in lines) == 1, name
+
+
+def test_a_name_that_is_no_utf8_is_written_so_that_it_can_be_sent(tmp_path: Path) -> None:
+    """As archives of other systems bring them along."""
+    (tmp_path / os.fsdecode(b"b\xffad.md")).write_text("Some text.")
+
+    (document,) = collect([tmp_path])
+
+    assert document.name == f"{tmp_path.name}/b\\xffad.md"
+    document.name.encode("utf-8")
