@@ -15,33 +15,16 @@ from clew.agent.prices import Prices
 from clew.agent.worker import Worker
 from clew.spool.writer import Writer
 from clew.store.postgres.sink import PostgresSink
+from support.ways import documented_hops, walk_through
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
-    from types import FrameType
 
+HOPS = documented_hops()
 EVENT = (
     b'{"timestamp":"2026-11-23T10:15:30Z","kind":"log","level":"INFO","message":"chunks_created","trace_id":null,'
     b'"span_id":null,"user_id":null,"service":"rag-api","stage":"ingestion","context":{},"metrics":{}}'
 )
-
-
-def calls_on_the_way(call: Callable[[], object], package: str) -> list[str]:
-    """Name the module of each of *package*'s functions that runs during *call*, in order of entry."""
-    seen: list[str] = []
-
-    def profile(frame: FrameType, event: str, _arg: object) -> None:
-        name = frame.f_globals.get("__name__", "")
-        if event == "call" and name.partition(".")[0] == package:
-            seen.append(name)
-
-    sys.setprofile(profile)
-    try:
-        call()
-    finally:
-        sys.setprofile(None)
-    return seen
 
 
 def test_an_ordinary_event_stays_on_the_documented_path(tmp_path: Path) -> None:
@@ -50,10 +33,12 @@ def test_an_ordinary_event_stays_on_the_documented_path(tmp_path: Path) -> None:
     log = clew.get_logger()
     log.info("chunks_created", chunk_count=41)
 
-    seen = calls_on_the_way(lambda: log.info("chunks_created", chunk_count=42), "clew")
+    way = walk_through(lambda: log.info("chunks_created", chunk_count=42))
     clew.shutdown()
 
-    assert set(seen) <= {
+    assert way.first_entries(HOPS[:3]) == HOPS[:3]
+    assert way.returns() == []
+    assert set(way.modules) <= {
         "clew.emit.logger",
         "clew.emit.context",
         "clew.emit.record",
@@ -61,7 +46,7 @@ def test_an_ordinary_event_stays_on_the_documented_path(tmp_path: Path) -> None:
         "clew.emit.process",
         "clew.spool.writer",
     }
-    assert (seen[0], seen[-1]) == ("clew.emit.logger", "clew.spool.writer")
+    assert (way.modules[0], way.modules[-1]) == (HOPS[0], HOPS[2])
 
 
 def test_emitting_takes_few_calls(tmp_path: Path) -> None:
@@ -94,15 +79,15 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         enrich=Enricher(Prices()),
     )
 
-    seen = calls_on_the_way(lambda: worker._ship(log), "clew")
+    way = walk_through(lambda: worker._ship(log))
     log.release()
     writer.close()
 
-    hops = ["clew.agent.worker", "clew.spool.reader", "clew.store.postgres.sink"]
-    first_seen = [name for name in dict.fromkeys(seen) if name in hops]
-    assert sorted(first_seen) == sorted(hops)
-    assert set(seen) <= {
-        *hops,
+    reader, driver, sink = HOPS[3:]
+    assert way.first_entries(HOPS) == [driver, reader, sink]  # the worker drives: it asks the one and tells the other
+    assert way.returns() == []
+    assert set(way.modules) <= {
+        *HOPS[3:],
         "clew.agent.log",
         "clew.agent.breaker",
         "clew.agent.enrich",
@@ -127,7 +112,8 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
 
 def test_each_hop_names_its_neighbours() -> None:
     """A reader who follows an event finds the way on in each module's docstring."""
-    for name in ("emit.logger", "emit.record", "spool.writer", "spool.reader", "agent.worker", "store.postgres.sink"):
-        told = sys.modules[f"clew.{name}"].__doc__ or ""
+    assert len(HOPS) == 6
+    for name in HOPS:
+        told = sys.modules[name].__doc__ or ""
         assert "Before:" in told, name
         assert "After:" in told, name
