@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import shutil
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from clew.spool.directory import producer_directories
 from support.accounting import assert_accounted, drops_told, returned_emits, wait_for
 from support.agents import agent_process, drain_with_agent, filling_producer
 from support.commands import WITHOUT_RIGHTS
+from support.removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,19 +50,6 @@ def beside(request: pytest.FixtureRequest, environment: dict[str, str], postgres
         return
     with agent_process(environment, postgres):
         yield
-
-
-def remove(directory: Path) -> None:
-    """Remove a directory whose process makes files in it meanwhile, as a person does: again if it is not empty."""
-    for _ in range(100):
-        try:
-            shutil.rmtree(directory)
-        except OSError as error:
-            if error.errno != errno.ENOTEMPTY:
-                raise
-        else:
-            return
-    raise AssertionError(directory)
 
 
 def find_place(place: Place, name: str) -> Path:
@@ -113,7 +100,7 @@ def test_a_directory_that_is_removed_is_made_again(
     """What memory no longer held is counted, and told by an event; all else is stored, once, and the application ends well."""
     with filling_producer(environment, place.counters) as producer:
         producer.ask("info 300 1000")
-        remove(find_place(place, name))
+        remove_tree(find_place(place, name))
         producer.ask("info 300 1000")
         wait_for(lambda: is_in_place(producer, place), "the log to be made again")
         producer.ask("info 300 1000")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import threading
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,6 +17,7 @@ from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
 from clew.spool.segment import Segment
 from clew.spool.writer import Writer
+from support.removal import remove_tree
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -91,9 +91,9 @@ def remove_files(place: Place) -> None:
 
 
 REMOVALS: dict[str, Callable[[Place], object]] = {
-    "directory": lambda place: shutil.rmtree(place.writer.directory),
-    "spool": lambda place: shutil.rmtree(place.spool),
-    "data": lambda place: shutil.rmtree(place.spool.parent),
+    "directory": lambda place: remove_tree(place.writer.directory),
+    "spool": lambda place: remove_tree(place.spool),
+    "data": lambda place: remove_tree(place.spool.parent),
     "segment": remove_segment,
     "files": remove_files,
     "lock": lambda place: (place.writer.directory / "lock").unlink(),
@@ -133,7 +133,7 @@ def test_an_agent_that_had_read_some_of_a_removed_log_goes_on_where_it_was(place
     taken = [payload for _, payload in reader.read(max_events=60).events]
     reader.close()
 
-    shutil.rmtree(place.writer.directory)
+    remove_tree(place.writer.directory)
     settle(place)
     place.emit()
 
@@ -149,10 +149,10 @@ def test_what_was_no_longer_in_memory_is_counted_as_removed(place: Place) -> Non
     settle(place)
     there = place.numbers()
 
-    shutil.rmtree(place.writer.directory)
+    remove_tree(place.writer.directory)
     settle(place)
     kept = place.numbers()
-    shutil.rmtree(place.writer.directory)
+    remove_tree(place.writer.directory)
     settle(place)
     place.emit()
     directory = place.writer.directory
@@ -177,7 +177,7 @@ def test_what_every_sink_has_passed_is_not_lost_when_it_is_removed(place: Place)
     cursor.close()
     place.writer._home.forget_shipped()
 
-    shutil.rmtree(place.writer.directory)
+    remove_tree(place.writer.directory)
     settle(place)
 
     assert place.writer.losses.totals() == {}
@@ -272,7 +272,7 @@ def test_descriptors_that_were_closed_and_reused_are_left_alone_and_opened_anew(
 
 def test_a_log_that_cannot_be_made_again_says_at_the_end_what_is_lost(place: Place) -> None:
     """And closing raises nothing."""
-    shutil.rmtree(place.spool)
+    remove_tree(place.spool)
     place.spool.write_bytes(b"a file")
     place.emit()
 
@@ -288,7 +288,7 @@ def test_a_log_that_cannot_be_made_again_says_at_the_end_what_is_lost(place: Pla
 def test_a_log_removed_at_the_very_end_is_made_again(place: Place) -> None:
     """There is no later round to notice it."""
     place.writer._flusher.stop()
-    shutil.rmtree(place.spool)
+    remove_tree(place.spool)
 
     assert place.writer.close()
 
@@ -304,7 +304,7 @@ def test_a_restoration_that_failed_half_way_is_finished_later(place: Place, monk
 
     with monkeypatch.context() as patch:
         patch.setattr(Segment, "copy_to", refuse)
-        shutil.rmtree(place.writer.directory)
+        remove_tree(place.writer.directory)
         assert not place.writer.flush(5.0)
         place.emit()
         assert not place.writer.flush(5.0)
