@@ -1,6 +1,7 @@
 """The process that ships: it reads spools and hands events to sinks.
 
-``supervisor`` finds producers and runs everything; ``log`` is one producer's log as the agent sees it; ``worker``
-drives one sink; ``lastwords`` closes what dead processes left open; ``retry`` and ``breaker`` are policy; ``maintenance``
-looks after the store. What it leaves for others to read is in ``delivery``.
+``supervisor`` runs everything; ``logs`` are those that are shipped, from when they are found until they are put aside:
+``log`` is one of them as workers see it, ``adopted`` as it is looked after, and ``trouble`` reports what is wrong with
+them; ``worker`` drives one sink; ``lastwords`` closes what dead processes left open; ``retry`` and ``breaker`` are policy;
+``maintenance`` looks after the store. What it leaves for others to read is in ``delivery``.
 """

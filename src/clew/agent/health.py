@@ -38,14 +38,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import Struct
 
+from clew.delivery.ledger import NOT_IN_SPOOL, Share
 from clew.delivery.status import SinkHealth
+from clew.spool.losses import read_losses
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client import Metric as Family
 
-__all__ = ["AgentHealth", "SinkLag", "families", "serve_metrics"]
+    from clew.agent.log import ProducerLog
+    from clew.delivery.ledger import Ledger
+    from clew.sinks.base import Sink
+
+__all__ = ["AgentHealth", "Outcomes", "SinkLag", "families", "lag_seconds", "serve_metrics"]
 
 BREAKER_STATES: Final = ("closed", "open", "half-open")
 PLAIN: Final = "text/plain; charset=utf-8"
@@ -92,6 +98,48 @@ class AgentHealth(Struct):
     unpriced: dict[str, int] = {}
     pushes: dict[str, int] = {}
     maintenance: dict[tuple[str, str], int] = {}
+
+
+class Outcomes:
+    """What became of all events of a spool, ever.
+
+    Args:
+        ledger: What became of those in logs that were shipped whole.
+        logs: Returns the logs that are being shipped.
+        sinks: Whose outcomes are counted.
+    """
+
+    def __init__(self, ledger: Ledger, logs: Callable[[], Sequence[ProducerLog]], sinks: Sequence[Sink]) -> None:
+        self._ledger = ledger
+        self._logs = logs
+        self._sinks = sinks
+        self._most_delivered: dict[str, int] = {}
+
+    def count(self) -> tuple[dict[str, dict[str, int]], dict[str, int]]:
+        """Return ``AgentHealth.outcomes`` and ``AgentHealth.dropped`` as they are now."""
+        # In this order: a log that is entered into the ledger between the two is counted the next time, not twice now.
+        past, logs = self._ledger.read(), self._logs()
+        outcomes: dict[str, dict[str, int]] = {}
+        dropped = dict(past.dropped)
+        for log in logs:
+            for reason, number in read_losses(log.directory).items():
+                dropped[reason] = dropped.get(reason, 0) + number
+        lost = dict(dropped)
+        for sink in self._sinks:
+            share = past.sinks.get(sink.name, Share())
+            cursors = [log.cursor(sink.name) for log in logs if log.is_for(sink.name)]
+            missing = share.missing + sum(cursor.counts.missing for cursor in cursors)
+            if missing:
+                lost[NOT_IN_SPOOL] = lost.get(NOT_IN_SPOOL, 0) + missing
+            delivered = share.delivered + sum(cursor.delivered for cursor in cursors)
+            # A counter never goes back: what a restored store is given again was counted when it was first.
+            self._most_delivered[sink.name] = max(delivered, self._most_delivered.get(sink.name, 0))
+            outcomes[sink.name] = {
+                "delivered": self._most_delivered[sink.name],
+                "quarantined": share.quarantined + sum(cursor.quarantined for cursor in cursors),
+                "dropped": sum(dropped.values()) + missing,
+            }
+        return outcomes, lost
 
 
 def families(health: AgentHealth) -> Iterator[Family]:

@@ -1,8 +1,8 @@
 """Run the agent: find producers, follow their logs, drive the sinks, clean up behind them.
 
-What: a round every 100 ms looks for new producers, notes which writers have died, closes what they
-left open, and puts aside segments that all sinks have passed, and logs that are shipped whole, until the replay window is over.
-Why one thread for it: all of this is quick, and none of it may wait for a sink.
+What: a round every 100 ms takes the logs of new producers and looks after those it has (``logs``), sweeps up what was
+kept for long enough, and writes down how the agent is doing.
+Why one thread for it: all of this is quick, and none of it may wait for a sink; each sink has a thread (``worker``).
 
 Any number of agents may run on one spool; each log is shipped by the one that holds its lock.
 """
@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import atexit
 import contextlib
-import errno
 import gc
 import os
 import resource
@@ -26,33 +25,30 @@ from uuid import uuid4
 from msgspec import json
 
 from clew.agent.enrich import Enricher
-from clew.agent.health import AgentHealth, SinkLag, families, lag_seconds
-from clew.agent.lastwords import append_last_words
-from clew.agent.log import ProducerLog
+from clew.agent.health import AgentHealth, Outcomes, SinkLag, families, lag_seconds
+from clew.agent.logs import Logs
 from clew.agent.prices import make_prices
 from clew.agent.sinks import make_sinks
+from clew.agent.trouble import Trouble
 from clew.agent.worker import Worker
-from clew.delivery.ledger import NOT_IN_SPOOL, Ledger, Share
-from clew.delivery.oddities import Oddity, find_in_log, find_oddities
-from clew.delivery.open_spans import DAMAGED, OpenSpans
+from clew.delivery.ledger import Ledger
+from clew.delivery.oddities import find_oddities
 from clew.delivery.status import AgentStatus
 from clew.emit import process
-from clew.errors import SpoolError, SpoolFormatError, SpoolFullError
-from clew.spool.directory import AGENTS_DIRECTORY, give_up_reserve, make_private_directory, producer_directories
-from clew.spool.files.regular import NotRegularError
+from clew.errors import SpoolError
+from clew.spool.directory import AGENTS_DIRECTORY, make_private_directory
 from clew.spool.files.replace import replace_file
 from clew.spool.kept import give_way, sweep
 from clew.spool.life.lock import LifeLock
-from clew.spool.losses import read_losses
-from clew.spool.reader import copied_from
 from clew.spool.writer import spool_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from pathlib import Path
 
     from prometheus_client import Metric as Family
 
+    from clew.agent.log import ProducerLog
     from clew.agent.maintenance import Maintenance
     from clew.config import Settings
     from clew.delivery.status import SinkHealth
@@ -66,9 +62,7 @@ STATUS_INTERVAL_S = 1.0
 SWEEP_INTERVAL_S = 1.0
 IDLE_BEFORE_END_S = 1.0
 AUTO_LOCK = "auto.lock"
-FEWEST_LOGS = 8
 GC_THRESHOLD = 20_000  # new objects until the next look for garbage; Python's own is 700
-SPARE_DESCRIPTORS = 32  # for connections and files of the sinks; half of the rest is left to who shares the process
 ATTEMPT_GRACE_S = 2.0  # at the end, for an attempt under way: a backend that is well has answered by then
 GIVE_UP_S = 5.0  # for a sink to notice that its attempt was cut
 LOCK_ATTEMPTS = 5
@@ -101,13 +95,22 @@ class Supervisor:
         self._agents = self._spool / AGENTS_DIRECTORY
         make_private_directory(self._agents)
         self._sinks = make_sinks(settings) if sinks is None else sinks
-        self._logs: dict[str, ProducerLog] = {}
-        self._spans: dict[str, OpenSpans] = {}
+        ledger = Ledger(self._spool)
+        self._trouble = Trouble(self._spool, segment_bytes=settings.segment_bytes, report=self._report)
+        self._logs = Logs(
+            self._spool,
+            self._sinks,
+            ledger=ledger,
+            keeps=settings.replay_window_s > 0,
+            trouble=self._trouble,
+            report=self._report,
+        )
+        self._outcomes = Outcomes(ledger, self._logs.all, self._sinks)
         self._enricher = Enricher(make_prices(settings))
         self._workers = [
             Worker(
                 sink,
-                logs=self.logs,
+                logs=self._logs.all,
                 spool=self._spool,
                 report=self._report,
                 # Each sink sees every event: one of them counts those that have no price.
@@ -117,25 +120,16 @@ class Supervisor:
         ]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
-        self._ledger = Ledger(self._spool)
         self._status_due = 0.0
         self._sweep_due = 0.0
-        self._most_delivered: dict[str, int] = {}
         self._rounds_done = 0
         self._beat = self._started_at = time.time()
-        self._adopted = 0
-        self._is_full = False
-        self._stuck: set[str] = (
-            set()
-        )  # logs for a later clew's agent, or for people to put right: nobody waits for them
-        self._most_logs = _most_logs(len(self._sinks))
-        self._told: dict[str, str] = {}
         self._pusher = self._make_pusher(settings.pushgateway_url)
         self._maintenance = self._make_maintenance(settings)
 
     def logs(self) -> list[ProducerLog]:
         """Return the logs that this agent ships now."""
-        return list(self._logs.values())
+        return self._logs.all()
 
     def healths(self) -> list[SinkHealth]:
         """Return how each sink is doing."""
@@ -143,35 +137,15 @@ class Supervisor:
 
     def health(self) -> AgentHealth:
         """Return everything that the agent says of itself."""
-        past, logs = self._ledger.read(), self.logs()
-        sinks = [(worker.health, self._lag(worker.health)) for worker in self._workers]
-        outcomes: dict[str, dict[str, int]] = {}
-        dropped = dict(past.dropped)
-        for log in logs:
-            for reason, number in read_losses(log.directory).items():
-                dropped[reason] = dropped.get(reason, 0) + number
-        lost = dict(dropped)
-        for sink in self._sinks:
-            share = past.sinks.get(sink.name, Share())
-            cursors = [log.cursor(sink.name) for log in logs if log.is_for(sink.name)]
-            missing = share.missing + sum(cursor.counts.missing for cursor in cursors)
-            if missing:
-                lost[NOT_IN_SPOOL] = lost.get(NOT_IN_SPOOL, 0) + missing
-            delivered = share.delivered + sum(cursor.delivered for cursor in cursors)
-            # A counter never goes back: what a restored store is given again was counted when it was first.
-            self._most_delivered[sink.name] = max(delivered, self._most_delivered.get(sink.name, 0))
-            outcomes[sink.name] = {
-                "delivered": self._most_delivered[sink.name],
-                "quarantined": share.quarantined + sum(cursor.quarantined for cursor in cursors),
-                "dropped": sum(dropped.values()) + missing,
-            }
+        outcomes, lost = self._outcomes.count()
+        logs = self.logs()
         living = sum(not log.is_writer_dead for log in logs)
         return AgentHealth(
             self._beat,
             living,
             len(logs) - living,
-            self._adopted,
-            sinks,
+            self._logs.settled,
+            [(worker.health, self._lag(worker.health)) for worker in self._workers],
             outcomes,
             lost,
             self._enricher.unpriced(),
@@ -180,12 +154,16 @@ class Supervisor:
         )
 
     def metrics(self) -> list[Family]:
-        """Tell ``health``, and what a sink has to tell, as Prometheus' client has it."""
-        told = list(families(self.health()))
+        """Return ``health``, and the metrics of the sinks that have some, as Prometheus' client has it."""
+        metrics = list(families(self.health()))
         for sink in self._sinks:
             more: Callable[[], list[Family]] | None = getattr(sink, "families", None)
-            told += more() if more is not None else []
-        return told
+            metrics += more() if more is not None else []
+        return metrics
+
+    def _lag(self, health: SinkHealth) -> SinkLag:
+        events, bytes_ = self._logs.lag(health.name)
+        return SinkLag(events, bytes_, lag_seconds(health, events))
 
     def _make_pusher(self, url: str | None) -> Pusher | None:
         if url is None:
@@ -203,17 +181,6 @@ class Supervisor:
 
         groups = (standing_jobs(settings), search_jobs())
         return [Maintenance(settings.dsn, report=self._report, jobs=jobs) for jobs in groups]
-
-    def _lag(self, health: SinkHealth) -> SinkLag:
-        events = bytes_ = 0
-        for log in self.logs():
-            spans = self._spans.get(log.producer.id)
-            if spans is None or not log.is_for(health.name):
-                continue
-            cursor = log.cursor(health.name)
-            events += max(0, spans.seen - cursor.counts.events)
-            bytes_ += log.bytes_between(cursor.position, spans.reached)
-        return SinkLag(events, bytes_, lag_seconds(health, events))
 
     def run(self, *, until_idle: bool = False, is_auto: bool = False) -> None:
         """Ship until stopped.
@@ -252,7 +219,7 @@ class Supervisor:
                 self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
                 lock.release()
                 # A producer that came after the last look and before this release saw an agent, and started none.
-                lock = self._lock_as(name) if self._has_new() and not self._stopping.is_set() else None
+                lock = self._lock_as(name) if self._logs.has_new() and not self._stopping.is_set() else None
         finally:
             self._end(keep_lock_file=is_auto, name=name)
             if lock is not None:
@@ -267,25 +234,6 @@ class Supervisor:
             lock.release()
             self._stopping.wait(LOCK_RETRY_S)
         return None
-
-    def _has_new(self) -> bool:
-        """Whether there is a log that no agent ships."""
-        places = producer_directories(self._spool)
-        try:
-            return any(self._is_free(directory) for directory in places if directory.name not in self._stuck)
-        except OSError as error:
-            self._tell(self._spool, error)
-            return not _needs_people(error)  # no descriptor is left: looked again in another round
-
-    def _is_free(self, directory: Path) -> bool:
-        """Whether a log is shipped by nobody, and could be."""
-        try:
-            log = ProducerLog(directory)
-            is_free = copied_from(directory) is None and log.take()
-        except (OSError, SpoolError):
-            return False
-        log.release()
-        return is_free
 
     def start(self) -> None:
         """Ship in threads of this process, all of which run when this returns.
@@ -314,29 +262,24 @@ class Supervisor:
         deadline = time.monotonic() + timeout_s
         seen_from = self._rounds_done + 2  # a writer that has just ended is noticed in the next whole round
         while time.monotonic() < deadline and not self._stopping.wait(ROUND_S / 4):
-            if (
-                self._rounds_done >= seen_from
-                and not self._is_full
-                and not any(log.is_writer_dead for log in self.logs() if log.producer.id not in self._stuck)
-            ):
+            if self._rounds_done >= seen_from and self._logs.is_drained():
                 return True
         return False
 
     def _rounds(self, status_path: Path, *, until_idle: bool) -> None:
         idle_since: float | None = None
         while not self._stopping.is_set():
-            self._adopt_new()
-            if self._logs.keys() - self._stuck or not all(worker.knows_where_it_is for worker in self._workers):
+            self._logs.adopt_new()
+            if self._logs.has_work() or not all(worker.knows_where_it_is for worker in self._workers):
                 idle_since = None
-            for log in self.logs():
-                self._look_after(log)
+            self._logs.look_after()
             for worker in self._workers:
                 worker.check_patience()
             for chore in (partial(self._write_status, status_path), self._sweep):
                 try:
                     chore()
                 except (OSError, SpoolError) as error:  # no descriptor is left, or no memory: again when it is due
-                    self._tell(self._spool, error)
+                    self._trouble.report_error(self._spool, error)
             self._rounds_done += 1
             self._beat = time.time()
             if idle_since is None:
@@ -344,135 +287,6 @@ class Supervisor:
             elif until_idle and time.monotonic() - idle_since > IDLE_BEFORE_END_S:
                 return
             self._stopping.wait(ROUND_S)
-
-    def _adopt_new(self) -> None:
-        """Take the logs that nobody ships, the oldest first, as many as there are descriptors for."""
-        try:
-            waiting = [place for place in producer_directories(self._spool) if place.name not in self._logs]
-        except OSError as error:  # no descriptor is left, or the spool may not be read: tried again in the next round
-            self._tell(self._spool, error)
-            return
-        self._is_full = False
-        for directory in sorted(waiting, key=lambda place: place.name):
-            if len(self._logs) >= self._most_logs:
-                self._is_full = True  # the rest comes when these are shipped
-                return
-            try:
-                self._adopt(directory)
-            except (OSError, SpoolError) as error:
-                self._tell(directory, error)
-
-    def _adopt(self, directory: Path) -> None:
-        """Take one log, if nobody ships it.
-
-        Raises:
-            OSError: It cannot be read now.
-            SpoolError: Its lock cannot be opened.
-        """
-        log = ProducerLog(directory)
-        if copied_from(directory) is not None or not log.take():  # a copy is reported with all that is odd
-            return
-        try:
-            if directory.name in self._ledger.read().producers:
-                self._put_aside(log)  # an agent died after it had entered this log and before it could do so
-                return
-            self._spans[directory.name] = OpenSpans(log)
-        except OSError:
-            log.release()
-            raise
-        self._logs[directory.name] = log
-
-    def _look_after(self, log: ProducerLog) -> None:
-        """Follow one log, settle it when its writer has died, and remove what is shipped."""
-        spans = self._spans[log.producer.id]
-        if not log.moving.acquire(blocking=False):
-            return  # a worker is having segments come back: what is not needed is seen when it is done
-        try:
-            is_alive, damaged = log.check_writer(), spans.damaged_bytes
-            spans.follow()
-            if spans.damaged_bytes > damaged:
-                self._report(
-                    f"{log.directory}: {spans.damaged_bytes - damaged} bytes cannot be read; what is whole is shipped, "
-                    "and `clew spool status` counts the rest as damaged"
-                )
-            if not is_alive and not log.is_settled:
-                damaged = spans.damaged_bytes - spans.reported_bytes
-                said = append_last_words(
-                    log, spans.starts(), damaged_bytes=damaged, damaged_events=spans.damaged_events if damaged else 0
-                )
-                spans.reported_bytes += damaged
-                spans.follow(save=True)
-                log.is_settled = True
-                self._adopted += 1
-                if said:
-                    who = f"{log.identity.service} (process {log.identity.pid})"
-                    self._report(
-                        f"{log.directory}: {who} ended with spans open, or with losses or damage untold: "
-                        f"{said} events written in its place"
-                    )
-            cursors = [log.cursor(sink.name).position for sink in self._sinks if log.is_for(sink.name)]
-            if log.is_settled and all(position >= spans.reached for position in cursors):
-                self._retire(log)
-            else:
-                log.prune(min([spans.position, *cursors]), keeps=self._settings.replay_window_s > 0)
-        except (OSError, SpoolError) as error:
-            if _needs_people(error):
-                self._stuck.add(log.producer.id)
-            self._tell(log.directory, error)
-        else:
-            self._stuck.discard(log.producer.id)
-        finally:
-            log.moving.release()
-
-    def _tell(self, directory: Path, error: OSError | SpoolError) -> None:
-        """Report trouble with one log, once; the others go on, and this one is tried again."""
-        if isinstance(error, SpoolFullError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-            with contextlib.suppress(OSError):
-                give_way(self._spool, self._settings.segment_bytes)
-                give_up_reserve(directory)
-        if isinstance(error.__cause__ or error, NotRegularError):
-            return  # it is reported with all that is odd
-        line = f"{directory}: {error}"
-        if line != self._told.get(directory.name):
-            self._told[directory.name] = line
-            self._report(line)
-
-    def _tell_of(self, oddities: Iterable[Oddity]) -> None:
-        """Report what people have to put right, once."""
-        for oddity in oddities:
-            if oddity.path not in self._told:
-                self._told[oddity.path] = oddity.problem
-                self._report(f"{self._spool / oddity.path}: {oddity.problem}")
-
-    def _retire(self, log: ProducerLog) -> None:
-        """Enter the log into the ledger, then put it aside. In that order: an agent that dies between enters it once."""
-        self._tell_of(find_in_log(self._spool, log.directory))  # afterwards nobody looks there again
-        sinks = {sink.name: log.cursor(sink.name).counts for sink in self._sinks if log.is_for(sink.name)}
-        accepted, dropped = self._spans[log.producer.id].seen, read_losses(log.directory)
-        spans = self._spans[log.producer.id]
-        if spans.damaged_events:
-            dropped[DAMAGED] = spans.damaged_events
-        emitted = accepted + sum(dropped.values())
-        shares: dict[str, Share] = {}
-        for name, counts in sinks.items():
-            # What was damaged after it had been counted, or before a sink came to it, is lost to that sink alone.
-            is_partial = bool(spans.damaged_bytes or name in log.damaged_for)
-            lost = emitted - counts.events if is_partial else emitted - accepted
-            shares[name] = Share(
-                emitted - lost, counts.delivered, counts.quarantined, lost, counts.missing, counts.gaps
-            )
-        damaged = spans.damaged_bytes
-        self._ledger.add(log.producer.id, dropped=dropped, sinks=shares, damaged_bytes=damaged, directory=log.directory)
-        del self._logs[log.producer.id]
-        self._spans.pop(log.producer.id).end()
-        self._put_aside(log)
-
-    def _put_aside(self, log: ProducerLog) -> None:
-        """Keep a log that was shipped whole for the replay window, or remove it if there is none."""
-        if self._settings.replay_window_s > 0:
-            log.retire(self._spool)
-        else:
-            log.remove()
 
     def _sweep(self) -> None:
         """Remove what was kept for long enough, and what exceeds the bounds of the spool."""
@@ -492,9 +306,10 @@ class Supervisor:
         if now < self._status_due:
             return
         self._status_due = now + STATUS_INTERVAL_S
-        self._tell_of(find_oddities(self._spool))
-        living = sum(not log.is_writer_dead for log in self.logs())
-        status = AgentStatus(os.getpid(), time.time(), len(self._logs), living, self.healths(), self._started_at)
+        self._trouble.report_oddities(find_oddities(self._spool))
+        logs = self.logs()
+        living = sum(not log.is_writer_dead for log in logs)
+        status = AgentStatus(os.getpid(), time.time(), len(logs), living, self.healths(), self._started_at)
         with contextlib.suppress(OSError):  # a full disk keeps nobody from shipping
             replace_file(path, json.encode(status), is_durable=False)
 
@@ -509,10 +324,7 @@ class Supervisor:
         for companion in (self._pusher, *self._maintenance):
             if companion is not None:
                 companion.stop()
-        for log in self.logs():
-            self._spans.pop(log.producer.id).end()
-            log.release()
-        self._logs.clear()
+        self._logs.release()
         (self._agents / name.replace(".lock", ".json")).unlink(missing_ok=True)
         if not keep_lock_file:
             (self._agents / name).unlink(missing_ok=True)
@@ -551,21 +363,6 @@ def start_in_process(settings: Settings) -> Supervisor:
 
     atexit.register(finish)
     return supervisor
-
-
-def _most_logs(sinks: int) -> int:
-    """Tell how many logs may be open at once: each takes two locks, a reader, and a cursor and a reader a sink."""
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    descriptors = 65536 if soft == resource.RLIM_INFINITY else soft
-    return max(FEWEST_LOGS, (descriptors // 2 - SPARE_DESCRIPTORS) // (3 + 2 * sinks))
-
-
-def _needs_people(error: OSError | SpoolError) -> bool:
-    """Whether trouble with a log does not pass by itself, as want of room or of descriptors does."""
-    cause = error if isinstance(error, OSError) else error.__cause__
-    return isinstance(error, SpoolFormatError) or isinstance(
-        cause, (NotRegularError, PermissionError, NotADirectoryError)
-    )
 
 
 def _join(threads: list[Worker], timeout_s: float) -> None:
