@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString
 
 import psycopg
 from msgspec import DecodeError, ValidationError, json
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
+from psycopg.pq import PGconn, Ping
 from psycopg.types.json import set_json_loads
 
 from clew.errors import ClewError, ConfigError, StoreError, StoreNotMigrated, StoreUnreachable, UsageError
@@ -23,7 +24,17 @@ if TYPE_CHECKING:
 
     from clew.config import Settings
 
-__all__ = ["connect", "describe", "explain", "explained", "find_dsn", "parse_dsn", "read_json", "reader_setup"]
+__all__ = [
+    "connect",
+    "describe",
+    "explain",
+    "explained",
+    "find_dsn",
+    "is_refusal",
+    "parse_dsn",
+    "read_json",
+    "reader_setup",
+]
 
 CONNECT_TIMEOUT_S = 5
 
@@ -49,6 +60,8 @@ _ADVICE = (
     ("host name", "check the host in the DSN"),
     ("permission denied", "run as the user who started the server"),
 )
+
+_NO_ROOM = ("too many clients", "too many connections", "connection slots are reserved")
 
 
 def find_dsn(settings: Settings) -> str:
@@ -177,6 +190,22 @@ def explain(error: psycopg.Error, dsn: str) -> ClewError:
         return StoreUnreachable(f"cannot reach PostgreSQL at {where}: {reason}", hint=advice)
     hint = "give its user the role clew_reader, or what it needs" if isinstance(error, _FORBIDDEN) else ""
     return StoreError(f"PostgreSQL at {where} refused: {reason}", hint=hint)
+
+
+def is_refusal(error: psycopg.Error, dsn: str) -> bool:
+    """Whether it is for a person to put right that no connection was made: a server is there, and does not let us in.
+
+    What it says goes by the language of the server, and libpq does not tell its code: so the server is asked whether it
+    takes connections, which it answers whoever asks. One that has no room for another connection has it again by itself.
+
+    Args:
+        error: What was raised by connecting.
+        dsn: The server.
+    """
+    if error.sqlstate is not None or any(sign in str(error).lower() for sign in _NO_ROOM):
+        return False
+    asked = make_conninfo(dsn, connect_timeout=CONNECT_TIMEOUT_S)
+    return PGconn.ping(asked.encode()) == Ping.OK
 
 
 def _reason(error: psycopg.Error) -> str:

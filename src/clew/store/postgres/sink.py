@@ -33,6 +33,7 @@ from clew.measures.minutes import Rollups, Tally
 from clew.sinks.base import Batch, Delivered, Mark, Moved, Outcome, Producer, Rejected, Retry, Standing
 from clew.spool.cursor import Counts
 from clew.spool.format import HEADER_BYTES, Position, event_id, position_of
+from clew.store.postgres.connect import is_refusal
 from clew.store.postgres.rows import COLUMNS, Sorter, late_values
 
 if TYPE_CHECKING:
@@ -319,6 +320,7 @@ class PostgresSink:
 
     def _connect(self) -> _Connection:
         if self._connection is None or self._connection.closed:
+            self._connection = None
             if self._prepare is not None and not self._was_prepared:
                 self._prepare(self._dsn)
             connection = psycopg.connect(
@@ -455,8 +457,9 @@ class PostgresSink:
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else state}"
         if state.startswith(_DATA):
             return Rejected(tuple(range(len(batch.events))), reason)
+        was_refused = self._connection is None and is_refusal(error, self._dsn)
         self._disconnect()
-        return Retry(reason, is_misconfigured=state.startswith(_MISCONFIGURED))
+        return Retry(reason, is_misconfigured=was_refused or state.startswith(_MISCONFIGURED))
 
 
 def _cursor_values(batch: Batch, taken: int, followed: Followed) -> dict[str, Any]:
