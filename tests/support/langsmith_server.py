@@ -103,6 +103,14 @@ class LangsmithServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
+    def answer_next(self, *script: Answer) -> None:
+        """Answer the next requests by a script."""
+        self._script += script
+
+    def refuse(self, poison: str) -> None:
+        """Refuse whatever holds something of this name."""
+        self._poison = poison
+
     def close(self) -> None:
         """Stop serving."""
         self._server.shutdown()

@@ -24,12 +24,14 @@ class Answer(NamedTuple):
         headers: Headers besides.
         body: The body.
         is_cut: It hangs up instead of answering.
+        has_taken: It keeps what came, whatever it answers.
     """
 
     status: int
     headers: tuple[tuple[str, str], ...] = ()
     body: bytes = b""
     is_cut: bool = False
+    has_taken: bool = False
 
 
 class OtlpServer:
@@ -88,6 +90,14 @@ class OtlpServer:
         self.url = f"http://127.0.0.1:{self._server.server_port}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
 
+    def answer_next(self, *script: Answer) -> None:
+        """Answer the next requests by a script."""
+        self._script += script
+
+    def refuse(self, poison: str) -> None:
+        """Refuse whatever holds something of this name."""
+        self._poison = poison
+
     def close(self) -> None:
         """Stop serving."""
         self._server.shutdown()
@@ -105,7 +115,13 @@ class OtlpServer:
 
     def _answer(self, path: str, body: bytes) -> Answer:
         if self._script:
-            return self._script.pop(0)
+            answer = self._script.pop(0)
+            if answer.has_taken:
+                self._take(path, body)
+            return answer
+        return self._take(path, body)
+
+    def _take(self, path: str, body: bytes) -> Answer:
         if path == "/v1/traces":
             return self._take_spans(ExportTraceServiceRequest.FromString(body))
         if path == "/v1/logs" and self._has_logs:

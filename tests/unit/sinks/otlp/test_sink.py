@@ -11,15 +11,11 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 
 from clew import config
 from clew.agent.sinks import make_sinks
-from clew.agent.supervisor import Supervisor
-from clew.delivery.accounts import read_account
-from clew.delivery.dead_letters import DeadLetters
 from clew.errors import ConfigError
 from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
 from clew.sinks.otlp.sink import OtlpSink, make
 from clew.spool.directory import new_producer_id
 from clew.spool.format import position_of
-from clew.spool.writer import Writer
 from support.otlp_server import Answer, OtlpServer
 from support.rag_trace import rag_trace
 
@@ -156,38 +152,6 @@ def test_trouble_that_passes_is_tried_again(
     assert len(server.spans) == len(SPANS)
 
 
-def test_a_backend_that_hangs_up_is_tried_again(
-    serve: Callable[..., OtlpServer], sink_to: Callable[[str], OtlpSink]
-) -> None:
-    """No answer is no loss."""
-    server = serve(Answer(0, is_cut=True))
-    sink = sink_to(server.url)
-
-    assert isinstance(sink.deliver(batch_of(EVENTS)), Retry)
-    assert sink.deliver(batch_of(EVENTS)) == Delivered()
-
-
-def test_a_backend_that_is_not_there_is_tried_again(sink_to: Callable[[str], OtlpSink]) -> None:
-    """Nobody listens: the events wait."""
-    outcome = sink_to("http://127.0.0.1:9").deliver(batch_of(EVENTS))
-
-    assert isinstance(outcome, Retry)
-    assert not outcome.is_misconfigured
-
-
-@pytest.mark.parametrize("status", [401, 403, 404])
-def test_what_only_a_person_can_put_right_is_said_so(
-    status: int, serve: Callable[..., OtlpServer], sink_to: Callable[[str], OtlpSink]
-) -> None:
-    """A wrong key or a wrong address holds the events."""
-    server = serve(*[Answer(status)] * 3)
-
-    outcome = sink_to(server.url).deliver(batch_of(EVENTS))
-
-    assert isinstance(outcome, Retry)
-    assert outcome.is_misconfigured
-
-
 @pytest.mark.parametrize("status", [400, 413, 422])
 def test_a_refused_request_is_halved(
     status: int, serve: Callable[..., OtlpServer], sink_to: Callable[[str], OtlpSink]
@@ -259,53 +223,12 @@ def test_what_a_partial_success_leaves_out_is_counted(
     assert "too old" in caplog.text
 
 
-def test_an_event_that_means_nothing_is_refused_alone(
-    serve: Callable[..., OtlpServer], sink_to: Callable[[str], OtlpSink]
-) -> None:
-    """One that is no JSON, one without a time, one whose id no trace can have; nothing is sent before."""
-    server = serve()
-    strange = [{"kind": "log", "message": "x"}, SPANS[0] | {"trace_id": "0"}, LOGS[0] | {"timestamp": "noon"}]
-    batch = batch_of([EVENTS[0], *strange, EVENTS[1]])
-    batch.events[1] = (batch.events[1][0], b"{")
-
-    outcome = sink_to(server.url).deliver(batch)
-
-    assert isinstance(outcome, Rejected)
-    assert outcome.indexes == (1, 2, 3)
-    assert server.requests == []
-
-
 def test_nothing_to_send_sends_nothing(serve: Callable[..., OtlpServer], sink_to: Callable[[str], OtlpSink]) -> None:
     """A span that has only begun is remembered, not sent."""
     server = serve()
 
     assert sink_to(server.url).deliver(batch_of(EVENTS[:1])) == Delivered()
     assert server.requests == []
-
-
-def test_the_agent_ships_what_was_told_and_quarantines_what_is_refused(
-    serve: Callable[..., OtlpServer], tmp_path: Path
-) -> None:
-    """From the spool to the backend: one poisoned span becomes a dead letter, everything else arrives."""
-    server = serve(Answer(503), poison="rerank", limit=3)
-    settings = config.load(data_dir=tmp_path, otlp_endpoint=server.url)
-    writer = Writer(settings.spool_dir, service="rag-api", segment_bytes=1024 * 1024)
-    for event in EVENTS:
-        writer.append(json.encode(event))
-    writer.close()
-
-    supervisor = Supervisor(settings, report=[].append)
-    supervisor.start()
-    try:
-        assert supervisor.drain(30.0)
-    finally:
-        supervisor.stop()
-
-    (letter,) = DeadLetters(settings.spool_dir, "otlp").read()
-    assert json.decode(letter.event)["message"] == "rerank"
-    assert {span["name"] for span in server.spans.values()} == {span["message"] for span in SPANS} - {"rerank"}
-    assert len(server.logs) >= len(LOGS)
-    assert read_account(settings.spool_dir).sinks["otlp"].is_balanced
 
 
 def test_an_endpoint_is_needed(tmp_path: Path) -> None:

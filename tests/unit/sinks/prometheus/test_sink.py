@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from contextlib import contextmanager
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.sinks.base import Delivered, Producer, Rejected, Retry
+from clew.sinks.base import Delivered, Producer
 from clew.sinks.prometheus.sink import PrometheusSink
 from clew.spool.directory import create_producer_directory, new_producer_id
 from support.metrics import NOW, PRODUCER, TRACE, batch, exemplars, log, samples, span
@@ -115,35 +114,6 @@ def test_one_absurd_amount_does_not_take_the_counters_away(start: Callable[[], P
     assert told["clew_llm_tokens_input_total{rag-api,m}"] == 2e15
 
 
-def test_a_larger_batch_over_a_counted_start_counts_only_the_rest(start: Callable[[], PrometheusSink]) -> None:
-    """If more events joined the batch before the replay, the counted ones are left out."""
-    sink = start()
-    sink.deliver(batch(CACHED, CACHED))
-
-    sink.deliver(batch(CACHED, CACHED, CACHED))
-
-    assert samples(sink.families())[HITS] == 3
-
-
-def test_what_could_not_be_saved_is_counted_once(start: Callable[[], PrometheusSink], tmp_path: Path) -> None:
-    """A disk that refuses makes the batch wait; tried again, it is not counted again, and then it is saved."""
-    sink = start()
-    slot = sink._slot
-    good, read_only = slot._fd, os.open(tmp_path / ".sinks" / "prometheus" / "0.state", os.O_RDONLY)
-
-    slot._fd = read_only
-    refused = sink.deliver(batch(CACHED))
-    resumed = sink.resume(PRODUCER)
-    slot._fd = good
-    taken = sink.deliver(batch(CACHED))
-    os.close(read_only)
-
-    assert isinstance(refused, Retry)
-    assert resumed is None
-    assert taken == Delivered()
-    assert samples(start().families())[HITS] == 1
-
-
 def test_an_agent_goes_on_where_another_one_was(start: Callable[[], PrometheusSink], tmp_path: Path) -> None:
     """A log that comes from an agent with a slot of its own is counted from where that one stopped."""
     directory = tmp_path / ".sinks" / "prometheus"
@@ -202,20 +172,6 @@ def test_a_damaged_state_begins_at_zero_and_says_so(
     assert samples(sink.families())[HITS] == 1
     assert "was damaged: its counters begin at zero" in capsys.readouterr().err
     assert samples(start().families())[HITS] == 1
-
-
-def test_what_is_no_event_is_refused_before_anything_counts(start: Callable[[], PrometheusSink]) -> None:
-    """The worker quarantines it and delivers the rest, which is then counted once."""
-    sink = start()
-    whole = batch(CACHED, b"[]", CACHED, CACHED.replace(b'"context":{', b'"context":[{').replace(b"},", b"}],", 1))
-
-    refused = sink.deliver(whole)
-    rest = sink.deliver(whole._replace(events=[whole.events[0], whole.events[2]]))
-
-    assert isinstance(refused, Rejected)
-    assert refused.indexes == (1, 3)
-    assert rest == Delivered()
-    assert samples(sink.families())[HITS] == 2
 
 
 @pytest.mark.parametrize("offset_s", [-301.0, 61.0])

@@ -14,7 +14,7 @@ from msgspec import json
 from clew import config
 from clew.agent.supervisor import Supervisor
 from clew.ids import uuid7
-from clew.sinks.base import Batch, Delivered, Producer, Rejected, Retry
+from clew.sinks.base import Batch, Delivered, Producer, Rejected
 from clew.spool.directory import new_producer_id
 from clew.spool.format import Position, event_id, position_of
 from clew.spool.writer import Writer
@@ -165,19 +165,6 @@ def test_a_late_beginning_whose_span_is_not_there_changes_nothing(sink: Postgres
     assert len(rows(postgres)) == 1
 
 
-def test_a_batch_delivered_twice_is_stored_once(sink: PostgresSink, postgres: str) -> None:
-    """A replay after a lost answer adds nothing, also through a new connection."""
-    same = batch(event(), event())
-    sink.deliver(same)
-
-    again = PostgresSink(postgres)
-    outcomes = [sink.deliver(same), again.deliver(same)]
-    again.close()
-
-    assert outcomes == [Delivered(), Delivered()]
-    assert len(rows(postgres)) == 2
-
-
 def test_a_larger_batch_over_a_committed_start_stores_only_the_rest(sink: PostgresSink, postgres: str) -> None:
     """If more events joined the batch before the replay, the committed ones are left out."""
     payloads = [event(message=f"m{i}") for i in range(5)]
@@ -238,26 +225,6 @@ def test_events_of_any_time_are_taken(sink: PostgresSink, postgres: str) -> None
     assert {row["timestamp"] for row in rows(postgres)} == set(times)
 
 
-@pytest.mark.parametrize(
-    "poison",
-    [
-        b"no json",
-        b'{"kind":"log"}',
-        event(trace_id="abc"),
-        event(level="LOUD"),
-        event(context=[1]),
-        event(message="no UTF-8: ?").replace(b"?", b"\xff"),
-    ],
-)
-def test_what_is_no_event_is_named_and_the_rest_may_follow(sink: PostgresSink, postgres: str, poison: bytes) -> None:
-    """A malformed payload is rejected by its index; without it the batch is taken."""
-    outcome = sink.deliver(batch(event(), poison, event()))
-
-    assert isinstance(outcome, Rejected)
-    assert outcome.indexes == (1,)
-    assert rows(postgres) == []
-
-
 @pytest.mark.parametrize("field", ["user_id", "request_id", "session_id"])
 def test_an_id_that_no_index_takes_is_refused_and_not_tried_for_ever(
     sink: PostgresSink, postgres: str, field: str
@@ -279,26 +246,6 @@ def test_a_metric_that_is_no_number_stays_in_its_object(sink: PostgresSink, post
     (row,) = rows(postgres)
     assert (row["duration_ms"], row["cost_usd"]) == (None, None)
     assert row["metrics"] == {"duration_ms": "high", "cost_usd": True, "score": "nan"}
-
-
-def test_a_server_that_is_away_means_try_again() -> None:
-    """Nobody listens there: the events are kept."""
-    outcome = PostgresSink("postgresql://nobody@127.0.0.1:9/none").deliver(batch(event()))
-
-    assert isinstance(outcome, Retry)
-    assert not outcome.is_misconfigured
-
-
-def test_missing_tables_are_a_matter_for_people(empty_postgres: str) -> None:
-    """An unmigrated database holds the data and says so."""
-    sink = PostgresSink(empty_postgres)
-
-    outcome = sink.deliver(batch(event()))
-    sink.close()
-
-    assert isinstance(outcome, Retry)
-    assert outcome.is_misconfigured
-    assert "cursors" in outcome.reason
 
 
 def test_the_sink_prepares_the_store_before_it_is_used(empty_postgres: str) -> None:
@@ -358,14 +305,3 @@ def test_a_position_is_never_lost_to_a_type(sink: PostgresSink) -> None:
     sink.deliver(Batch(PRODUCER._replace(begins=start), [(start, event())], start, end))
 
     assert sink.resume(PRODUCER) == end
-
-
-def test_a_batch_that_comes_again_in_parts_is_stored_once(sink: PostgresSink, postgres: str) -> None:
-    """An agent that could not ask how far its forerunner came repeats it in small parts: the cursor never goes back."""
-    payloads = [event(context={"n": n}) for n in range(4)]
-    sink.deliver(batch(*payloads))
-
-    outcomes = [sink.deliver(batch(*payloads[:2])), sink.deliver(batch(*payloads[2:], start=264))]
-
-    assert outcomes == [Delivered(), Delivered()]
-    assert [row["context"]["n"] for row in rows(postgres)] == [0, 1, 2, 3]
