@@ -25,6 +25,7 @@ BROAD_EXCEPTS = {
     "clew/emit/record.py": "foreign code: the names of fields, and the keys of dicts",
     "clew/emit/sanitize.py": "foreign code: values, wherever that of theirs fails",
     "clew/emit/spans.py": "the emit guard, for what a span does before it",
+    "clew/emit/state.py": "the emit guard, where a log is opened, an agent started, and a loss described",
     "clew/emit/tracing.py": "the user's functions process_inputs, process_outputs and reduce_fn; what a generator throws",
     "clew/emit/redact/patterns.py": "the error type of re2, which exists only where it is installed",
     "clew/agent/sinks.py": "foreign code: the sinks of other packages, made and closed",

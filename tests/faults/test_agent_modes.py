@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 WATCHFUL = """
 import sys, runpy
-from clew.emit import process
-process.WATCH_SHIPPING_S = 0.2
+from clew.emit import state
+state.WATCH_SHIPPING_S = 0.2
 sys.argv = sys.argv[1:]
 runpy.run_path(sys.argv[0], run_name="__main__")
 """

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 import clew
-from clew.emit import process, propagation
+from clew.emit import process, propagation, state
 from clew.emit.context import Context
 from clew.emit.record import Head
 from clew.errors import ConfigError
@@ -105,7 +105,7 @@ def test_what_was_lost_is_counted_by_the_log_that_opens_at_last(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """It is in the file of losses and in an event, and events go on."""
-    monkeypatch.setattr(process, "RETRY_OPEN_S", 0.0)
+    monkeypatch.setattr(state, "RETRY_OPEN_S", 0.0)
     blocked = tmp_path / "data"
     blocked.touch()
     configure(blocked)
@@ -220,7 +220,7 @@ def test_without_inodes_events_are_counted_until_there_are_some(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mount_disk: Callable[[Path, str], Path]
 ) -> None:
     """A full table of inodes is told from a full disk."""
-    monkeypatch.setattr(process, "RETRY_OPEN_S", 0.0)
+    monkeypatch.setattr(state, "RETRY_OPEN_S", 0.0)
     disk = mount_disk(tmp_path / "disk", "16m,nr_inodes=40")
     taken: list[Path] = []
     with contextlib.suppress(OSError):
@@ -733,7 +733,15 @@ def test_a_finaliser_that_comes_too_late_raises_nothing(tmp_path: Path, first: s
 
 
 @pytest.mark.parametrize(
-    "gone", ["clew.emit.logger", "clew.emit.process", "clew.emit.record", "clew.emit.context", "clew.emit.spans"]
+    "gone",
+    [
+        "clew.emit.logger",
+        "clew.emit.process",
+        "clew.emit.state",
+        "clew.emit.record",
+        "clew.emit.context",
+        "clew.emit.spans",
+    ],
 )
 def test_a_module_that_the_interpreter_has_cleared_raises_nothing(tmp_path: Path, gone: str) -> None:
     """The globals of a module are None near the end; who emits then gets no traceback."""
