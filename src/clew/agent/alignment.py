@@ -5,11 +5,16 @@ of logs among them that were shipped whole. Where they differ the log is placed 
 comes back. Between two looks nothing can go wrong: the sink takes a batch only where its cursor is.
 Why looked for: a store may be replaced by an older copy of itself while nobody emits anything.
 
+A local cursor alone says nothing of the store: an agent may have died after the store was replaced and before it had
+looked. So nothing is put aside by it until the log was placed (``has_placed``), and a log that was put aside without that,
+since an agent had died over it, is looked for once more before anybody may say that all is shipped (``look_again``).
+
 Before: ``worker``. After: ``replay``.
 """
 
 from __future__ import annotations
 
+import threading
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -60,16 +65,14 @@ class Alignment:
     Attributes:
         placed: By producer, where its log goes on, for those that were aligned.
         refused: By producer whose events are shipped again, up to where, and which of them the sink has refused before.
-        has_audited: Whether the cursors were compared with the sink's, or could not be, at least once.
 
     Threads:
-        The sink's worker, and nobody else; ``has_audited`` may be read by others.
+        The sink's worker, and nobody else; but anybody may ask ``has_audited`` and ``has_placed``, and to ``look_again``.
     """
 
     def __init__(
         self, sink: KeepsCursor, name: str, *, spool: Path, dead: DeadLetters, report: Callable[[str], None]
     ) -> None:
-        self.has_audited = False
         self._sink = sink
         self._name = name
         self._spool = spool
@@ -78,10 +81,27 @@ class Alignment:
         self._ledger = Ledger(spool)
         self.placed: dict[str, Placed] = {}
         self.refused: dict[str, tuple[Position, frozenset[int]]] = {}
+        self._aligned: dict[str, ProducerLog] = {}
         self._audit_due = 0.0
+        self._looks_asked_for, self._looks_done = 1, 0
+        self._asking = threading.Lock()
         self._kept: dict[str, Position] = {}
-        self._tried: set[tuple[str, frozenset[Position]]] = set()
+        self._tried: dict[str, frozenset[Position]] = {}
         self._news: dict[str, dict[str, int]] = {}
+
+    @property
+    def has_audited(self) -> bool:
+        """Whether the cursors were compared with the sink's, or could not be, since that was asked for last."""
+        return self._looks_done == self._looks_asked_for
+
+    def look_again(self) -> None:
+        """Have the cursors compared once more, when it is time to: a log is put aside, or may be, that was not compared."""
+        with self._asking:
+            self._looks_asked_for += 1
+
+    def has_placed(self, log: ProducerLog) -> bool:
+        """Whether the cursor of *log* has been put where the sink's own is since the log was taken, or it went astray."""
+        return self._aligned.get(log.producer.id) is log
 
     def align(self, log: ProducerLog) -> None:
         """Put the cursor of *log* where the sink's own is.
@@ -96,6 +116,9 @@ class Alignment:
         if placed.replay is not None:
             self.refused[log.producer.id] = before, self._dead.positions(log.producer.id)
             self._note(placed.replay.kind, log.producer.id, 0)
+        self._aligned[log.producer.id] = log
+        if not placed.is_compared:
+            self.look_again()  # the sink may be there again before anybody says that all is shipped
 
     def refused_before(self, log: ProducerLog, batch: Batch) -> list[Position]:
         """Return the positions of events in *batch* that the sink has refused before, when they are shipped again."""
@@ -126,6 +149,7 @@ class Alignment:
 
     def forget(self, producer: str) -> None:
         """Forget a log that is gone."""
+        self._aligned.pop(producer, None)
         self.placed.pop(producer, None)
         self.refused.pop(producer, None)
 
@@ -142,6 +166,7 @@ class Alignment:
         if now < self._audit_due:
             return set()
         self._audit_due = now + AUDIT_S
+        asked_for = self._looks_asked_for  # before the logs are listed: what is put aside from now on is another look's
         mine = {log.producer.id: log for log in logs if log.is_for(self._name) and not log.is_gone}
         places = [*shipped_directories(self._spool), *remembered_directories(self._spool)]
         kept = {place.name: place for place in places if place.name not in mine}
@@ -152,11 +177,12 @@ class Alignment:
             for name, log in mine.items():
                 if not self._is_aligned(log, {told.producer: told.position for told in found.get(name, [])}):
                     astray.add(name)
+                    self._go_astray(log)
             for name, directory in kept.items():
                 positions = frozenset(told.position for told in found.get(name, []))
                 if not self._is_shipped(directory, positions) and self._come_back(directory, positions):
                     astray.add(name)
-        self.has_audited = True
+        self._looks_done = asked_for
         return astray
 
     def tell(self) -> None:
@@ -172,6 +198,13 @@ class Alignment:
 
     def _note(self, kind: str, producer: str, missing: int) -> None:
         self._news.setdefault(kind, {})[producer] = missing
+
+    def _go_astray(self, log: ProducerLog) -> None:
+        """Have nothing of *log* put aside until it is placed anew."""
+        with log.moving:
+            self.forget(log.producer.id)
+            if log.is_gone:  # the supervisor was faster
+                self.look_again()
 
     def _is_aligned(self, log: ProducerLog, positions: dict[str, Position]) -> bool:
         """Whether the cursor of a log is where the sink's is; one that was not read yet will be aligned anyway."""
@@ -191,24 +224,25 @@ class Alignment:
             log = ProducerLog(directory)
             self._kept[name] = peek(cursor_path(directory, self._name)) if log.is_for(self._name) else _NOWHERE
         cursor = self._kept[name]
-        return cursor == _NOWHERE or cursor in positions or (name, positions) in self._tried
+        return cursor == _NOWHERE or cursor in positions or self._tried.get(name) == positions
 
     def _come_back(self, directory: Path, positions: frozenset[Position]) -> bool:
         """Have a log that is kept come back and be shipped again; false if another agent does that."""
-        self._tried.add((directory.name, positions))  # once: it may be that nothing can be done about it
         log = ProducerLog(directory)
         if not log.take():
-            self._tried.discard((directory.name, positions))
             return False
         try:
             log.is_writer_dead = True
             log.come_back(self._spool)
             # Only now: until then an agent that finds the log takes it for one that was shipped, and puts it back.
             self._ledger.take_back(log.directory)
+            before = log.cursor(self._name).position
             self.align(log)
+            is_compared = self.placed[log.producer.id].is_compared
+            if is_compared and log.cursor(self._name).position >= before:
+                self._tried[directory.name] = positions  # there is nothing to ship again: once is enough
         except (OSError, SpoolError, SpoolFormatError) as error:
             self._report(f"{log.directory}: {error}")
-            self._tried.discard((directory.name, positions))
         finally:
             log.release()
         self.forget(log.producer.id)  # it is aligned again when it is read

@@ -64,6 +64,7 @@ class ProducerLog:
         self.cursors: dict[str, Cursor] = {}
         self.damaged_for: set[str] = set()
         self.moving = threading.RLock()
+        self._opening = threading.Lock()
         self._agent_lock: LifeLock | None = None
         self._writer_lock: LifeLock | None = None
 
@@ -107,18 +108,19 @@ class ProducerLog:
 
     def cursor(self, sink: str) -> Cursor:
         """Return the cursor of *sink*, opened at the first call."""
-        if sink not in self.cursors:
-            path = cursor_path(self.directory, sink)
-            try:
-                self.cursors[sink] = Cursor(path)
-            except NotRegularError:
-                set_aside(path)
-                self.cursors[sink] = Cursor(path)
-            except OSError:
-                if not give_up_reserve(self.directory):
-                    raise
-                self.cursors[sink] = Cursor(path)
-        return self.cursors[sink]
+        with self._opening:  # of two that were opened, one would not know where the other has moved to
+            if sink not in self.cursors:
+                path = cursor_path(self.directory, sink)
+                try:
+                    self.cursors[sink] = Cursor(path)
+                except NotRegularError:
+                    set_aside(path)
+                    self.cursors[sink] = Cursor(path)
+                except OSError:
+                    if not give_up_reserve(self.directory):
+                        raise
+                    self.cursors[sink] = Cursor(path)
+            return self.cursors[sink]
 
     def bytes_between(self, start: Position, end: Position) -> int:
         """Estimate the bytes from *start* to *end*: segments in between count whole."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from clew.agent.trouble import Trouble
+    from clew.agent.worker import Worker
     from clew.delivery.ledger import Ledger
     from clew.sinks.base import Sink
 
@@ -43,6 +44,7 @@ class Logs:
         sinks: What they are shipped to.
         ledger: Where logs are entered that are shipped whole.
         keeps: Whether what is shipped is kept for a replay window.
+        workers: Who ships to the sinks; they may come later.
         trouble: Where trouble is reported.
         report: Called with one line for people.
 
@@ -58,6 +60,7 @@ class Logs:
         *,
         ledger: Ledger,
         keeps: bool,
+        workers: Sequence[Worker],
         trouble: Trouble,
         report: Callable[[str], None],
     ) -> None:
@@ -65,6 +68,7 @@ class Logs:
         self._sinks = sinks
         self._ledger = ledger
         self._keeps = keeps
+        self._workers = workers
         self._trouble = trouble
         self._report = report
         self._adopted: dict[str, AdoptedLog] = {}
@@ -133,6 +137,8 @@ class Logs:
         try:
             if directory.name in self._ledger.read().producers:
                 self._put_aside(log)  # an agent died after it had entered this log and before it could do so
+                for worker in self._workers:
+                    worker.look_again()  # or it was about to have the log come back
                 return
             adopted = AdoptedLog(log)
         except OSError:
@@ -151,10 +157,8 @@ class Logs:
             return  # a worker is having segments come back: what is not needed is seen when it is done
         try:
             self.settled += adopted.follow(self._report)
-            if adopted.is_shipped(self._sinks):
-                self._retire(adopted)
-            else:
-                adopted.prune(self._sinks, keeps=self._keeps)
+            if all(worker.has_placed(log) for worker in self._workers if log.is_for(worker.health.name)):
+                self._let_go(adopted)  # else a cursor may be that of a store which was replaced meanwhile
         except (OSError, SpoolError) as error:
             if needs_people(error):
                 self._stuck.add(log.producer.id)
@@ -163,6 +167,13 @@ class Logs:
             self._stuck.discard(log.producer.id)
         finally:
             log.moving.release()
+
+    def _let_go(self, adopted: AdoptedLog) -> None:
+        """Put aside what every sink has passed."""
+        if adopted.is_shipped(self._sinks):
+            self._retire(adopted)
+        else:
+            adopted.prune(self._sinks, keeps=self._keeps)
 
     def _retire(self, adopted: AdoptedLog) -> None:
         """Enter the log into the ledger, then put it aside. In that order: an agent that dies between enters it once."""

@@ -94,11 +94,13 @@ class Placed(NamedTuple):
         producer: Whose the events are in the store.
         gap: What the spool no longer has, if anything.
         replay: What had to be done; None when nothing was out of order.
+        is_compared: Whether the sink has said where it is.
     """
 
     producer: Producer
     gap: Gap | None = None
     replay: Replay | None = None
+    is_compared: bool = True
 
 
 class _Choice(NamedTuple):
@@ -143,7 +145,7 @@ class _Placing:
     def stay(self) -> Placed:
         """Go on at the local cursor."""
         own = self._log.producer
-        return Placed(Producer(own.id, own.service), self._gap(self._cursor.position))
+        return Placed(Producer(own.id, own.service), self._gap(self._cursor.position), is_compared=False)
 
     def run(self, standings: list[Standing], new_id: Callable[[int], str]) -> Placed:
         own = self._log.producer
@@ -253,7 +255,11 @@ class _Placing:
         numbers = segment_numbers(self._log.directory)
         progress = read_progress(self._log.directory)
         followed = Position(progress.position)
-        if (numbers and numbers[0] <= max(1, split_position(position)[0])) or followed <= position:
+        first = max(1, split_position(position)[0])
+        if (not numbers or numbers[0] > first) and followed != position:
+            self._log.take_back(position)  # what is kept is no gap, whoever kept it
+            numbers = segment_numbers(self._log.directory)
+        if (numbers and numbers[0] <= first) or followed <= position:
             return None
         end = min(followed, position_of(numbers[0], HEADER_BYTES)) if numbers else followed
         there = sum(1 for _ in self._events(end, followed))

@@ -97,17 +97,19 @@ class Supervisor:
         self._sinks = make_sinks(settings) if sinks is None else sinks
         ledger = Ledger(self._spool)
         self._trouble = Trouble(self._spool, segment_bytes=settings.segment_bytes, report=self._report)
+        self._workers: list[Worker] = []
         self._logs = Logs(
             self._spool,
             self._sinks,
             ledger=ledger,
             keeps=settings.replay_window_s > 0,
+            workers=self._workers,
             trouble=self._trouble,
             report=self._report,
         )
         self._outcomes = Outcomes(ledger, self._logs.all, self._sinks)
         self._enricher = Enricher(make_prices(settings))
-        self._workers = [
+        self._workers += [
             Worker(
                 sink,
                 logs=self._logs.all,

@@ -105,6 +105,15 @@ class Worker(threading.Thread):
         """Whether it has looked for what the sink may have lost, which is kept on the spool."""
         return self._alignment is None or self._alignment.has_audited
 
+    def has_placed(self, log: ProducerLog) -> bool:
+        """Whether the cursor of *log* can be relied on: it is where the sink's own is, if the sink keeps one."""
+        return self._alignment is None or self._alignment.has_placed(log)
+
+    def look_again(self) -> None:
+        """Have it look once more for what the sink may have lost: a log was put aside that was not placed."""
+        if self._alignment is not None:
+            self._alignment.look_again()
+
     def stop(self) -> None:
         """Ask the thread to end after the attempt under way."""
         self._stopping.set()
@@ -148,7 +157,8 @@ class Worker(threading.Thread):
                     raise
         if not has_moved:
             self.health.caught_up = time.time()
-        for gone in self._readers.keys() - {log.producer.id for log in logs}:
+        known = {*self._readers, *(self._alignment.placed if self._alignment is not None else ())}
+        for gone in known - {log.producer.id for log in logs}:
             self._forget(gone)
             self._shipped_at.pop(gone, None)
         if self._alignment is not None:
@@ -157,8 +167,9 @@ class Worker(threading.Thread):
 
     def _is_aligned(self, log: ProducerLog) -> bool:
         """Have the cursor where the sink's own is, if it has one, before the log is read; false if that is not done yet."""
-        if self._alignment is None or log.producer.id in self._readers:
+        if self._alignment is None or (log.producer.id in self._readers and self._alignment.has_placed(log)):
             return True
+        self._forget(log.producer.id)
         self._alignment.align(log)
         gap = self._alignment.gap(log)
         if gap is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Self
@@ -14,12 +15,13 @@ from msgspec import json
 from msgspec.structs import replace
 
 from clew import config
+from clew.agent import alignment
 from clew.agent.supervisor import Supervisor
 from clew.cli.main import run
 from clew.delivery.accounts import SpoolAccount, read_account
 from clew.delivery.ledger import NOT_IN_SPOOL
 from clew.spool.directory import producer_directories
-from clew.spool.kept import kept_numbers, kept_segments, remembered_directories, shipped_directories
+from clew.spool.kept import kept_numbers, kept_segments, move_home, remembered_directories, shipped_directories
 from clew.spool.writer import Bounds, Writer, spool_bytes
 from clew.store.postgres.sink import PostgresSink
 from clew.store.postgres.upkeep.migrate import migrate
@@ -28,11 +30,11 @@ from support.backups import copy_database, drop_copies, make_empty, put_back
 from support.recording_sink import RecordingSink
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from clew.config import Settings
-    from clew.sinks.base import Sink
+    from clew.sinks.base import Sink, Standing
 
 SMALL = 64 * 1024
 
@@ -185,6 +187,102 @@ def test_a_log_that_was_shipped_whole_comes_back(
     totals = check(settings).sinks["postgres"]
     assert (totals.emitted, totals.delivered, totals.dropped) == (300, 300, 0)
     assert len(list(shipped_directories(settings.spool_dir))) == 3
+
+
+class SlowStore(PostgresSink):
+    """A store whose answer to where it is in a log is waited for as long as a test says."""
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn, prepare=migrate)
+        self.wait: Callable[[], None] = lambda: None
+
+    def standings(self, producers: Sequence[str], *, is_final: bool = False) -> dict[str, list[Standing]] | None:
+        """Wait, and answer."""
+        if is_final:
+            self.wait()
+        return super().standings(producers, is_final=is_final)
+
+
+@pytest.mark.parametrize("window_s", [900.0, 0.0])
+def test_nothing_is_put_aside_by_a_cursor_that_was_not_compared(
+    settings: Settings, postgres: str, backup: Callable[[], Callable[[], None]], window_s: float
+) -> None:
+    """A store was replaced while no agent ran: the supervisor takes no log for shipped before the store has answered."""
+    settings = replace(settings, replay_window_s=window_s)
+    restore, app, store = backup(), App(settings), SlowStore(postgres)
+    app.emit(40)
+    ship(settings, postgres)
+    app.writer.close()
+    restore()
+    supervisor = Agent(settings, store).supervisor
+
+    def look_after_it_meanwhile() -> None:
+        rounds = supervisor._rounds_done
+        wait_for(lambda: supervisor._rounds_done >= rounds + 2, "a whole round of the supervisor")
+
+    store.wait = look_after_it_meanwhile
+    supervisor.run(until_idle=True)
+
+    assert numbers(postgres) == list(range(40))
+    assert check(settings).sinks["postgres"].delivered == 40
+
+
+def test_an_agent_that_died_before_a_log_had_left_the_ledger(
+    settings: Settings, postgres: str, backup: Callable[[], Callable[[], None]]
+) -> None:
+    """A log that was coming back is put aside, and looked for once more before the agent says that all is shipped."""
+    restore, app, living = backup(), App(settings), App(settings)
+    app.emit(100)
+    app.writer.close()
+    living.emit(1)
+    ship(settings, postgres)
+    agent = Agent(settings, dsn=postgres).supervisor
+    thread = threading.Thread(target=agent.run, kwargs={"until_idle": True})
+    thread.start()
+    wait_for(lambda: agent._workers[0].knows_where_it_is, "the audit")
+
+    restore()
+    move_home(settings.spool_dir, next(shipped_directories(settings.spool_dir)))  # and there the other agent died
+    living.writer.close()
+    thread.join(60.0)
+
+    assert not thread.is_alive()
+    assert numbers(postgres) == sorted([*range(100), 0])
+    assert check(settings).sinks["postgres"].delivered == 101
+
+
+def test_a_store_that_loses_the_same_again(
+    settings: Settings, postgres_server: str, postgres: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A log that has come back once comes back again when the store is emptied again under the same agent."""
+    monkeypatch.setattr(alignment, "AUDIT_S", 0.1)
+    app = App(settings)
+    app.emit(50)
+    app.writer.close()
+    with Agent(settings, dsn=postgres):
+        for _ in range(3):
+            wait_for(lambda: len(numbers(postgres)) == 50, "the events to be there")
+            wait_for(lambda: list(shipped_directories(settings.spool_dir)), "the log to be kept")
+            make_empty(postgres_server, postgres)
+            migrate(postgres)
+        wait_for(lambda: len(numbers(postgres)) == 50, "the events to be there")
+
+    assert numbers(postgres) == list(range(50))
+
+
+def test_a_store_that_comes_later_gets_what_is_kept(settings: Settings, postgres: str) -> None:
+    """What is kept is no gap, also where no cursor of the sink has ever been."""
+    other, app = RecordingSink("other"), App(settings)
+    app.emit(300)
+    ship(settings, "", other)
+    assert kept_numbers(app.writer.directory)
+
+    ship(settings, postgres, other)
+
+    assert numbers(postgres) == list(range(300))
+    assert gaps(postgres) == []
+    assert check(settings).sinks["postgres"].delivered == len(other.taken) == 300
+    app.writer.close()
 
 
 def test_an_empty_database_gets_what_is_on_the_spool_and_no_other_sink_anything(

@@ -256,20 +256,25 @@ class PostgresSink:
             is_final: Wait for what other agents may be committing, on the primary.
         """
         ids = list(producers)
-        found: dict[str, list[Standing]] = {}
-        try:
-            connection = self._connect()
-            if not is_final:
-                connection.execute(_STAY, [ids])
-            rows = connection.execute(
-                _STANDINGS + " FOR SHARE" if is_final else _STANDINGS, {"producers": ids}
-            ).fetchall()
-        except (psycopg.Error, StoreError):
-            self._disconnect()
-            return None
-        for log, *row in rows:
-            found.setdefault(log, []).append(_standing(row))
-        return found
+        # That a connection broke says nothing of the store: it may have been put back from a backup, and be there.
+        for is_last in (self._connection is None, True):
+            found: dict[str, list[Standing]] = {}
+            try:
+                connection = self._connect()
+                if not is_final:
+                    connection.execute(_STAY, [ids])
+                rows = connection.execute(
+                    _STANDINGS + " FOR SHARE" if is_final else _STANDINGS, {"producers": ids}
+                ).fetchall()
+            except (psycopg.Error, StoreError):
+                self._disconnect()
+                if is_last:
+                    break
+                continue
+            for log, *row in rows:
+                found.setdefault(log, []).append(_standing(row))
+            return found
+        return None
 
     def step_back(self, standing: Standing, position: Position, counts: Counts) -> bool:
         """Move the cursor that was committed with the data back; false if the server is away, or the cursor elsewhere."""
