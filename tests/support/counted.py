@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from clew.measures.bill import Place
-    from clew.measures.observation import Told
+    from clew.measures.observation import Observation
 
 __all__ = ["Bill", "count", "takes"]
 
@@ -57,7 +57,7 @@ class Bill:
             self.parts[key] = self.parts.get(key, 0.0) + sign * amount
 
 
-def takes(_name: str, _told: Told) -> bool:
+def takes(_name: str, _event: Observation) -> bool:
     """Take any measurement."""
     return True
 

@@ -7,7 +7,7 @@ case. In short, for each amount by itself:
 * **Inner before outer.** What is reported inside a span counts. What the span itself reports counts only as far as
   it goes beyond that: its *remainder*.
 * **A log of one use** (``UNITS``) counts, unless it repeats a use that a span inside has reported: the same tokens on
-  the same line of the bill, or the same cost where no tokens are told. Each use has one repeat.
+  the same line of the bill, or the same cost where no tokens are reported. Each use has one repeat.
 * **A log that sums up** (any other) counts as far as it goes beyond what is known around it: of its line of the
   bill, or of its whole stage where its line is ``other``. It counts nothing if it is exactly the sum of everything
   inside.
@@ -39,7 +39,7 @@ from clew.measures.observation import MAX_AMOUNT
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from clew.measures.observation import Told
+    from clew.measures.observation import Observation
 
 __all__ = [
     "AMOUNTS",
@@ -235,24 +235,24 @@ def stage_within(stage: str | None, run_type: str | None, around: str) -> str:
     return around if around == "evaluation" or not own or (is_implied and around) else own
 
 
-def placed(told: Told, around: str) -> tuple[str, str]:
+def placed(event: Observation, around: str) -> tuple[str, str]:
     """Return (stage, line of the bill) that an event's amounts stand under.
 
     Args:
-        told: The event.
+        event: The event.
         around: For a log the stage that its span works for, for a span the one that it works for itself.
     """
-    if "evaluation" in (around, told.stage):
+    if "evaluation" in (around, event.stage):
         return "evaluation", "judge"
-    own = told.stage
-    if around and (own == "other" or told.line in _SERVING):
+    own = event.stage
+    if around and (own == "other" or event.line in _SERVING):
         own = around
-    return own, told.line if own == told.stage else paid_for(told.message, told.own_run_type, own, told.named).line
+    return own, event.line if own == event.stage else paid_for(event.message, event.own_run_type, own, event.named).line
 
 
-def reported_by(told: Told) -> list[float | None] | None:
+def reported_by(event: Observation) -> list[float | None] | None:
     """Return the amounts that an event reports; None if it reports none."""
-    amounts = told.amounts_reported()
+    amounts = event.amounts_reported()
     if amounts is None:
         return None
     return [None if amount is None else min(max(float(amount), 0.0), MAX_AMOUNT) for amount in amounts]
@@ -388,7 +388,7 @@ def _add_up(amounts: Iterable[float | None]) -> float | None:
 
 
 def _repeats(reported: Sequence[float | None], use: Sequence[float | None]) -> bool:
-    """Say whether two reports are of one use: by their tokens, or by their cost if one of them tells no tokens."""
+    """Say whether two reports are of one use: by their tokens, or by their cost if one of them reports no tokens."""
     if reported[1:] != [None, None] and list(use[1:]) != [None, None]:
         return list(reported[1:]) == list(use[1:])
     cost, known = reported[0], use[0]

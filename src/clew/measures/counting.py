@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Container, Iterator, Sequence
 
     from clew.catalog.series import Metric
-    from clew.measures.observation import Told
+    from clew.measures.observation import Observation
 
 __all__ = [
     "EVERYTHING",
@@ -84,12 +84,12 @@ _BELOW: Final = "/"  # between the kind of a span and what it has fed
 
 
 class OpenSpan(Struct, array_like=True):
-    """What was told inside a span that is open.
+    """What was reported inside a span that is open.
 
     Attributes:
         children: Spans open right below it.
         fed: Metrics that its own logs have fed, and ``kind/metric`` for those of spans below.
-        errors: Errors told inside, each with the message of the log that told it; empty for a span.
+        errors: Errors reported inside, each with the message of the log that reported it; empty for a span.
         uses: Kept empty; agents of before read it.
         stage: The stage that it works for; empty for none.
         parent: The span around it; empty for none.
@@ -111,7 +111,7 @@ class Followed(Struct):
     Attributes:
         position: What stands before it has been counted.
         spans: Its open spans, by id.
-        strays: Spans that it has told something about without having begun them: they came from elsewhere.
+        strays: Spans that it has reported something about without having begun them: they came from elsewhere.
         ended: Spans that have ended around others that are open.
         accounts: What is known of amounts.
         traces: The latest traces that something was paid in.
@@ -213,8 +213,8 @@ def measured_amounts(metric: Metric, amounts: Sequence[float | None]) -> Iterato
 
 
 def follow(
-    take: Callable[[str, Told], bool],
-    told: Told,
+    take: Callable[[str, Observation], bool],
+    event: Observation,
     producer: Followed,
     *,
     feeds: Wanted = EVERYTHING,
@@ -224,18 +224,18 @@ def follow(
 
     Args:
         take: Takes what the metric of a name measures of an event; true if there was something.
-        told: The event.
-        producer: Whose it is; what it tells about open spans is remembered there.
+        event: The event.
+        producer: Whose it is; what it reports about open spans is remembered there.
         feeds: What to take; always the same for one producer.
-        is_late: Nothing is taken of it, but what it tells about spans is remembered.
+        is_late: Nothing is taken of it, but what it reports about spans is remembered.
     """
-    if told.kind == "span_start":
-        if told.begins:
-            begin(producer, told.span_id, told.parent_span_id, told.own_stage, told.own_run_type)
-    elif told.kind == "span":
-        return _end(take, told, producer, feeds, is_late=is_late)
-    elif told.kind == "log":
-        return _log(take, told, producer, feeds, is_late=is_late)
+    if event.kind == "span_start":
+        if event.begins:
+            begin(producer, event.span_id, event.parent_span_id, event.own_stage, event.own_run_type)
+    elif event.kind == "span":
+        return _end(take, event, producer, feeds, is_late=is_late)
+    elif event.kind == "log":
+        return _log(take, event, producer, feeds, is_late=is_late)
     return NOTHING
 
 
@@ -261,47 +261,51 @@ def begin(
     producer.spans[span_id] = span
 
 
-def _log(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted, *, is_late: bool) -> Verdict:
-    counted = _count_log(told, producer)
-    names = () if is_late else feeds.logs.get(told.message, ())
+def _log(
+    take: Callable[[str, Observation], bool], event: Observation, producer: Followed, feeds: Wanted, *, is_late: bool
+) -> Verdict:
+    counted = _count_log(event, producer)
+    names = () if is_late else feeds.logs.get(event.message, ())
     if not names:
         return NOTHING if counted is None else Verdict(counted)
-    around = _around(producer, told.span_id)
+    around = _around(producer, event.span_id)
     is_failure = False
     for name in names:
         if name in FAILURE_METRICS:
-            if _was_told(around, told) not in {None, told.message}:
+            if _reporter_of(around, event) not in {None, event.message}:
                 continue
-            _remember(around, told, by=told.message)
+            _remember(around, event, by=event.message)
             is_failure = True
-        if take(name, told):
+        if take(name, event):
             around.fed.add(name)
-    if told.span_id is not None and told.span_id not in producer.spans and (around.fed or around.errors):
+    if event.span_id is not None and event.span_id not in producer.spans and (around.fed or around.errors):
         _bound(producer.strays, MAX_STRAYS)
-        producer.strays[told.span_id] = around
+        producer.strays[event.span_id] = around
     return Verdict(counted, is_failure=is_failure) if is_failure or counted is not None else NOTHING
 
 
-def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, feeds: Wanted, *, is_late: bool) -> Verdict:
-    span_id = told.span_id or ""
+def _end(
+    take: Callable[[str, Observation], bool], event: Observation, producer: Followed, feeds: Wanted, *, is_late: bool
+) -> Verdict:
+    span_id = event.span_id or ""
     begun = producer.spans.pop(span_id, None)
     inside = begun or producer.strays.pop(span_id, None) or OpenSpan()
-    counted = _count_span(told, producer, inside, has_begun=begun is not None)
+    counted = _count_span(event, producer, inside, has_begun=begun is not None)
     is_request = is_failure = False
     if not is_late:
         fed = inside.fed
-        for name in feeds.spans.get(told.run_type, ()):
-            has_fed = fed and (name in fed or f"{told.run_type}{_BELOW}{name}" in fed)
-            if not has_fed and take(name, told):
+        for name in feeds.spans.get(event.run_type, ()):
+            has_fed = fed and (name in fed or f"{event.run_type}{_BELOW}{name}" in fed)
+            if not has_fed and take(name, event):
                 inside.fed.add(name)
-        if is_request := told.is_request:
+        if is_request := event.is_request:
             for name in feeds.requests:
-                take(name, told)
-        if is_failure := _is_failure(told, inside):
+                take(name, event)
+        if is_failure := _is_failure(event, inside):
             for name in feeds.failures:
-                take(name, told)
-            _remember(inside, told, by="")
-    _hand_up(told, inside, producer, has_begun=begun is not None)
+                take(name, event)
+            _remember(inside, event, by="")
+    _hand_up(event, inside, producer, has_begun=begun is not None)
     if begun is not None:
         _let_go(producer, span_id, inside)
     if counted is None and not is_request and not is_failure:
@@ -309,45 +313,45 @@ def _end(take: Callable[[str, Told], bool], told: Told, producer: Followed, feed
     return Verdict(counted, is_request, is_failure)
 
 
-def _count_log(told: Told, producer: Followed) -> Counted | None:
-    reported = reported_by(told)
+def _count_log(event: Observation, producer: Followed) -> Counted | None:
+    reported = reported_by(event)
     if reported is None:
         return None
-    around = producer.spans.get(told.span_id or "")
-    place = _place(told, around.stage if around else "")
-    key = told.span_id or _trace_key(told)
+    around = producer.spans.get(event.span_id or "")
+    place = _place(event, around.stage if around else "")
+    key = event.span_id or _trace_key(event)
     if not key:  # it stands alone
         return Counted(reported, place, [])
-    account = _account(producer, key, told)
-    amounts = count_log(account, told.message, place, reported)
+    account = _account(producer, key, event)
+    amounts = count_log(account, event.message, place, reported)
     change = Change()
     change.add(place, amounts)
-    levels = _levels(producer, key, told)
-    corrections = list(add_inside(levels, change, is_sum=told.message not in UNITS))
+    levels = _levels(producer, key, event)
+    corrections = list(add_inside(levels, change, is_sum=event.message not in UNITS))
     return Counted(amounts, place, corrections)
 
 
-def _count_span(told: Told, producer: Followed, span: OpenSpan, *, has_begun: bool) -> Counted | None:
+def _count_span(event: Observation, producer: Followed, span: OpenSpan, *, has_begun: bool) -> Counted | None:
     """Count what a span reports beyond what is inside it, and hand its account on."""
-    accounts, key = producer.accounts, told.span_id or ""
+    accounts, key = producer.accounts, event.span_id or ""
     account = accounts.known.get(key)
-    reported = reported_by(told)
+    reported = reported_by(event)
     if account is None and reported is None:
         return None
-    place = _place(told, span.stage if has_begun else stage_within(told.own_stage, told.own_run_type, ""))
+    place = _place(event, span.stage if has_begun else stage_within(event.own_stage, event.own_run_type, ""))
     amounts = None if reported is None else count_span(account, reported)
-    above = _above(producer, span, told) if has_begun else told.parent_span_id or _trace_key(told)
+    above = _above(producer, span, event) if has_begun else event.parent_span_id or _trace_key(event)
     change = Change()
     if amounts is not None:
         change.add(place, amounts)
     if account is not None and not account.parent:  # nobody around it knew of what is inside so far
         change.join(account.inside)
-    corrections = list(add_inside(_levels(producer, above, told), change)) if above else []
+    corrections = list(add_inside(_levels(producer, above, event), change)) if above else []
     account = account or Account()
     account.parent = above
-    uses = uses_of(account, place.line, reported, is_call=told.run_type in CALLS)
+    uses = uses_of(account, place.line, reported, is_call=event.run_type in CALLS)
     if above and uses:
-        hand_up(uses, _account(producer, above, told))
+        hand_up(uses, _account(producer, above, event))
     if amounts is not None and any(amounts):
         account.remainder = Remainder(place, [amount or 0.0 for amount in amounts])
     if not has_begun:
@@ -357,52 +361,52 @@ def _count_span(told: Told, producer: Followed, span: OpenSpan, *, has_begun: bo
     return None if amounts is None else Counted(amounts, place, corrections)
 
 
-def _place(told: Told, around: str) -> Place:
-    stage, line = placed(told, around)
+def _place(event: Observation, around: str) -> Place:
+    stage, line = placed(event, around)
     return Place(
-        told.position,
-        told.begun,
-        told.service,
-        told.environment,
-        told.version,
-        told.user_id,
+        event.position,
+        event.begun,
+        event.service,
+        event.environment,
+        event.version,
+        event.user_id,
         stage,
         line,
-        told.model,
-        told.operation,
-        told.text("provider"),
-        told.asked_model,
-        told.trace_id,
-        told.is_unpriced,
+        event.model,
+        event.operation,
+        event.text("provider"),
+        event.asked_model,
+        event.trace_id,
+        event.is_unpriced,
     )
 
 
-def _trace_key(told: Told) -> str:
-    return f"{TRACE}{told.trace_id}" if told.trace_id else ""
+def _trace_key(event: Observation) -> str:
+    return f"{TRACE}{event.trace_id}" if event.trace_id else ""
 
 
-def _above(producer: Followed, span: OpenSpan, told: Told) -> str:
+def _above(producer: Followed, span: OpenSpan, event: Observation) -> str:
     """Name the account around a span that has begun; empty for one whose parent is in another process."""
     if not span.parent:
-        return _trace_key(told)
+        return _trace_key(event)
     return span.parent if span.parent in producer.spans or span.parent in producer.ended else ""
 
 
-def _account(producer: Followed, key: str, told: Told) -> Account:
+def _account(producer: Followed, key: str, event: Observation) -> Account:
     found = producer.accounts.known.get(key)
     if found is not None:
         return found
     span = producer.spans.get(key) or producer.ended.get(key)
     if span is None:
         return open_account(producer.accounts, key)
-    found = producer.accounts.known[key] = Account(_above(producer, span, told))
+    found = producer.accounts.known[key] = Account(_above(producer, span, event))
     return found
 
 
-def _levels(producer: Followed, key: str, told: Told) -> Iterator[Account]:
+def _levels(producer: Followed, key: str, event: Observation) -> Iterator[Account]:
     """Give an account and all around it, the innermost first."""
     for _ in range(MAX_LEVELS):
-        account = _account(producer, key, told)
+        account = _account(producer, key, event)
         yield account
         key = account.parent
         if not key:
@@ -437,33 +441,33 @@ def _around(producer: Followed, span_id: str | None) -> OpenSpan:
     return producer.spans.get(span_id) or producer.strays.get(span_id) or OpenSpan()
 
 
-def _is_failure(told: Told, inside: OpenSpan) -> bool:
-    if told.status == "aborted" and inside.children > 0:
+def _is_failure(event: Observation, inside: OpenSpan) -> bool:
+    if event.status == "aborted" and inside.children > 0:
         return False
-    return told.status in {"error", "aborted"} and _was_told(inside, told) is None
+    return event.status in {"error", "aborted"} and _reporter_of(inside, event) is None
 
 
-def _was_told(inside: OpenSpan, told: Told) -> str | None:
-    """Say which message has told an error before, empty for a span; None if nothing has."""
-    error = _identity(told)
-    kind = f"{told.error_type}:"
+def _reporter_of(inside: OpenSpan, event: Observation) -> str | None:
+    """Say which message has reported an error before, empty for a span; None if nothing has."""
+    error = _identity(event)
+    kind = f"{event.error_type}:"
     for known, by in inside.errors.items():
-        # Who tells only the type of an error tells that of any message.
+        # A report of an error's type alone stands for that type with any message.
         if known in {error, kind} or (error == kind and known.startswith(kind)):
             return by
     return None
 
 
-def _remember(inside: OpenSpan, told: Told, *, by: str) -> None:
+def _remember(inside: OpenSpan, event: Observation, *, by: str) -> None:
     if len(inside.errors) < MAX_ERRORS:
-        inside.errors[_identity(told)] = by
+        inside.errors[_identity(event)] = by
 
 
-def _identity(told: Told) -> str:
+def _identity(event: Observation) -> str:
     """Tell errors apart: by type and message, which is not kept itself."""
-    message = told.error_message
+    message = event.error_message
     digest = "" if message is None else f"{crc32(message.encode('utf-8', 'replace')):08x}"
-    return f"{told.error_type}:{digest}"
+    return f"{event.error_type}:{digest}"
 
 
 def _bound(spans: dict[str, OpenSpan], most: int, accounts: Accounts | None = None) -> None:
@@ -475,9 +479,9 @@ def _bound(spans: dict[str, OpenSpan], most: int, accounts: Accounts | None = No
             forget(accounts, oldest)
 
 
-def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: bool) -> None:
-    """Tell the parent of a span that ends what was told inside it."""
-    parent_id = told.parent_span_id
+def _hand_up(event: Observation, inside: OpenSpan, producer: Followed, *, has_begun: bool) -> None:
+    """Hand what was reported inside a span that ends to its parent."""
+    parent_id = event.parent_span_id
     if parent_id is None:
         return
     if parent_id in producer.spans:
@@ -488,12 +492,12 @@ def _hand_up(told: Told, inside: OpenSpan, producer: Followed, *, has_begun: boo
     elif has_begun or not (inside.fed or inside.errors):
         return  # a parent that is in another process, or has ended before
     above = _around(producer, parent_id)
-    is_kind = told.run_type in SPAN_METRICS
+    is_kind = event.run_type in SPAN_METRICS
     for name in inside.fed:
         if _BELOW in name:
             above.fed.add(name)
         elif is_kind:
-            above.fed.add(f"{told.run_type}{_BELOW}{name}")
+            above.fed.add(f"{event.run_type}{_BELOW}{name}")
     for error in inside.errors:
         if len(above.errors) < MAX_ERRORS:
             above.errors[error] = ""

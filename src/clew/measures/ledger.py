@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clew.measures.counting import Verdict
-    from clew.measures.observation import Told
+    from clew.measures.observation import Observation
 
 __all__ = ["LEDGER_COLUMNS", "MAX_SETS", "LedgerPage"]
 
@@ -65,11 +65,11 @@ class LedgerPage:
         self._known = known
         self._sums: dict[_Key, list[Any]] = {}
 
-    def add(self, told: Told, verdict: Verdict, traces: dict[int, None]) -> None:
+    def add(self, event: Observation, verdict: Verdict, traces: dict[int, None]) -> None:
         """Add what counts of an event.
 
         Args:
-            told: The event.
+            event: The event.
             verdict: What of it counts.
             traces: The traces that something was paid in before, each a request; a new one is added.
         """
@@ -77,21 +77,21 @@ class LedgerPage:
         if counted is None:
             return
         is_paid = counted.amounts != [None, None, None]
-        if is_paid and told.trace_id and _is_new(told.trace_id, "", traces):
+        if is_paid and event.trace_id and _is_new(event.trace_id, "", traces):
             where = Place(
-                told.position,
-                told.begun,
-                told.service,
-                told.environment,
-                told.version,
-                told.user_id,
-                trace_id=told.trace_id,
+                event.position,
+                event.begun,
+                event.service,
+                event.environment,
+                event.version,
+                event.user_id,
+                trace_id=event.trace_id,
             )
             self._sum(where)[4] += 1
         if is_paid:
             self._book(counted.place, counted.amounts, 1)
             place = counted.place
-            if told.trace_id and _is_new(told.trace_id, f"{place.stage}/{place.line}/{place.model}", traces):
+            if event.trace_id and _is_new(event.trace_id, f"{place.stage}/{place.line}/{place.model}", traces):
                 self._sum(place)[4] += 1
         for correction in counted.corrections:
             self._book(correction.place, [-amount or None for amount in correction.amounts], -int(correction.is_gone))

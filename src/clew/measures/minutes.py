@@ -30,7 +30,7 @@ from clew.measures.buckets import bucket_of
 from clew.measures.counting import NOTHING, begin, follow, measured_amounts, wanted
 from clew.measures.labels import OTHER, clean
 from clew.measures.ledger import LedgerPage
-from clew.measures.observation import MAX_AMOUNT, Error, Told
+from clew.measures.observation import MAX_AMOUNT, Error, Observation
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -159,7 +159,7 @@ class Tally:
         self.ledger = LedgerPage(models)
         self._places: dict[_Place, dict[tuple[str, str], _Sum]] = {}
         self._minute = self._next_minute = _NOWHERE[0]
-        self._last: tuple[Told | None, _Place, dict[tuple[str, str], _Sum]] = None, _NOWHERE, {}
+        self._last: tuple[Observation | None, _Place, dict[tuple[str, str], _Sum]] = None, _NOWHERE, {}
 
     def add(self, row: Row, position: int) -> Verdict:
         """Add an event up; to be called in the order of the log.
@@ -181,8 +181,8 @@ class Tally:
             return NOTHING
         try:
             error = None if row.error is UNSET else _decode_error(row.error)
-            told = Told(row, None, row.numbers, (None, span_id, parent_span_id), error, position)
-            verdict = follow(self._take, told, producer, feeds=_FEEDS)
+            event = Observation(row, None, row.numbers, (None, span_id, parent_span_id), error, position)
+            verdict = follow(self._take, event, producer, feeds=_FEEDS)
         except (DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
             return NOTHING
         if verdict.counted is not None:
@@ -190,7 +190,7 @@ class Tally:
             for correction in verdict.counted.corrections:
                 self._take_away(correction.place, correction.amounts)
             self.corrections += verdict.counted.corrections
-        self.ledger.add(told, verdict, producer.traces)
+        self.ledger.add(event, verdict, producer.traces)
         return verdict
 
     def rows(self) -> list[tuple[Any, ...]]:
@@ -201,31 +201,31 @@ class Tally:
             for (metric, label), found in sums.items()
         ]
 
-    def _take(self, name: str, told: Told) -> bool:
+    def _take(self, name: str, event: Observation) -> bool:
         """Add what a metric measures of an event; true if there was something."""
         rolled = _ROLLED[name]
         metric = rolled.metric
         if metric.parts:
-            amounts = list(told.amounts(metric))
+            amounts = list(event.amounts(metric))
             for part, amount in amounts:
-                self._add(rolled, told, part, amount)
+                self._add(rolled, event, part, amount)
             return bool(amounts)
-        amount = told.number(metric.field) if metric.field else 1
+        amount = event.number(metric.field) if metric.field else 1
         if amount is None:
             return False
-        self._add(rolled, told, told.label(rolled.label) if rolled.label else "", amount * metric.scale)
+        self._add(rolled, event, event.label(rolled.label) if rolled.label else "", amount * metric.scale)
         return True
 
-    def _add(self, rolled: _Rolled, told: Told, label: str, amount: float) -> None:
+    def _add(self, rolled: _Rolled, event: Observation, label: str, amount: float) -> None:
         last, place, sums = self._last
-        if told is not last:
-            begun = told.begun
+        if event is not last:
+            begun = event.begun
             if not self._minute <= begun < self._next_minute:
                 self._minute = begun.replace(second=0, microsecond=0)
                 self._next_minute = _next(self._minute)
-            place = (self._minute, told.service, told.environment, told.version, told.stage, told.asked_model)
+            place = (self._minute, event.service, event.environment, event.version, event.stage, event.asked_model)
             sums = self._places.get(place) or {}
-            self._last = told, place, sums
+            self._last = event, place, sums
         self._count(rolled, place, sums, label, amount)
 
     def _add_amounts(self, place: Place, amounts: list[float | None]) -> None:
@@ -254,11 +254,11 @@ class Tally:
 
     def _open(self, rolled: _Rolled, place: _Place, label: str) -> _Sum:
         """Begin a sum, or return the one that a measurement counts for when there are too many."""
-        minute, *told = place
+        minute, *others = place
         known = self._known[rolled.name]
-        if (*told, label) in known:
+        if (*others, label) in known:
             return self._sum(place, rolled.name, label)
-        service, environment, version, stage, model, label = map(clean, (*told, label))
+        service, environment, version, stage, model, label = map(clean, (*others, label))
         if (service, environment, version, stage, model, label) not in known and len(known) >= MAX_SETS:
             overflow = self._sum((minute, "", "", "", OTHER, ""), OVERFLOW_METRIC, rolled.name)
             overflow.count += 1

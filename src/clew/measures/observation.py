@@ -1,7 +1,7 @@
 """What of an event is measured: as much of it as the catalogue's labels and fields need, and no more.
 
 For whoever adds events up: the Prometheus sink, and the roll-ups of the PostgreSQL sink. What is to be counted, and
-what has been told before, is decided in ``counting``.
+what has been reported before, is decided in ``counting``.
 
 Before: a sink, with an event as it stands on the spool. After: ``counting``.
 """
@@ -30,10 +30,10 @@ if TYPE_CHECKING:
     from clew.catalog.bill import Paid
     from clew.catalog.series import Metric
 
-__all__ = ["MAX_AMOUNT", "Error", "Told", "decode_fields", "read", "reports_amounts"]
+__all__ = ["MAX_AMOUNT", "Error", "Observation", "decode_fields", "read", "reports_amounts"]
 
 UNKNOWN: Final = "unknown"
-"""Type of an error that does not tell its own."""
+"""Type of an error without one."""
 
 MAX_AMOUNT: Final = 1e15
 """Most that one measurement adds: sums of such amounts stay finite, and still tell one more from none."""
@@ -85,7 +85,7 @@ class _Event(Struct):
     error: Error | None = None
 
 
-class Told:
+class Observation:
     """An event, as far as metrics go.
 
     Args:
@@ -102,8 +102,8 @@ class Told:
         begins: Whether a span begins with it.
         message: What happened.
         service: Who emitted it.
-        environment: Where; empty if that is not told.
-        version: Which version of the service; empty if that is not told.
+        environment: Where; empty if unknown.
+        version: Which version of the service; empty if unknown.
         stage: Its stage.
         span_id: Its span, or the span itself.
         parent_span_id: The parent of a span.
@@ -156,13 +156,13 @@ class Told:
 
     @property
     def error_type(self) -> str:
-        """Type of the error it tells; ``"unknown"`` if it tells none."""
-        told = self._error
-        return (told and told.type) or self.text("error_type") or UNKNOWN
+        """Type of its error; ``"unknown"`` if it has none."""
+        error = self._error
+        return (error and error.type) or self.text("error_type") or UNKNOWN
 
     @property
     def error_message(self) -> str | None:
-        """What the error says; None if it is told by its type alone."""
+        """What the error says; None if only its type is known."""
         return self._error.message if self._error else None
 
     @property
@@ -233,7 +233,7 @@ class Told:
         return bool(self._fields.price_source == UNKNOWN)
 
     def amounts_reported(self) -> tuple[float | None, float | None, float | None] | None:
-        """Return cost, tokens read and tokens written as its metrics tell them; None if they tell none."""
+        """Return cost, tokens read and tokens written as its metrics report them; None if they report none."""
         measured = self._measured
         if measured.cost_usd is measured.tokens_in is measured.tokens_out is None:
             return None
@@ -260,10 +260,10 @@ class Told:
     def measurements(self, metric: Metric) -> Iterator[tuple[tuple[str, ...], float]]:
         """Give (label values, amount in the metric's unit) for each measurement that a metric takes from it."""
         labels = metric.labels[:-1] if metric.parts else metric.labels
-        told: tuple[str, ...] | None = None
+        values: tuple[str, ...] | None = None
         for part, value in self.amounts(metric):
-            told = told if told is not None else tuple(self.label(name) for name in labels)
-            yield (*told, part) if metric.parts else told, value
+            values = values if values is not None else tuple(self.label(name) for name in labels)
+            yield (*values, part) if metric.parts else values, value
 
     def amounts(self, metric: Metric) -> Iterator[tuple[str, float]]:
         """Give (value of its last label or empty, amount in its unit) for each measurement that a metric takes."""
@@ -319,19 +319,19 @@ class Told:
 
     @cached_property
     def _found(self) -> dict[str, float | None]:
-        """What a retriever found that returns documents and tells nothing of them."""
+        """What a retriever found that returns documents and reports nothing of them."""
         try:
-            told: dict[str, Any] = json.decode(self._event.context)
+            context: dict[str, Any] = json.decode(self._event.context)
         except RecursionError:
-            told = {}
-        hits = in_outputs(told.get("hits")) or in_outputs(told.get("outputs"))
+            context = {}
+        hits = in_outputs(context.get("hits")) or in_outputs(context.get("outputs"))
         scores = [hit["score"] for hit in hits if type(hit.get("score")) in {int, float}]
         return {"hit_count": len(hits) if hits else None, "top_score": max(scores, default=None)}
 
 
 _COUNTED: Final = ("hit_count", "top_score")
 
-_DERIVED: Final[dict[str, Callable[[Told], str]]] = {
+_DERIVED: Final[dict[str, Callable[[Observation], str]]] = {
     "service": attrgetter("service"),
     "service_name": attrgetter("service"),
     "stage": attrgetter("stage"),
@@ -341,7 +341,7 @@ _DERIVED: Final[dict[str, Callable[[Told], str]]] = {
     "model": attrgetter("model"),
     "error_type": attrgetter("failure"),
     "gen_ai_operation_name": attrgetter("operation"),
-    "gen_ai_provider_name": lambda told: told.text("provider"),
+    "gen_ai_provider_name": lambda event: event.text("provider"),
     "gen_ai_request_model": attrgetter("asked_model"),
 }
 """Labels that are not just a field of the event."""
@@ -359,7 +359,7 @@ def _number(value: Any) -> float | None:
     return value if type(value) is int and -_HUGE < value < _HUGE else None
 
 
-def read(payload: bytes, position: int = 0) -> Told | None:
+def read(payload: bytes, position: int = 0) -> Observation | None:
     """Read an event.
 
     Args:
@@ -367,7 +367,7 @@ def read(payload: bytes, position: int = 0) -> Told | None:
         position: Where it stands there.
 
     Returns:
-        What it tells; None for a log that the catalogue does not know and that reports no amount: it feeds nothing.
+        The event; None for a log that the catalogue does not know and that reports no amount: it feeds nothing.
 
     Raises:
         DecodeError: It is no event (``ValidationError`` is one kind of it).
@@ -378,7 +378,7 @@ def read(payload: bytes, position: int = 0) -> Told | None:
         if event.kind == "log" and event.message not in EVENTS and not reports_amounts(measured):
             return None
         ids = (event.trace_id, event.span_id, event.parent_span_id)
-        return Told(event, decode_fields(event.context), measured, ids, event.error, position)
+        return Observation(event, decode_fields(event.context), measured, ids, event.error, position)
     except (UnicodeDecodeError, RecursionError, OverflowError) as error:
         raise DecodeError(str(error)) from error
 

@@ -31,7 +31,7 @@ __all__ = ["Client", "Response", "judge"]
 TIMEOUT: Final = httpx.Timeout(15.0, connect=5.0)
 ONE_CONNECTION: Final = httpx.Limits(max_connections=1)
 MAX_BODY_BYTES: Final = 1024 * 1024
-MAX_TOLD_CHARS: Final = 200
+MAX_REASON_CHARS: Final = 200
 
 _LATER: Final = frozenset({408, 425, 429})
 _MISCONFIGURED: Final = frozenset({401, 403, 404, 405})
@@ -62,8 +62,8 @@ class Response(NamedTuple):
         """Tell the answer in a line."""
         if self.trouble:
             return self.trouble
-        told = " ".join(self.body[: MAX_TOLD_CHARS * 4].decode("utf-8", "replace").split())[:MAX_TOLD_CHARS]
-        return f"HTTP {self.status}: {told}" if told else f"HTTP {self.status}"
+        text = " ".join(self.body[: MAX_REASON_CHARS * 4].decode("utf-8", "replace").split())[:MAX_REASON_CHARS]
+        return f"HTTP {self.status}: {text}" if text else f"HTTP {self.status}"
 
 
 class Client:
@@ -108,10 +108,10 @@ class Client:
                 method, url, content=body or None, headers=dict(headers), extensions={"trace": self._note_connection}
             )
             with contextlib.closing(self._open().send(asked, stream=True)) as answer:
-                told = b""
+                content = b""
                 for part in answer.iter_bytes():
-                    told += part[: MAX_BODY_BYTES - len(told)]
-                return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, told)
+                    content += part[: MAX_BODY_BYTES - len(content)]
+                return Response(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, content)
         except (httpx.HTTPError, httpx.InvalidURL, RuntimeError, OSError) as error:
             self.close()  # what is left of a connection that failed is of no use
             return Response(0, {}, b"", f"{type(error).__name__}: {error or url}")
@@ -122,10 +122,10 @@ class Client:
                 self._client = httpx.Client(timeout=TIMEOUT, trust_env=False, limits=ONE_CONNECTION)
             return self._client
 
-    def _note_connection(self, event: str, told: Mapping[str, Any]) -> None:
+    def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
         """Remember the connection, as httpcore tells of it, for ``interrupt``."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
-            self._stream = told["return_value"]
+            self._stream = info["return_value"]
 
 
 def judge(status: int, headers: Mapping[str, str], reason: str) -> Retry | None:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from clew.catalog.series import Metric
     from clew.measures.bill import Place
     from clew.measures.counting import Followed, Verdict
-    from clew.measures.observation import Told
+    from clew.measures.observation import Observation
     from clew.sinks.prometheus.series import SeriesSet
 
 __all__ = ["feed"]
@@ -37,39 +37,39 @@ _PLACED: Final = {
 """Where a label is found in a place, if not under its own name."""
 
 
-def feed(series: SeriesSet, told: Told, producer: Followed, now: float) -> None:
+def feed(series: SeriesSet, event: Observation, producer: Followed, now: float) -> None:
     """Feed everything that an event feeds.
 
     Args:
         series: The metrics.
-        told: The event.
+        event: The event.
         producer: Whose it is; what it tells about open spans is remembered there.
         now: Seconds since the epoch.
     """
 
-    def take(name: str, told: Told) -> bool:
+    def take(name: str, event: Observation) -> bool:
         has_measured = False
-        for labels, value in told.measurements(METRICS[name]):
-            series.add(name, labels, value, _exemplar(told, value, now))
+        for labels, value in event.measurements(METRICS[name]):
+            series.add(name, labels, value, _exemplar(event, value, now))
             has_measured = True
         return has_measured
 
-    is_late = told.kind != "span_start" and not now - LATE_S <= told.at <= now + EARLY_S
+    is_late = event.kind != "span_start" and not now - LATE_S <= event.at <= now + EARLY_S
     if is_late:
-        series.add(LATE_METRIC, (told.service,), 1)
-    verdict = follow(take, told, producer, is_late=is_late)
+        series.add(LATE_METRIC, (event.service,), 1)
+    verdict = follow(take, event, producer, is_late=is_late)
     if not is_late:
-        _feed_amounts(series, told, verdict, now)
+        _feed_amounts(series, event, verdict, now)
 
 
-def _feed_amounts(series: SeriesSet, told: Told, verdict: Verdict, now: float) -> None:
+def _feed_amounts(series: SeriesSet, event: Observation, verdict: Verdict, now: float) -> None:
     """Feed the amounts that count, and take back what they take over from amounts that were fed before."""
     counted = verdict.counted
     if counted is None:
         return
     for metric in _COUNTED:
         for part, amount in measured_amounts(metric, counted.amounts):
-            series.add(metric.name, _labels(metric, counted.place, part), amount, _exemplar(told, amount, now))
+            series.add(metric.name, _labels(metric, counted.place, part), amount, _exemplar(event, amount, now))
         for correction in counted.corrections:
             for part, amount in measured_amounts(metric, correction.amounts):
                 if amount:
@@ -82,9 +82,9 @@ def _labels(metric: Metric, place: Place, part: str) -> tuple[str, ...]:
     return (*values, part) if metric.parts else values
 
 
-def _exemplar(told: Told, value: float, now: float) -> Exemplar | None:
+def _exemplar(event: Observation, value: float, now: float) -> Exemplar | None:
     """Make the exemplar that leads to an event; None if it has no trace."""
-    if told.ids is None:
+    if event.ids is None:
         return None
-    trace_id, span_id = told.ids
-    return Exemplar(trace_id, span_id, value, min(told.at, now))
+    trace_id, span_id = event.ids
+    return Exemplar(trace_id, span_id, value, min(event.at, now))

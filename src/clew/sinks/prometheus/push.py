@@ -119,7 +119,7 @@ class Pusher:
                 return ""
         except HTTPError as error:
             with error:
-                told = error.read(300).decode("utf-8", "replace").strip()
-            return f"HTTP {error.code}: {told}" if told else f"HTTP {error.code}"
+                text = error.read(300).decode("utf-8", "replace").strip()
+            return f"HTTP {error.code}: {text}" if text else f"HTTP {error.code}"
         except (OSError, HTTPException) as error:
             return str(error) or type(error).__name__

@@ -139,15 +139,15 @@ class SeriesSet:
 
         names, values = ((SLOT_LABEL,), (str(slot),)) if slot else ((), ())
         for name, metric in METRICS.items():
-            told = self._series[name]
-            if told and metric.type == "counter":
+            known = self._series[name]
+            if known and metric.type == "counter":
                 counter = CounterMetricFamily(name, metric.description, labels=(*metric.labels, *names))
-                for labels, series in told.items():
+                for labels, series in known.items():
                     counter.add_metric((*labels, *values), series.total, exemplar=_exemplar(series.exemplars[0]))
                 yield counter
-            elif told:
+            elif known:
                 histogram = HistogramMetricFamily(name, metric.description, labels=(*metric.labels, *names))
-                for labels, series in told.items():
+                for labels, series in known.items():
                     histogram.add_metric((*labels, *values), list(_buckets(metric, series)), sum_value=series.total)  # pyright: ignore[reportArgumentType]
                 yield histogram
 
@@ -176,17 +176,17 @@ class SeriesSet:
 
     def _open(self, metric: Metric, labels: tuple[str, ...]) -> Series:
         """Begin a series; an existing one with ``other`` in it, if the metric has too many."""
-        told = self._series[metric.name]
+        known = self._series[metric.name]
         values = tuple(clean(value) for value in labels)
-        if len(told) >= MAX_SERIES and values not in told:
+        if len(known) >= MAX_SERIES and values not in known:
             self.add(OVERFLOW_METRIC, (metric.name,), 1)
             values = tuple(
                 value if label in CLOSED_LABELS else OTHER for label, value in zip(metric.labels, values, strict=True)
             )
-        if values not in told:
+        if values not in known:
             for begun in _begun_together(metric, values):
-                told.setdefault(begun, _empty(metric))
-        return told[values]
+                known.setdefault(begun, _empty(metric))
+        return known[values]
 
 
 def _empty(metric: Metric) -> Series:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from clew.config import Settings
-    from clew.measures.observation import Told
+    from clew.measures.observation import Observation
 
 __all__ = ["PrometheusSink", "make"]
 
@@ -102,27 +102,27 @@ class PrometheusSink:
     def deliver(self, batch: Batch) -> Outcome:
         """Count what has not been counted yet, and save it."""
         producer = self._followed(batch.producer)
-        events: list[tuple[Position, Told]] = []
+        events: list[tuple[Position, Observation]] = []
         malformed: list[int] = []
         reason = ""
         for index, (position, payload) in enumerate(batch.events):
             if position < producer.position:
                 continue  # counted by an attempt that could not be saved, or before a crash
             try:
-                told = read(payload, position)
+                event = read(payload, position)
             except DecodeError as error:
                 malformed.append(index)
                 reason = f"{type(error).__name__}: {error}"
                 continue
-            if told is not None:
-                events.append((position, told))
+            if event is not None:
+                events.append((position, event))
         if malformed:
             return Rejected(tuple(malformed), reason)
         now = self._now()
         with self._lock:
-            for position, told in events:
+            for position, event in events:
                 producer.position = position + 1  # before: what cannot be fed is not to be fed again and again
-                feed(self._series, told, producer, now)
+                feed(self._series, event, producer, now)
         producer.position = max(producer.position, batch.end)
         return self._save(batch.producer.id, producer)
 

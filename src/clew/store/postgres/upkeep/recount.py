@@ -21,7 +21,7 @@ from msgspec.structs import replace
 
 from clew.measures.counting import NOTHING, VERDICT_COLUMNS, Followed, Verdict, begin, follow, verdict_columns
 from clew.measures.ledger import LEDGER_COLUMNS, LedgerPage
-from clew.measures.observation import Error, Told, decode_fields
+from clew.measures.observation import Error, Observation, decode_fields
 from clew.store.postgres.connect import explained
 from clew.store.postgres.load import query
 from clew.store.postgres.reading import Reading, Row, Statement, read
@@ -73,7 +73,7 @@ class Judged(Struct, frozen=True):
     """What of an event counts in the end, and the event as far as it is measured."""
 
     event: Stored
-    told: Told | None
+    observation: Observation | None
     verdict: Verdict
 
 
@@ -138,13 +138,13 @@ def _judge(number: int, event: Stored, producer: Followed) -> Judged:
     ids = (None, event.span_id and event.span_id.hex, event.parent_span_id and event.parent_span_id.hex)
     try:
         error = None if event.error is None else _decode_error(event.error)
-        told = Told(event, None, decode_fields(event.metrics), ids, error, number)
-        return Judged(event, told, follow(_take, told, producer))
+        observation = Observation(event, None, decode_fields(event.metrics), ids, error, number)
+        return Judged(event, observation, follow(_take, observation, producer))
     except (DecodeError, UnicodeDecodeError, RecursionError, OverflowError):
         return Judged(event, None, NOTHING)
 
 
-def _take(_name: str, _told: Told) -> bool:
+def _take(_name: str, _event: Observation) -> bool:
     return True
 
 
@@ -211,11 +211,11 @@ def ledger_rows(judged: Iterable[Judged]) -> list[dict[str, Any]]:
     known: set[tuple[str, ...]] = set()
     traces: dict[int, None] = {}
     for one in judged:
-        if one.told is None:
+        if one.observation is None:
             continue
         counted = one.verdict.counted
         verdict = one.verdict if counted is None else replace(one.verdict, counted=replace(counted, corrections=[]))
-        pages.setdefault(one.event.weight, LedgerPage(known)).add(one.told, verdict, traces)
+        pages.setdefault(one.event.weight, LedgerPage(known)).add(one.observation, verdict, traces)
     return [_weighed(row, weight) for weight, page in pages.items() for row in page.rows()]
 
 
