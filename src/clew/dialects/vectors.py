@@ -27,8 +27,8 @@ def without_vectors(value: Any) -> Any:
         {'data': [{'index': 0, 'embedding': '384 numbers'}], 'usage': {'total_tokens': 9}}
     """
     if isinstance(value, dict):
-        told = cast("dict[str, Any]", value)
-        return {name: _note(inner) if name in _ENCODED else without_vectors(inner) for name, inner in told.items()}
+        fields = cast("dict[str, Any]", value)
+        return {name: _note(inner) if name in _ENCODED else without_vectors(inner) for name, inner in fields.items()}
     if isinstance(value, list):
         items = cast("list[Any]", value)
         is_vector = len(items) >= SHORTEST and all(type(item) in {int, float} for item in items)

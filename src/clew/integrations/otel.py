@@ -37,7 +37,7 @@ from msgspec import UNSET
 
 from clew import clock
 from clew.dialects.otel.inside import MAX_EVENTS, SpanEvent, read_inside
-from clew.dialects.otel.reading import Read, error_told, read_span
+from clew.dialects.otel.reading import Read, read_span, reported_error
 from clew.emit import process
 from clew.emit.context import Context, current, enter, leave
 from clew.emit.record import Head
@@ -176,7 +176,7 @@ class ClewSpanProcessor(SpanProcessor):
             _put(fields, part, told)
         error = inside_span.error
         if has_failed and error is None:
-            error = error_told(attributes, span.status.description or "")
+            error = reported_error(attributes, span.status.description or "")
         status, level = ("error", "ERROR") if has_failed else ("ok", "INFO")
         head = Head(place.started_at, "span", level, span.name, logger, read.run_type or "chain", status)
         process.emit(head, fields, error, context)

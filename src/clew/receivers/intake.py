@@ -272,12 +272,12 @@ def _in_time(event: DraftEvent) -> DraftEvent:
     now = clock.now()
     if arrival.is_plausible(event.timestamp, now):
         return event
-    told: Any = event.fields.get("context")
+    reported: Any = event.fields.get("context")
     metrics: Any = event.fields.get("metrics")
     took = cast("dict[str, Any]", metrics).get("duration_ms") if isinstance(metrics, dict) else None
     context: dict[str, Any] = {arrival.SENT: event.timestamp.isoformat()}
-    if isinstance(told, dict):
-        context = {**cast("dict[str, Any]", told), **context}
+    if isinstance(reported, dict):
+        context = {**cast("dict[str, Any]", reported), **context}
     return replace(
         event,
         timestamp=arrival.arrived_at(now, took),

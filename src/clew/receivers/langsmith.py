@@ -32,7 +32,7 @@ from clew.dialects.langsmith.reading import (
     score_event,
     start_event,
 )
-from clew.dialects.langsmith.restore import is_ours, is_told_in_run, log_of, name_of, restore
+from clew.dialects.langsmith.restore import is_ours, is_reported_in_run, log_of, name_of, restore
 from clew.dialects.langsmith.unbegun import Unbegun
 from clew.dialects.langsmith.values import mapping
 from clew.errors import SpoolError
@@ -83,12 +83,12 @@ class Counts(Struct):
         """Tell the counts as Prometheus' client has them."""
         from prometheus_client.core import CounterMetricFamily
 
-        told = CounterMetricFamily(
+        family = CounterMetricFamily(
             "clew_receiver_langsmith", "What LangSmith's clients have told, and what was not whole.", labels=("what",)
         )
         for what, number in asdict(self).items():
-            told.add_metric((what,), number)
-        yield told
+            family.add_metric((what,), number)
+        yield family
 
 
 class _Open(NamedTuple):
@@ -189,15 +189,15 @@ class LangSmithReceiver:
 
         What clew itself has sent tells everything.
         """
-        told = [operation for operation in operations if not is_ours(operation.body)]
-        begun = {operation.id for operation in told if operation.kind == "post"}
+        foreign = [operation for operation in operations if not is_ours(operation.body)]
+        begun = {operation.id for operation in foreign if operation.kind == "post"}
         wanted = {
             parse_uuid(str(operation.body.get("run_id"))) if operation.kind == "feedback" else operation.id
-            for operation in told
+            for operation in foreign
             if operation.kind == "feedback" or (operation.kind == "patch" and operation.body.get("inputs") is None)
         }
         wanted |= {
-            parse_uuid(str(operation.body["parent_run_id"])) for operation in told if needs_parent(operation.body)
+            parse_uuid(str(operation.body["parent_run_id"])) for operation in foreign if needs_parent(operation.body)
         }
         with self._lock:
             return {run for run in wanted if run is not None and run not in begun and self._facts(run) is None}
@@ -273,7 +273,7 @@ class LangSmithReceiver:
     def _feedback(self, operation: Operation) -> list[DraftEvent]:
         facts = self._facts(operation.body.get("run_id"))
         self._end(operation.id, facts or Facts(None, ""))
-        if is_told_in_run(operation.body):
+        if is_reported_in_run(operation.body):
             return []
         ours = log_of(operation.body)
         return [score_event(operation.body, facts)] if ours is None else self._once([ours])
@@ -336,10 +336,10 @@ class LangSmithReceiver:
 
 def _in_order(operations: Iterable[Operation]) -> list[Operation]:
     """Sort the operations of a request: beginnings before ends, and a parent's before its children's."""
-    told = sorted(operations, key=lambda operation: operation.kind != "post")
-    beginnings = {operation.id: operation for operation in told if operation.kind == "post"}
+    ordered = sorted(operations, key=lambda operation: operation.kind != "post")
+    beginnings = {operation.id: operation for operation in ordered if operation.kind == "post"}
     found: dict[int, Operation] = {}
-    for operation in told:
+    for operation in ordered:
         chain = [operation]
         while (
             operation.kind == "post"

@@ -67,15 +67,15 @@ class Counts(Struct):
         """Tell the counts as Prometheus' client has them."""
         from prometheus_client.core import CounterMetricFamily
 
-        told = CounterMetricFamily(
+        family = CounterMetricFamily(
             "clew_receiver_otlp", "What OpenTelemetry's exporters have told, and what was not taken.", labels=("what",)
         )
         for what, number in asdict(self).items():
-            told.add_metric((what,), number)
-        yield told
+            family.add_metric((what,), number)
+        yield family
 
 
-class _Told(NamedTuple):
+class _Received(NamedTuple):
     """The events of one span or record.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Left:
         self._has_unreadable = True
         self._has_too_large = self._has_too_large or what.is_too_large
 
-    def refused(self, taken: list[_Told]) -> Refused:
+    def refused(self, taken: list[_Received]) -> Refused:
         """Return what was left out.
 
         Raises:
@@ -155,19 +155,19 @@ class OtlpReceiver:
             IntakeFullError: There is no room; the exporter should send the request again.
             SpoolError: The spool cannot be written to.
         """
-        told: list[_Told] = []
+        received: list[_Received] = []
         left = _Left()
         for group in request:
             origin = origin_of(group.resource, group.scope)
             for record in group.records:
                 if isinstance(record, SpanItem):
                     record.sanitized += group.sanitized
-                    self._read_span(record, origin, group.span_ids, told, left)
+                    self._read_span(record, origin, group.span_ids, received, left)
                 elif isinstance(record, Unreadable):
                     left.out(record)
-        refused = left.refused(told)
-        told.sort(key=lambda one: one.order)
-        self.counts.spans += self._accept(told)
+        refused = left.refused(received)
+        received.sort(key=lambda one: one.order)
+        self.counts.spans += self._accept(received)
         self.counts.refused += refused.number
         return refused
 
@@ -185,7 +185,7 @@ class OtlpReceiver:
             IntakeFullError: There is no room; the exporter should send the request again.
             SpoolError: The spool cannot be written to.
         """
-        told: list[_Told] = []
+        received: list[_Received] = []
         left = _Left()
         for group in request:
             origin = origin_of(group.resource, group.scope)
@@ -193,16 +193,16 @@ class OtlpReceiver:
                 if isinstance(record, LogItem):
                     record.sanitized += group.sanitized
                     payload = self._intake.encode(log_event(record, origin))
-                    told.append(_Told(identity_of(record), (0, 0), [payload]))
+                    received.append(_Received(identity_of(record), (0, 0), [payload]))
                 elif isinstance(record, Unreadable):
                     left.out(record)
-        refused = left.refused(told)
-        self.counts.logs += self._accept(told)
+        refused = left.refused(received)
+        self.counts.logs += self._accept(received)
         self.counts.refused += refused.number
         return refused
 
     def _read_span(
-        self, span: SpanItem, origin: Origin, siblings: frozenset[bytes], told: list[_Told], left: _Left
+        self, span: SpanItem, origin: Origin, siblings: frozenset[bytes], received: list[_Received], left: _Left
     ) -> None:
         try:
             events = span_events(span, origin, is_outermost=span.parent_span_id not in siblings)
@@ -211,12 +211,12 @@ class OtlpReceiver:
             return
         name = f"{span.trace_id.hex()}{span.span_id.hex()}"
         order = (span.start_ns or span.end_ns, -span.end_ns)
-        told.append(_Told(name, order, [self._intake.encode(event) for event in events]))
+        received.append(_Received(name, order, [self._intake.encode(event) for event in events]))
 
-    def _accept(self, told: list[_Told]) -> int:
+    def _accept(self, received: list[_Received]) -> int:
         """Hand in what has not come before; return how many spans or records that were."""
         with self._lock:
-            new = self._without_repeats(told)
+            new = self._without_repeats(received)
             try:
                 self._intake.append([payload for one in new for payload in one.payloads])
             except SpoolError as error:
@@ -225,10 +225,10 @@ class OtlpReceiver:
             self._remember_first(new, None)
             return len(new)
 
-    def _without_repeats(self, told: list[_Told]) -> list[_Told]:
+    def _without_repeats(self, received: list[_Received]) -> list[_Received]:
         here: set[str] = set()
-        new: list[_Told] = []
-        for one in told:
+        new: list[_Received] = []
+        for one in received:
             if one.name is not None and (one.name in self._seen or one.name in here):
                 self.counts.repeated += 1
                 continue
@@ -237,10 +237,10 @@ class OtlpReceiver:
             new.append(one)
         return new
 
-    def _remember_first(self, told: list[_Told], event_count: int | None) -> None:
+    def _remember_first(self, received: list[_Received], event_count: int | None) -> None:
         """Remember those whose events are among the first *event_count*; None for all."""
         count = 0
-        for one in told:
+        for one in received:
             count += len(one.payloads)
             if event_count is not None and count > event_count:
                 break

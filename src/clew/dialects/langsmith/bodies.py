@@ -140,12 +140,12 @@ def as_multipart(parts: Iterable[Part], *, is_compressed: bool) -> Body:
     if not is_compressed:
         return Body(data, headers)
     packed = zstandard.ZstdCompressor(level=3).compress(data)
-    told = {
+    own_headers = {
         "Content-Encoding": "zstd",
         "X-Pre-Compressed-Size": str(length),
         "X-Post-Compressed-Size": str(len(packed)),
     }
-    return Body(packed, headers | told)
+    return Body(packed, headers | own_headers)
 
 
 def as_batch(runs: Iterable[Part]) -> Body:

@@ -190,8 +190,8 @@ def end_events(run: Run, facts: Facts) -> list[DraftEvent]:
         scores = [hit["score"] for hit in hits if "score" in hit]
         metrics |= {"top_score": max(scores)} if scores else {}
     error, status = None, "ok"
-    if told := _error_text(run.get("error")):
-        error = read_error(told)
+    if message := _error_text(run.get("error")):
+        error = read_error(message)
         status = "cancelled" if is_cancellation(error) else "error"
     fields = {"context": context, "metrics": metrics}
     span = _span(run, facts, kind="span", status=status, fields=fields)
@@ -225,7 +225,7 @@ def score_event(feedback: Run, facts: Facts | None) -> DraftEvent:
     }
     measured = float(score) if isinstance(score, bool) else number(score)
     fields = {
-        "context": {name: told for name, told in context.items() if told is not None},
+        "context": {name: item for name, item in context.items() if item is not None},
         "metrics": {} if measured is None else {"score": measured},
     }
     return DraftEvent(
@@ -239,11 +239,11 @@ def score_event(feedback: Run, facts: Facts | None) -> DraftEvent:
     )
 
 
-def _error_text(told: Any) -> str:
+def _error_text(error: Any) -> str:
     """Write an error as text; clients tell one, and whatever else stands there is a failure all the same."""
-    if told is None or isinstance(told, str):
-        return told or ""
-    return json.encode(told).decode()
+    if error is None or isinstance(error, str):
+        return error or ""
+    return json.encode(error).decode()
 
 
 def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, Any]) -> DraftEvent:
@@ -266,17 +266,17 @@ def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, A
 def _logs(run: Run, facts: Facts, begin: datetime) -> list[DraftEvent]:
     """Make logs of what happened inside a run, but for the marks of its start, end and tokens."""
     found: list[DraftEvent] = []
-    for told in _events(run):
-        name = text(told.get("name"))
+    for item in _events(run):
+        name = text(item.get("name"))
         if name is None or name in _MARKS:
             continue
-        kwargs = told.get("kwargs") if isinstance(told.get("kwargs"), dict) else {"kwargs": told.get("kwargs")}
+        kwargs = item.get("kwargs") if isinstance(item.get("kwargs"), dict) else {"kwargs": item.get("kwargs")}
         fields = {key: value for key, value in mapping(kwargs).items() if value is not None}
-        if (message := text(told.get("message"))) is not None:
+        if (message := text(item.get("message"))) is not None:
             fields["detail"] = message
         found.append(
             DraftEvent(
-                timestamp=moment_of(told.get("time")) or begin,
+                timestamp=moment_of(item.get("time")) or begin,
                 message=name[:MAX_NAME_CHARS],
                 trace_id=facts.trace_id or _uuid(run.get("id")),
                 span_id=_uuid(run.get("id")),
@@ -312,12 +312,12 @@ def _context(run: Run) -> dict[str, Any]:
     }
     context: dict[str, Any] = {name: metadata[key] for key, name in _NAMED.items() if metadata.get(key) is not None}
     tags: Any = run.get("tags")
-    told: dict[str, Any] = {
+    optional: dict[str, Any] = {
         "tags": tags if isinstance(tags, list) else None,
         "metadata": rest,
         "attachments": run.get("attachments"),
     }
-    return context | {name: value for name, value in told.items() if value}
+    return context | {name: value for name, value in optional.items() if value}
 
 
 def _model_facts(run: Run, outputs: Run) -> dict[str, Any]:
@@ -326,7 +326,7 @@ def _model_facts(run: Run, outputs: Run) -> dict[str, Any]:
     answers = generations_of(outputs)
     answer = answers[0] if answers else {}
     message = mapping(mapping(answer.get("message")).get("kwargs")) or mapping(answer.get("message"))
-    told = mapping(message.get("response_metadata"))
+    metadata = mapping(message.get("response_metadata"))
     info = mapping(answer.get("generation_info"))
     choices = sequence(outputs.get("choices"))
     choice = mapping(choices[0]) if choices else {}
@@ -334,9 +334,9 @@ def _model_facts(run: Run, outputs: Run) -> dict[str, Any]:
         "model": text(parameters.get("model")) or text(parameters.get("model_name")),
         "temperature": number(parameters.get("temperature")),
         "max_output_tokens": number(parameters.get("max_tokens")),
-        "response_model": text(told.get("model_name")) or text(told.get("model")) or text(outputs.get("model")),
-        "finish_reason": text(told.get("finish_reason"))
-        or text(told.get("stop_reason"))
+        "response_model": text(metadata.get("model_name")) or text(metadata.get("model")) or text(outputs.get("model")),
+        "finish_reason": text(metadata.get("finish_reason"))
+        or text(metadata.get("stop_reason"))
         or text(info.get("finish_reason"))
         or text(choice.get("finish_reason")),
     }
@@ -345,11 +345,11 @@ def _model_facts(run: Run, outputs: Run) -> dict[str, Any]:
 
 
 def _first_token_at(run: Run) -> datetime | None:
-    return next((moment_of(told.get("time")) for told in _events(run) if told.get("name") == "new_token"), None)
+    return next((moment_of(event.get("time")) for event in _events(run) if event.get("name") == "new_token"), None)
 
 
 def _events(run: Run) -> list[dict[str, Any]]:
-    return [mapping(told) for told in sequence(run.get("events"))]
+    return [mapping(item) for item in sequence(run.get("events"))]
 
 
 def _metadata(run: Run) -> dict[str, Any]:
@@ -372,8 +372,8 @@ def _trace_id(run: Run) -> str | None:
 
 def _began_at(run: Run) -> datetime:
     """Tell when a run began; nothing at all told, it is now."""
-    told = moment_of(run.get("start_time")) or dotted_moment(run.get("dotted_order"))
-    return told or moment_of(run.get("end_time")) or clock.now()
+    begun = moment_of(run.get("start_time")) or dotted_moment(run.get("dotted_order"))
+    return begun or moment_of(run.get("end_time")) or clock.now()
 
 
 def _duration_ms(run: Run) -> tuple[float | None, list[str]]:
@@ -398,5 +398,5 @@ def _ms_between(begin: datetime, end: datetime) -> float:
     return round(max(0.0, (end - begin).total_seconds() * 1e3), 3)
 
 
-def _uuid(told: Any) -> str | None:
-    return parse_uuid(told) if isinstance(told, str) else None
+def _uuid(value: Any) -> str | None:
+    return parse_uuid(value) if isinstance(value, str) else None

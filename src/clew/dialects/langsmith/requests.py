@@ -191,11 +191,11 @@ def read_batch(body: bytes, left_out: LeftOut | None = None, *, max_items: int =
     found: list[Operation] = []
     kinds: tuple[Kind, Kind] = ("post", "patch")
     for kind in kinds:
-        told = bytes(batch.get(kind, b"null"))
-        if told == b"null":
+        listed = bytes(batch.get(kind, b"null"))
+        if listed == b"null":
             continue
         try:
-            runs = _take_apart(told, list[Raw], elements)
+            runs = _take_apart(listed, list[Raw], elements)
         except WireError:
             left.add(kind, WireError(f"{kind!r} is not a list", status=422))
             continue
@@ -220,8 +220,8 @@ def read_run(body: bytes, *, run_id: str | None = None) -> Operation:
     run = _decode(body, "the body")
     if run_id is None:
         return _operation("post", run, len(body))
-    told = _object(run.value, "the body")
-    return _operation("patch", Decoded({**told, "id": run_id}, run.flags), len(body))
+    fields = _object(run.value, "the body")
+    return _operation("patch", Decoded({**fields, "id": run_id}, run.flags), len(body))
 
 
 def read_feedback(body: bytes) -> Operation:
@@ -276,8 +276,8 @@ def split_parts(body: bytes, boundary: bytes, *, max_parts: int = MAX_PARTS) -> 
 
 def _end_of_part(body: bytes, start: int, headers: bytes, delimiter: bytes) -> int:
     """Find the end of a part's data: where its length says, or else at the next boundary."""
-    told = _LENGTH.search(headers.replace(b"\r", b""))
-    end = body.find(b"\r\n" + delimiter, start) if told is None else start + int(told[1] or told[2])
+    length = _LENGTH.search(headers.replace(b"\r", b""))
+    end = body.find(b"\r\n" + delimiter, start) if length is None else start + int(length[1] or length[2])
     if end < 0 or not body.startswith(b"\r\n" + delimiter, end):
         raise WireError(f"at byte {start}: a part does not end with the boundary")
     return end
@@ -297,14 +297,14 @@ def _part(headers: bytes, data: bytes) -> Part:
 def _add_part(part: Part, runs: dict[tuple[Kind, str], _Run], attachments: dict[str, list[dict[str, Any]]]) -> None:
     """Add one part to its run."""
     head, _, rest = part.name.partition(".")
-    told_id, _, field = rest.partition(".")
+    id_text, _, field = rest.partition(".")
     where = f"the part {part.name[:100]!r}"
     if head not in {"post", "patch", "feedback", "attachment"}:
         raise WireError(f"{where} is not one of post, patch, feedback, attachment", status=422)
-    key = cast("Kind", head), _uuid(told_id, where)
+    key = cast("Kind", head), _uuid(id_text, where)
     if head == "attachment":
-        told = {"name": field, "content_type": part.content_type, "size_bytes": len(part.data)}
-        attachments.setdefault(key[1], []).append(told)
+        attachment = {"name": field, "content_type": part.content_type, "size_bytes": len(part.data)}
+        attachments.setdefault(key[1], []).append(attachment)
         return
     if field and (field not in SIDE_FIELDS or head == "feedback"):
         raise WireError(f"{where} is no field of a run: {', '.join(sorted(SIDE_FIELDS))}", status=422)
@@ -337,8 +337,8 @@ def _join(
             whole = {**run.body, **run.sides}
             if kind != "feedback" and run_id in attachments:
                 whole["attachments"] = attachments[run_id]
-            told = Decoded({"id": run_id, **whole}, tuple(sorted(run.flags)))
-            operation = _operation(kind, told, run.size_bytes)
+            joined = Decoded({"id": run_id, **whole}, tuple(sorted(run.flags)))
+            operation = _operation(kind, joined, run.size_bytes)
             if operation.id != run_id:
                 raise WireError(f"the part {kind}.{run_id} holds the id {operation.id}", status=422)  # noqa: TRY301
             found.append(operation)
@@ -347,20 +347,20 @@ def _join(
     return found
 
 
-def _operation(kind: Kind, told: Decoded, size_bytes: int) -> Operation:
-    body = _object(told.value, f"a {kind}")
+def _operation(kind: Kind, decoded: Decoded, size_bytes: int) -> Operation:
+    body = _object(decoded.value, f"a {kind}")
     if body.get("id") is None and kind != "patch":
         body = {**body, "id": ids.mint(int(clock.now().timestamp() * 1_000_000_000))}
     if kind == "feedback" and not isinstance(body.get("key"), str):
         raise WireError("a feedback has no key, which says what was scored", status=422)
     found = _uuid(body.get("id"), f"a {kind}")
-    return Operation(kind, found, {**body, "id": found}, size_bytes, told.flags)
+    return Operation(kind, found, {**body, "id": found}, size_bytes, decoded.flags)
 
 
-def _uuid(told: Any, where: str) -> str:
-    found = parse_uuid(told) if isinstance(told, str) else None
+def _uuid(value: Any, where: str) -> str:
+    found = parse_uuid(value) if isinstance(value, str) else None
     if found is None:
-        raise WireError(f"{where} has the id {str(told)[:60]!r}, which is no UUID", status=422)
+        raise WireError(f"{where} has the id {str(value)[:60]!r}, which is no UUID", status=422)
     return found
 
 

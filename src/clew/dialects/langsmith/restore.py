@@ -34,7 +34,7 @@ from clew.ids import parse_uuid
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["is_ours", "is_told_in_run", "log_of", "name_of", "restore"]
+__all__ = ["is_ours", "is_reported_in_run", "log_of", "name_of", "restore"]
 
 NEVER_SHARED: Final = frozenset({"kind", "message", "timestamp", "logger", "parent_span_id", "run_type", "status"})
 NULLABLE: Final = frozenset({"trace_id", "span_id", "user_id"})
@@ -87,7 +87,7 @@ def restore(run: dict[str, Any]) -> list[DraftEvent] | None:
     if event.get("kind") != "span" or not isinstance(event.get("context"), dict):
         return None
     span = _received({**event, "context": {**mapping(event.get("context")), **_captured(run, ours)}})
-    logs = [_received(_whole(told, event)) for told in sequence(run.get("events")) if _is_log(told)]
+    logs = [_received(_whole(item, event)) for item in sequence(run.get("events")) if _is_log(item)]
     if span is None or span.span_id is None or None in logs:
         return None
     return [*_known(logs), span]
@@ -104,7 +104,7 @@ def is_ours(body: dict[str, Any]) -> bool:
     return bool(_ours(body))
 
 
-def is_told_in_run(feedback: dict[str, Any]) -> bool:
+def is_reported_in_run(feedback: dict[str, Any]) -> bool:
     """Whether the log of a feedback of ours is among the events of its run."""
     return _ours(feedback).get("is_in_run") is True
 
@@ -122,59 +122,63 @@ def _captured(run: dict[str, Any], ours: dict[str, Any]) -> dict[str, Any]:
     """Read inputs and outputs as they were before they were made fit for LangSmith."""
     found: dict[str, Any] = {}
     for name, key in WRAPPED_IN.items():
-        told = {**mapping(run.get(name))}
+        value = {**mapping(run.get(name))}
         if name == "outputs":
-            told.pop(str(ours.get("added")), None)
+            value.pop(str(ours.get("added")), None)
         if ours.get(name) == "wrapped":
-            found[name] = told.get(key)
+            found[name] = value.get(key)
         elif ours.get(name) != "absent":
-            found[name] = told
+            found[name] = value
     return found
 
 
-def _is_log(told: Any) -> bool:
-    return "timestamp" in mapping(mapping(told).get("kwargs"))
+def _is_log(item: Any) -> bool:
+    return "timestamp" in mapping(mapping(item).get("kwargs"))
 
 
-def _whole(told: Any, span: dict[str, Any]) -> dict[str, Any]:
+def _whole(item: Any, span: dict[str, Any]) -> dict[str, Any]:
     """Give a log back what it shares with its span."""
-    kwargs = mapping(mapping(told).get("kwargs"))
+    kwargs = mapping(mapping(item).get("kwargs"))
     shared = {key: value for key, value in span.items() if key not in NEVER_SHARED}
-    whole = {**shared, "message": mapping(told).get("name"), "kind": "log", **kwargs}
+    whole = {**shared, "message": mapping(item).get("name"), "kind": "log", **kwargs}
     return {key: value for key, value in whole.items() if value is not None or key in NULLABLE}
 
 
 def _received(event: dict[str, Any]) -> DraftEvent | None:
     """Read an event in the public format; None where it is none."""
     try:
-        told = convert(event, _Event)
-        timestamp = convert(told.timestamp, datetime).astimezone(UTC)
+        converted = convert(event, _Event)
+        timestamp = convert(converted.timestamp, datetime).astimezone(UTC)
     except (ValidationError, OverflowError, ValueError):
         return None
-    ids = [told.trace_id, told.span_id, told.parent_span_id]
-    if told.level not in LEVELS or told.stage not in STAGES or any(id_ and not parse_uuid(id_) for id_ in ids):
+    ids = [converted.trace_id, converted.span_id, converted.parent_span_id]
+    if (
+        converted.level not in LEVELS
+        or converted.stage not in STAGES
+        or any(id_ and not parse_uuid(id_) for id_ in ids)
+    ):
         return None
     return DraftEvent(
         timestamp=timestamp,
-        kind=told.kind,
-        level=told.level,
-        message=told.message,
-        service=told.service,
-        trace_id=told.trace_id,
-        span_id=told.span_id,
-        parent_span_id=told.parent_span_id,
-        user_id=told.user_id,
-        request_id=told.request_id,
-        session_id=told.session_id,
-        environment=told.environment,
-        version=told.version,
-        stage=told.stage,
-        logger=told.logger,
-        run_type=told.run_type,
-        status=told.status,
-        fields={"context": told.context, "metrics": told.metrics},
-        error=None if told.error is None else asdict(told.error),
-        sanitized=told.sanitized,
+        kind=converted.kind,
+        level=converted.level,
+        message=converted.message,
+        service=converted.service,
+        trace_id=converted.trace_id,
+        span_id=converted.span_id,
+        parent_span_id=converted.parent_span_id,
+        user_id=converted.user_id,
+        request_id=converted.request_id,
+        session_id=converted.session_id,
+        environment=converted.environment,
+        version=converted.version,
+        stage=converted.stage,
+        logger=converted.logger,
+        run_type=converted.run_type,
+        status=converted.status,
+        fields={"context": converted.context, "metrics": converted.metrics},
+        error=None if converted.error is None else asdict(converted.error),
+        sanitized=converted.sanitized,
     )
 
 

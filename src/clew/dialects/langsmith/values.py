@@ -92,11 +92,11 @@ def dotted_moment(dotted_order: Any) -> datetime | None:
         return None
 
 
-def read_error(told: str) -> dict[str, str]:
+def read_error(text: str) -> dict[str, str]:
     r"""Read the ``error`` of a run: what its exception was, by the texts that Python makes of it.
 
     Args:
-        told: The exception's ``repr``, its traceback, or both, the ``repr`` first.
+        text: The exception's ``repr``, its traceback, or both, the ``repr`` first.
 
     Returns:
         ``{"type", "message", "stack"}``; the type is ``"Error"`` where the text does not tell it.
@@ -105,7 +105,7 @@ def read_error(told: str) -> dict[str, str]:
         >>> read_error("ValueError('bad')\n\nTraceback (most recent call last):\n  File …")
         {'type': 'ValueError', 'message': 'bad', 'stack': 'Traceback (most recent call last):\n  File …'}
     """
-    head, mark, rest = told.removesuffix(_NO_TRACEBACK).partition(_TRACEBACK)
+    head, mark, rest = text.removesuffix(_NO_TRACEBACK).partition(_TRACEBACK)
     stack = f"{mark}{rest}".strip()
     match = _SUMMARY.search(rest, rest.rfind("\n  File ") + 1) if mark else None
     if match is None:
@@ -170,8 +170,8 @@ def documents_of(outputs: Any) -> list[dict[str, Any]]:
     if isinstance(outputs, list):
         candidates: list[Any] = [outputs]
     else:
-        told = mapping(outputs)
-        candidates = [told.get("documents"), told.get("output"), *told.values()]
+        values = mapping(outputs)
+        candidates = [values.get("documents"), values.get("output"), *values.values()]
     for candidate in candidates:
         items = sequence(candidate)
         found = [document for item in items if (document := _document(item))]
@@ -189,10 +189,10 @@ def _unquoted(arguments: str) -> str:
 
 
 def _unescape(match: re.Match[str]) -> str:
-    told = match[1]
-    if len(told) == 1:
-        return _ESCAPES.get(told, told)
-    code = int(told[1:], 16)
+    escaped = match[1]
+    if len(escaped) == 1:
+        return _ESCAPES.get(escaped, escaped)
+    code = int(escaped[1:], 16)
     return chr(code) if code <= sys.maxunicode else match[0]
 
 
@@ -237,9 +237,9 @@ def _sum_of_messages(outputs: dict[str, Any]) -> dict[str, Any]:
 
 def _document(item: Any) -> dict[str, Any]:
     """Read one document; empty for anything else."""
-    told = mapping(item)
-    if told.get("type") == "constructor":
-        told = mapping(told.get("kwargs"))
-    if not isinstance(told.get("page_content"), str):
+    fields = mapping(item)
+    if fields.get("type") == "constructor":
+        fields = mapping(fields.get("kwargs"))
+    if not isinstance(fields.get("page_content"), str):
         return {}
-    return {"page_content": told["page_content"], "metadata": mapping(told.get("metadata")), "id": told.get("id")}
+    return {"page_content": fields["page_content"], "metadata": mapping(fields.get("metadata")), "id": fields.get("id")}

@@ -176,8 +176,8 @@ def _derived_id(log: dict[str, Any]) -> str:
 def _identity(log: dict[str, Any]) -> bytes:
     """Tell a log from others by what it says, but for what the agent adds to it, which may change with the prices."""
     context = {name: value for name, value in log["context"].items() if name != "price_source"}
-    told = [log["service"], log.get("span_id"), log["timestamp"], log["message"], context, log["metrics"].get("score")]
-    return json.encode(told, order="deterministic")
+    parts = [log["service"], log.get("span_id"), log["timestamp"], log["message"], context, log["metrics"].get("score")]
+    return json.encode(parts, order="deterministic")
 
 
 def _in_object(value: Any, key: str, shapes: dict[str, Any], name: str) -> dict[str, Any]:
@@ -197,10 +197,10 @@ def _add_documents_or_messages(
     """Add to the outputs what LangSmith renders, where the application did not tell it so."""
     run_type = event.get("run_type")
     if run_type == "retriever" and "documents" not in outputs:
-        told = [_hits(each) for each in (event, *reversed(logs))]
+        candidates = [_hits(each) for each in (event, *reversed(logs))]
         listed = outputs.get("output")
-        told.append(cast("list[Any]", listed) if isinstance(listed, list) else [])
-        documents = [_document(hit) for hit in next((some for some in told if some), cast("list[Any]", []))]
+        candidates.append(cast("list[Any]", listed) if isinstance(listed, list) else [])
+        documents = [_document(hit) for hit in next((some for some in candidates if some), cast("list[Any]", []))]
         if any(documents):
             outputs["documents"] = [document for document in documents if document]
             shapes["added"] = "documents"
@@ -223,26 +223,28 @@ def _document(hit: Any) -> dict[str, Any] | None:
     """Write a hit as LangSmith's renderer of documents wants it."""
     if not isinstance(hit, dict):
         return None
-    told = {**cast("dict[str, Any]", hit)}
-    text = next((told.pop(key) for key in ("page_content", "content", "text") if isinstance(told.get(key), str)), "")
-    metadata = told.pop("metadata", None)
+    fields = {**cast("dict[str, Any]", hit)}
+    text = next(
+        (fields.pop(key) for key in ("page_content", "content", "text") if isinstance(fields.get(key), str)), ""
+    )
+    metadata = fields.pop("metadata", None)
     inner = cast("dict[str, Any]", metadata) if isinstance(metadata, dict) else {}
-    id_ = told.get("id") or told.get("chunk_id")
-    return {"page_content": text, "type": "Document", "metadata": {**inner, **told, **({"id": id_} if id_ else {})}}
+    id_ = fields.get("id") or fields.get("chunk_id")
+    return {"page_content": text, "type": "Document", "metadata": {**inner, **fields, **({"id": id_} if id_ else {})}}
 
 
 def _events(event: dict[str, Any], logs: Iterable[dict[str, Any]], start: datetime) -> list[dict[str, Any]]:
     first = event["metrics"].get("time_to_first_token_ms")
-    told = [{"name": log["message"], "time": log["timestamp"], "kwargs": _without_shared(log, event)} for log in logs]
+    events = [{"name": log["message"], "time": log["timestamp"], "kwargs": _without_shared(log, event)} for log in logs]
     if event.get("run_type") == "llm" and first is None:
         waits = [log["metrics"].get("time_to_first_token_ms") for log in logs]
         called = [log["timestamp"] for log in logs if log["message"] == "first_token_received"]
         if called:
-            return [{"name": "new_token", "time": called[0]}, *told]
+            return [{"name": "new_token", "time": called[0]}, *events]
         first = next((wait for wait in waits if wait is not None), None)
     if isinstance(first, int | float):
-        told.insert(0, {"name": "new_token", "time": in_iso(start + timedelta(milliseconds=_number(first)))})
-    return told
+        events.insert(0, {"name": "new_token", "time": in_iso(start + timedelta(milliseconds=_number(first)))})
+    return events
 
 
 def _without_shared(log: dict[str, Any], span: dict[str, Any]) -> dict[str, Any]:
@@ -281,8 +283,8 @@ def _metadata(
         at = metadata
         *above, last = _PLACES[name]
         for key in above:
-            told = at.get(key)
-            inner: dict[str, Any] = {**cast("dict[str, Any]", told)} if isinstance(told, dict) else {}
+            present = at.get(key)
+            inner: dict[str, Any] = {**cast("dict[str, Any]", present)} if isinstance(present, dict) else {}
             at[key] = inner  # a copy: the application may have told one under this name
             at = inner
         at[last] = value
@@ -304,7 +306,7 @@ def _facts(event: dict[str, Any], logs: list[dict[str, Any]]) -> dict[str, Any]:
                 sums[name][log["message"]] = sums[name].get(log["message"], 0) + value
             elif name in _PLACES and value is not None:
                 facts[name] = value
-    facts |= {name: max(told.values()) for name, told in sums.items() if told}
+    facts |= {name: max(amounts.values()) for name, amounts in sums.items() if amounts}
     own = {**event["context"], **event["metrics"]}
     facts |= {name: own[name] for name in _PLACES if own.get(name) is not None}
     return {name: value for name, value in facts.items() if name not in _AMOUNTS or isinstance(value, int | float)}

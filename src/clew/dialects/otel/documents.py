@@ -39,10 +39,10 @@ def retrieval(facts: Mapping[str, Any]) -> dict[str, Value]:
     found = _documents(facts.get("hits")) or in_outputs(facts.get("outputs"))
     if not found:
         return {}
-    told = [
+    documents = [
         {"id": hit.get("id", ""), **({"score": hit["score"]} if "score" in hit else {})} for hit in map(_parts, found)
     ]
-    return {names.GEN_AI_RETRIEVAL_DOCUMENTS: _encode(told).decode(), **flatten(names.RETRIEVAL_DOCUMENTS, found)}
+    return {names.GEN_AI_RETRIEVAL_DOCUMENTS: _encode(documents).decode(), **flatten(names.RETRIEVAL_DOCUMENTS, found)}
 
 
 def reranking(facts: Mapping[str, Any]) -> dict[str, Value]:
@@ -68,8 +68,8 @@ def reranking(facts: Mapping[str, Any]) -> dict[str, Value]:
 def in_outputs(outputs: Any) -> list[dict[str, Any]]:
     """Find the documents in what a retriever returned: a list of them, or an object that holds one."""
     if isinstance(outputs, dict):
-        told = cast("dict[str, Any]", outputs)
-        return next((found for name in _LISTS if (found := in_outputs(told.get(name)))), list[dict[str, Any]]())
+        values = cast("dict[str, Any]", outputs)
+        return next((found for name in _LISTS if (found := in_outputs(values.get(name)))), list[dict[str, Any]]())
     return [hit for hit in _documents(outputs) if any(name in hit for name in (*_CONTENTS, "score"))]
 
 
@@ -89,10 +89,10 @@ def flatten(prefix: str, documents: Sequence[Mapping[str, Any]]) -> dict[str, Va
     }
 
 
-def _documents(told: Any) -> list[dict[str, Any]]:
-    if not isinstance(told, list):
+def _documents(value: Any) -> list[dict[str, Any]]:
+    if not isinstance(value, list):
         return []
-    return [cast("dict[str, Any]", hit) for hit in cast("list[Any]", told) if isinstance(hit, dict)]
+    return [cast("dict[str, Any]", hit) for hit in cast("list[Any]", value) if isinstance(hit, dict)]
 
 
 def _parts(document: Mapping[str, Any]) -> dict[str, Value]:

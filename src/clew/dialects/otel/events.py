@@ -28,7 +28,7 @@ from clew import arrival, clock
 from clew.dialects.draft_event import DraftEvent
 from clew.dialects.otel import names
 from clew.dialects.otel.inside import Log, read_inside
-from clew.dialects.otel.reading import Read, Resource, error_of, error_told, read_log, read_resource, read_span
+from clew.dialects.otel.reading import Read, Resource, error_of, read_log, read_resource, read_span, reported_error
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id
 
 if TYPE_CHECKING:
@@ -153,13 +153,13 @@ def span_events(span: SpanItem, origin: Origin, *, is_outermost: bool) -> list[D
         _put(fields, "metrics", {} if times.duration_ms is None else {"duration_ms": times.duration_ms})
         _put(fields, "context", _links(span))
         _put(fields, "context", {"resource": origin.rest} if is_outermost and origin.rest else {})
-        for part, told in inside.fields.items():
-            _put(fields, part, told)
+        for part, values in inside.fields.items():
+            _put(fields, part, values)
     event.error = inside.error if read.error is None else read.error
     if has_failed and event.error is None and not read.is_own:
-        event.error = error_told(span.attributes, span.status_message)
+        event.error = reported_error(span.attributes, span.status_message)
     event.level = read.level or ("ERROR" if has_failed else "INFO")
-    return [*(_log(told, event) for told in inside.logs), event]
+    return [*(_log(values, event) for values in inside.logs), event]
 
 
 def log_event(record: LogItem, origin: Origin) -> DraftEvent:
@@ -186,14 +186,14 @@ def log_event(record: LogItem, origin: Origin) -> DraftEvent:
     return event
 
 
-def _log(told: Log, above: DraftEvent) -> DraftEvent:
+def _log(log: Log, above: DraftEvent) -> DraftEvent:
     """Make the event of a log inside a span."""
     return DraftEvent(
-        timestamp=_moment(told.time_ns),
-        message=told.message,
-        level=told.level,
-        fields=told.fields,
-        error=told.error,
+        timestamp=_moment(log.time_ns),
+        message=log.message,
+        level=log.level,
+        fields=log.fields,
+        error=log.error,
         service=above.service,
         environment=above.environment,
         version=above.version,
@@ -226,10 +226,10 @@ def _event(read: Read, origin: Origin, flags: list[str]) -> DraftEvent:
     )
 
 
-def _put(fields: dict[str, Any], name: str, told: dict[str, Any]) -> None:
+def _put(fields: dict[str, Any], name: str, values: dict[str, Any]) -> None:
     """Add to ``fields["context"]`` or ``fields["metrics"]`` what is not told there."""
-    if told:
-        fields[name] = {**told, **(fields.get(name) or {})}
+    if values:
+        fields[name] = {**values, **(fields.get(name) or {})}
 
 
 def _links(span: SpanItem) -> dict[str, Any]:
@@ -241,15 +241,15 @@ def _links(span: SpanItem) -> dict[str, Any]:
     return {"links": links} if links else {}
 
 
-def _trace_id(told: bytes) -> str | None:
-    return parse_uuid(told.hex()) if len(told) == TRACE_ID_BYTES else None
+def _trace_id(value: bytes) -> str | None:
+    return parse_uuid(value.hex()) if len(value) == TRACE_ID_BYTES else None
 
 
-def _span_id(told: bytes, own: str | None) -> str | None:
+def _span_id(value: bytes, own: str | None) -> str | None:
     """Return a span's id in full: ours where it is one that was cut to *told*, else *told* widened."""
-    if len(told) != SPAN_ID_BYTES or not any(told):
+    if len(value) != SPAN_ID_BYTES or not any(value):
         return None
-    digits = told.hex()
+    digits = value.hex()
     if own is not None and to_otel_span_id(own) == digits:
         return own
     return from_otel_span_id(digits)
@@ -269,5 +269,5 @@ def _moment(time_ns: int) -> datetime:
 
 def identity_of(record: LogItem) -> str | None:
     """Return by what a record can be told from others; None for one that does not say."""
-    told = record.attributes.get(names.LOG_RECORD_UID)
-    return None if told is None else repr(told)
+    uid = record.attributes.get(names.LOG_RECORD_UID)
+    return None if uid is None else repr(uid)

@@ -121,20 +121,20 @@ def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool, 
 
 
 def _tell(inside: Inside, event: SpanEvent) -> None:
-    told = read_event(event.name, event.attributes)
-    if told is None:
+    known = read_event(event.name, event.attributes)
+    if known is None:
         read = read_log(event.attributes)
         inside.logs.append(Log(event.time_ns, event.name, read.level or "INFO", read.fields))
-    elif told.message is None:
-        for part, fields in told.fields.items():
+    elif known.message is None:
+        for part, fields in known.fields.items():
             _join(inside.fields.setdefault(part, {}), fields)
     else:
-        inside.logs.append(Log(event.time_ns, told.message, "INFO", told.fields))
+        inside.logs.append(Log(event.time_ns, known.message, "INFO", known.fields))
 
 
-def _join(known: _Value, told: _Value) -> None:
+def _join(known: _Value, added: _Value) -> None:
     """Add what another event tells: messages and documents come one an event, and stand one after the other."""
-    for name, value in told.items():
+    for name, value in added.items():
         before = known.get(name)
         if isinstance(before, list) and isinstance(value, list):
             cast("list[Any]", before).extend(cast("list[Any]", value))

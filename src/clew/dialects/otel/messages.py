@@ -130,21 +130,21 @@ def _find(value: Any, role: str, depth: int) -> list[Message]:
     return _find_in_object(cast("dict[str, Any]", value), role, depth) if isinstance(value, dict) else []
 
 
-def _find_in_object(told: dict[str, Any], role: str, depth: int) -> list[Message]:
-    if isinstance(told.get("kwargs"), dict):  # a serialised object of LangChain
-        return _find(told["kwargs"], role, depth + 1)
-    if isinstance(told.get("role") or told.get("type"), str) and ("content" in told or "tool_calls" in told):
-        return [_message(told, role)]
-    inside = next((told[name] for name in _PLACES if told.get(name)), None)
+def _find_in_object(fields: dict[str, Any], role: str, depth: int) -> list[Message]:
+    if isinstance(fields.get("kwargs"), dict):  # a serialised object of LangChain
+        return _find(fields["kwargs"], role, depth + 1)
+    if isinstance(fields.get("role") or fields.get("type"), str) and ("content" in fields or "tool_calls" in fields):
+        return [_message(fields, role)]
+    inside = next((fields[name] for name in _PLACES if fields.get(name)), None)
     return _find(inside, role, depth + 1)
 
 
-def _message(told: dict[str, Any], role: str) -> Message:
-    speaker = str(told.get("role") or told.get("type") or role)
-    calls = told.get("tool_calls")
+def _message(fields: dict[str, Any], role: str) -> Message:
+    speaker = str(fields.get("role") or fields.get("type") or role)
+    calls = fields.get("tool_calls")
     items = cast("list[Any]", calls) if isinstance(calls, list) else []
     found = tuple(_tool_call(cast("dict[str, Any]", call)) for call in items if isinstance(call, dict))
-    return Message(_ROLES.get(speaker, speaker), _text(told.get("content")), found)
+    return Message(_ROLES.get(speaker, speaker), _text(fields.get("content")), found)
 
 
 def _text(content: Any) -> str:
@@ -160,9 +160,9 @@ def _text(content: Any) -> str:
     return _encode(content).decode()
 
 
-def _tool_call(told: dict[str, Any]) -> ToolCall:
-    function = told.get("function")
-    parts = cast("dict[str, Any]", function) if isinstance(function, dict) else told
+def _tool_call(fields: dict[str, Any]) -> ToolCall:
+    function = fields.get("function")
+    parts = cast("dict[str, Any]", function) if isinstance(function, dict) else fields
     arguments = parts.get("arguments", parts.get("args"))
     text = arguments if isinstance(arguments, str) else _encode(arguments).decode()
-    return ToolCall(str(told.get("id") or ""), str(parts.get("name") or ""), text)
+    return ToolCall(str(fields.get("id") or ""), str(parts.get("name") or ""), text)

@@ -41,7 +41,17 @@ from clew.event import STAGES
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Read", "Resource", "Told", "error_of", "error_told", "read_event", "read_log", "read_resource", "read_span"]
+__all__ = [
+    "KnownEvent",
+    "Read",
+    "Resource",
+    "error_of",
+    "read_event",
+    "read_log",
+    "read_resource",
+    "read_span",
+    "reported_error",
+]
 
 UNKNOWN_SERVICE: Final = "unknown_service"
 SCORE: Final = "score_computed"
@@ -142,7 +152,7 @@ class Resource(NamedTuple):
     version: str | None
 
 
-class Told(NamedTuple):
+class KnownEvent(NamedTuple):
     """What an event of a span tells that conventions know.
 
     Attributes:
@@ -205,7 +215,7 @@ def read_log(attributes: Mapping[str, Any], event_name: str = "", body: Any = No
     return read
 
 
-def read_event(name: str, attributes: Mapping[str, Any]) -> Told | None:
+def read_event(name: str, attributes: Mapping[str, Any]) -> KnownEvent | None:
     """Read an event of a span whose meaning conventions tell.
 
     Args:
@@ -216,9 +226,9 @@ def read_event(name: str, attributes: Mapping[str, Any]) -> Told | None:
         None for one that they do not know, or that tells nothing.
     """
     if name == names.GEN_AI_EVALUATION_RESULT:
-        return Told(SCORE, _read_score(dict(attributes)).fields)
+        return KnownEvent(SCORE, _read_score(dict(attributes)).fields)
     content = message_of_event(name, dict(attributes)) or documents_of_event(name, attributes)
-    return None if content is None else Told(None, {"context": content})
+    return None if content is None else KnownEvent(None, {"context": content})
 
 
 def read_resource(attributes: Mapping[str, Any]) -> Resource:
@@ -246,7 +256,7 @@ def error_of(attributes: Mapping[str, Any], *, is_own: bool = False) -> dict[str
     }
 
 
-def error_told(attributes: Mapping[str, Any], message: str) -> dict[str, Any]:
+def reported_error(attributes: Mapping[str, Any], message: str) -> dict[str, Any]:
     """Read the error of a failed span in which nothing was raised: the type as an exception's, where it has one."""
     kind = text(attributes.get(names.ERROR_TYPE)) or names.EXCEPTION
     return error_of({names.EXCEPTION_TYPE: kind, names.EXCEPTION_MESSAGE: message})
@@ -325,11 +335,16 @@ def _metrics(rest: dict[str, Any], *, tells_tokens: bool) -> dict[str, float]:
 
 def _parameters(rest: dict[str, Any]) -> dict[str, Any]:
     """Read what OpenInference tells of a call's parameters, as JSON; the attribute stays."""
-    told = mapping(parsed(rest.get(names.LLM_INVOCATION_PARAMETERS)))
+    parameters = mapping(parsed(rest.get(names.LLM_INVOCATION_PARAMETERS)))
     longest = next(
-        (told[name] for name in ("max_tokens", "max_completion_tokens", "max_output_tokens") if name in told), None
+        (
+            parameters[name]
+            for name in ("max_tokens", "max_completion_tokens", "max_output_tokens")
+            if name in parameters
+        ),
+        None,
     )
-    found = {"temperature": told.get("temperature"), "max_output_tokens": longest}
+    found = {"temperature": parameters.get("temperature"), "max_output_tokens": longest}
     return {name: value for name, value in found.items() if number(value) is not None}
 
 

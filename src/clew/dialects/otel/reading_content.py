@@ -96,7 +96,7 @@ def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: boo
         _tell_hits(content, _with_ids(found, content.context.get("outputs")))
     texts = [text(mapping(one.get("embedding")).get("text")) for one in _take_list(rest, listed, _EMBEDDINGS)]
     if any(texts):
-        content.context.setdefault("inputs", {"texts": [told for told in texts if told]})
+        content.context.setdefault("inputs", {"texts": [part for part in texts if part]})
     if run_type == "embedding" and "outputs" in content.context:
         content.context["outputs"] = without_vectors(content.context["outputs"])
     return content
@@ -118,12 +118,12 @@ def message_of_event(name: str, rest: dict[str, Any]) -> dict[str, Any] | None:
         return content.context or None
     if name != _CHOICE and name not in _ROLE_EVENTS:
         return None
-    told = {key: rest.pop(key) for key in [key for key in rest if "." not in key]}
+    plain = {key: rest.pop(key) for key in [key for key in rest if "." not in key]}
     if name in _ROLE_EVENTS:
-        return {"inputs": {"messages": [_message({"role": _ROLE_EVENTS[name], **told})]}} if told else None
-    reason = {"finish_reason": told["finish_reason"]} if told.get("finish_reason") else {}
-    message = mapping(parsed(told.get("message"))) or {"content": told.get("content")}
-    return {"outputs": {"messages": [_message({"role": "assistant", **message})]}, **reason} if told else None
+        return {"inputs": {"messages": [_message({"role": _ROLE_EVENTS[name], **plain})]}} if plain else None
+    reason = {"finish_reason": plain["finish_reason"]} if plain.get("finish_reason") else {}
+    message = mapping(parsed(plain.get("message"))) or {"content": plain.get("content")}
+    return {"outputs": {"messages": [_message({"role": "assistant", **message})]}, **reason} if plain else None
 
 
 def documents_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -147,10 +147,10 @@ def _with_ids(found: list[dict[str, Any]], outputs: Any) -> list[dict[str, Any]]
     if len(whole) != len(found):
         return found
     return [
-        {**document, "id": told.get("id")}
-        if document["id"] is None and document["page_content"] == told.get("page_content", told.get("content"))
+        {**document, "id": output.get("id")}
+        if document["id"] is None and document["page_content"] == output.get("page_content", output.get("content"))
         else document
-        for document, told in zip(found, whole, strict=True)
+        for document, output in zip(found, whole, strict=True)
     ]
 
 
@@ -176,13 +176,13 @@ def _tell_said(content: Content, rest: dict[str, Any], listed: dict[str, Any], *
         said = _take_messages(rest, listed, lists, messages)
         if name == "inputs" and (system := parsed(rest.pop(_SYSTEM, None))):
             said = [_message({"role": "system", "parts": system}), *said]
-        told = [(place, value) for place in places if (value := rest.pop(place, None)) is not None and value != ""]
+        values = [(place, value) for place in places if (value := rest.pop(place, None)) is not None and value != ""]
         for mime_type in (names.INPUT_MIME_TYPE, names.OUTPUT_MIME_TYPE):
             rest.pop(mime_type, None) if mime_type.startswith(name[:-1]) else None
-        if said and (is_model_call or not told):
+        if said and (is_model_call or not values):
             content.context[name] = {"messages": said}
-        elif told:
-            place, value = told[0]
+        elif values:
+            place, value = values[0]
             content.context[name] = parsed(value, is_json=place in _ALWAYS_JSON)
 
 
@@ -190,19 +190,19 @@ def _take_messages(
     rest: dict[str, Any], listed: dict[str, Any], lists: tuple[str, ...], name: str
 ) -> list[dict[str, Any]]:
     """Find messages in the list of one attribute, or in those that are flattened; all of them are taken out."""
-    told = [mapping(item) for item in sequence(parsed(rest.get(name)))]
-    if told:
+    messages = [mapping(item) for item in sequence(parsed(rest.get(name)))]
+    if messages:
         rest.pop(name)
     for prefix in lists:
         flattened = _take_list(rest, listed, prefix)
-        told = told or [mapping(item.get("message")) or item for item in flattened]
-    return [_message(item) for item in told if item]
+        messages = messages or [mapping(item.get("message")) or item for item in flattened]
+    return [_message(item) for item in messages if item]
 
 
-def _message(told: Mapping[str, Any]) -> dict[str, Any]:
+def _message(fields: Mapping[str, Any]) -> dict[str, Any]:
     """Write a message as most model clients do: role, content, and what else it has."""
-    message = {name: value for name, value in told.items() if name != "parts" and value is not None}
-    parts = told.get("parts")
+    message = {name: value for name, value in fields.items() if name != "parts" and value is not None}
+    parts = fields.get("parts")
     if isinstance(parts, str):
         message["content"] = parts
     for part in map(mapping, sequence(parts)):
@@ -226,16 +226,16 @@ def _take_documents(rest: dict[str, Any], listed: dict[str, Any], prefix: str, n
     if whole:
         rest.pop(name)
     flattened = [mapping(item.get("document")) for item in _take_list(rest, listed, prefix)]
-    return [_document(told) for told in flattened or whole]
+    return [_document(document) for document in flattened or whole]
 
 
-def _document(told: dict[str, Any]) -> dict[str, Any]:
-    metadata = {**mapping(parsed(told.get("metadata")))}
-    score = number(told.get("score"))
+def _document(fields: dict[str, Any]) -> dict[str, Any]:
+    metadata = {**mapping(parsed(fields.get("metadata")))}
+    score = number(fields.get("score"))
     if score is not None:
         metadata["score"] = score
-    content = told.get("content", told.get("page_content"))
-    return {"id": told.get("id"), "page_content": content, "metadata": metadata}
+    content = fields.get("content", fields.get("page_content"))
+    return {"id": fields.get("id"), "page_content": content, "metadata": metadata}
 
 
 def _take_list(rest: dict[str, Any], listed: dict[str, Any], prefix: str) -> list[dict[str, Any]]:

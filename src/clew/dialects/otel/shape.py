@@ -59,7 +59,9 @@ def kind_of(event: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
     return "EVALUATOR" if kind == "CHAIN" and event.get("stage") == "evaluation" else kind
 
 
-def shape(event: Mapping[str, Any], kind: str, facts: Mapping[str, Any], told: Mapping[str, Any]) -> dict[str, Value]:
+def shape(
+    event: Mapping[str, Any], kind: str, facts: Mapping[str, Any], log_facts: Mapping[str, Any]
+) -> dict[str, Value]:
     """Write what depends on the kind of span: the shapes that backends draw.
 
     Tokens and costs of another kind of span than a model call may sum up those below it; they count here only
@@ -68,7 +70,7 @@ def shape(event: Mapping[str, Any], kind: str, facts: Mapping[str, Any], told: M
     attributes: dict[str, Value] = {names.OPENINFERENCE_KIND: kind}
     if kind in _OPERATIONS:
         attributes[names.GEN_AI_OPERATION] = _OPERATIONS[kind]
-    attributes |= _usage(facts if kind in MODEL_CALLS else told)
+    attributes |= _usage(facts if kind in MODEL_CALLS else log_facts)
     if kind == "LLM":
         attributes |= _model_call(facts)
     elif kind == "EMBEDDING":
@@ -76,7 +78,7 @@ def shape(event: Mapping[str, Any], kind: str, facts: Mapping[str, Any], told: M
         attributes |= {names.EMBEDDING_MODEL_NAME: str(model)} if model else {}
     elif kind == "TOOL":
         attributes |= {names.TOOL_NAME: event["message"], names.GEN_AI_TOOL_NAME: event["message"]}
-    if kind == "RETRIEVER" or "hits" in told:
+    if kind == "RETRIEVER" or "hits" in log_facts:
         attributes |= documents.retrieval(facts)
     if kind == "RERANKER" or "hits_after" in facts:
         attributes |= documents.reranking(facts)

@@ -53,11 +53,11 @@ def _put(item: dict[str, Any], steps: list[str], value: Any) -> None:
     item.setdefault(steps[-1], value)
 
 
-def _lists(told: dict[str, Any]) -> Any:
+def _lists(fields: dict[str, Any]) -> Any:
     """Turn objects whose every name is a number into lists, all the way down."""
     below = {
         name: _lists(cast("dict[str, Any]", value)) if isinstance(value, dict) else value
-        for name, value in told.items()
+        for name, value in fields.items()
     }
     if below and all(name.isascii() and name.isdigit() and len(name) <= MAX_DEPTH for name in below):
         return [below[name] for name in sorted(below, key=int)[:MAX_ITEMS]]

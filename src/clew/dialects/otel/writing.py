@@ -59,9 +59,9 @@ class Resource(Struct, frozen=True):
 
     def attributes(self) -> dict[str, Value]:
         """Write it; Phoenix keeps a project for each service."""
-        told = {names.SERVICE_NAME: self.service, names.OPENINFERENCE_PROJECT: self.service}
+        required = {names.SERVICE_NAME: self.service, names.OPENINFERENCE_PROJECT: self.service}
         optional = {names.SERVICE_VERSION: self.version, names.ENVIRONMENT: self.environment}
-        return {**told, **{name: value for name, value in optional.items() if value}}
+        return {**required, **{name: value for name, value in optional.items() if value}}
 
 
 class WrittenEvent(Struct, frozen=True):
@@ -150,15 +150,17 @@ def write_span(event: Mapping[str, Any], logs: Sequence[Mapping[str, Any]], drop
         ValueError: An id or the time is not what it must be.
     """
     start_ns = _nanoseconds(event["timestamp"])
-    own_facts, told = fields_of(event), risen(logs)
-    facts = told | {name: value for name, value in own_facts.items() if value is not None}
+    own_facts, log_facts = fields_of(event), risen(logs)
+    facts = log_facts | {name: value for name, value in own_facts.items() if value is not None}
     end_ns = min(start_ns + _duration_ns(own_facts.get("duration_ms")), LAST_NS)
     error = _error_of(event)
     kind = kind_of(event, facts)
     status = str(event.get("status"))
-    attributes = attributes_of(facts) | shape(event, kind, facts, told)
+    attributes = attributes_of(facts) | shape(event, kind, facts, log_facts)
     if kind not in MODEL_CALLS:  # may be the sum of the calls below, which a backend sums up itself
-        attributes = {name: value for name, value in attributes.items() if name not in TOKENS or TOKENS[name] in told}
+        attributes = {
+            name: value for name, value in attributes.items() if name not in TOKENS or TOKENS[name] in log_facts
+        }
     attributes |= pack(event)
     if dropped_logs:
         attributes[names.CLEW_DROPPED_LOGS] = dropped_logs

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from clew.dialects.langsmith.restore import is_ours, is_told_in_run, log_of, restore
+from clew.dialects.langsmith.restore import is_ours, is_reported_in_run, log_of, restore
 
 SPAN = "019ab000-0000-7000-8000-000000000002"
 EVENT: dict[str, Any] = {
@@ -81,7 +81,7 @@ def test_what_is_not_ours_is_none(extra: Any) -> None:
     """Nothing is made up."""
     assert restore({"id": SPAN, "extra": extra}) is None
     assert log_of({"extra": extra}) is None
-    assert not is_told_in_run({"extra": extra})
+    assert not is_reported_in_run({"extra": extra})
 
 
 def test_a_log_that_is_unsound_spoils_its_run() -> None:

@@ -113,12 +113,12 @@ def _places(body: bytes, names: tuple[str, str, str], budget: Budget) -> list[tu
             found.append((_NOTHING, _NOTHING, [Unreadable(f"an item of {first} is not an object")]))
             continue
         for scope in _inner_list(above, second, budget):
-            told = None if isinstance(scope, Unreadable) else _inner_object(scope)
-            if told is None:
+            inner = None if isinstance(scope, Unreadable) else _inner_object(scope)
+            if inner is None:
                 found.append((_NOTHING, _NOTHING, [Unreadable(f"an item of {second} is not an object")]))
                 continue
-            records = _inner_list(told, third, budget)
-            found.append((_member(above, "resource"), _member(told, "scope"), records))
+            records = _inner_list(inner, third, budget)
+            found.append((_member(above, "resource"), _member(inner, "scope"), records))
     if not found and not _is_text(body):
         raise WireError("the body is not OTLP's JSON: it is not UTF-8")
     return found
@@ -176,9 +176,9 @@ def _inner_list(above: dict[str, Raw], name: str, budget: Budget) -> list[Raw | 
         return [Unreadable(f"{name} is not a list")]
 
 
-def _member(told: dict[str, Raw], name: str) -> Raw:
-    found = told.get(name)
-    return told.get(_snake(name), _NOTHING) if found is None else found
+def _member(fields: dict[str, Raw], name: str) -> Raw:
+    found = fields.get(name)
+    return fields.get(_snake(name), _NOTHING) if found is None else found
 
 
 def _span_id(record: Raw | Unreadable) -> bytes:
@@ -217,15 +217,15 @@ def _read(
             continue
         reader = _Reader(budget)
         try:
-            told = decode(content)
+            decoded = decode(content)
         except WireError as error:
             yield Unreadable(f"a record cannot be read: {error.message}")
             continue
-        value: Any = told.value
+        value: Any = decoded.value
         if not isinstance(value, dict):
             yield Unreadable("a record is not an object")
             continue
-        reader.flags.update(told.flags)
+        reader.flags.update(decoded.flags)
         item = read(reader, cast("dict[str, Any]", value))
         item.sanitized = sorted(reader.flags)
         yield _too_large() if reader.attribute_count > MAX_ATTRIBUTES else item
@@ -235,21 +235,21 @@ def _too_large() -> Unreadable:
     return Unreadable(f"a record holds more than {MAX_ATTRIBUTES} attributes or {MAX_VALUES} values", is_too_large=True)
 
 
-def _span(read: _Reader, told: dict[str, Any]) -> SpanItem:
-    events = [mapping(event) for event in sequence(_get(told, "events"))]
-    links = [mapping(link) for link in sequence(_get(told, "links"))]
-    status = mapping(_get(told, "status"))
+def _span(read: _Reader, fields: dict[str, Any]) -> SpanItem:
+    events = [mapping(event) for event in sequence(_get(fields, "events"))]
+    links = [mapping(link) for link in sequence(_get(fields, "links"))]
+    status = mapping(_get(fields, "status"))
     read.budget.take_records(len(events))
     return SpanItem(
-        trace_id=_id(_get(told, "traceId")),
-        span_id=_id(_get(told, "spanId")),
-        parent_span_id=_id(_get(told, "parentSpanId")),
-        name=read.text(told, "name"),
-        start_ns=read.unsigned(told, "startTimeUnixNano"),
-        end_ns=read.unsigned(told, "endTimeUnixNano"),
+        trace_id=_id(_get(fields, "traceId")),
+        span_id=_id(_get(fields, "spanId")),
+        parent_span_id=_id(_get(fields, "parentSpanId")),
+        name=read.text(fields, "name"),
+        start_ns=read.unsigned(fields, "startTimeUnixNano"),
+        end_ns=read.unsigned(fields, "endTimeUnixNano"),
         status_code=read.enumeration(status, "code", _STATUS_CODES),
         status_message=read.text(status, "message"),
-        attributes=read.attributes(told, "attributes"),
+        attributes=read.attributes(fields, "attributes"),
         events=[
             SpanEvent(
                 read.text(event, "name"), read.unsigned(event, "timeUnixNano"), read.attributes(event, "attributes")
@@ -260,17 +260,17 @@ def _span(read: _Reader, told: dict[str, Any]) -> SpanItem:
     )
 
 
-def _log(read: _Reader, told: dict[str, Any]) -> LogItem:
+def _log(read: _Reader, fields: dict[str, Any]) -> LogItem:
     return LogItem(
-        time_ns=read.unsigned(told, "timeUnixNano"),
-        observed_ns=read.unsigned(told, "observedTimeUnixNano"),
-        severity_number=read.enumeration(told, "severityNumber", _SEVERITY_NUMBERS),
-        severity_text=read.text(told, "severityText"),
-        event_name=read.text(told, "eventName"),
-        body=read.value(_get(told, "body")),
-        attributes=read.attributes(told, "attributes"),
-        trace_id=_id(_get(told, "traceId")),
-        span_id=_id(_get(told, "spanId")),
+        time_ns=read.unsigned(fields, "timeUnixNano"),
+        observed_ns=read.unsigned(fields, "observedTimeUnixNano"),
+        severity_number=read.enumeration(fields, "severityNumber", _SEVERITY_NUMBERS),
+        severity_text=read.text(fields, "severityText"),
+        event_name=read.text(fields, "eventName"),
+        body=read.value(_get(fields, "body")),
+        attributes=read.attributes(fields, "attributes"),
+        trace_id=_id(_get(fields, "traceId")),
+        span_id=_id(_get(fields, "spanId")),
     )
 
 
@@ -294,24 +294,24 @@ class _Reader:
         if not content:
             return {}
         try:
-            told = decode(content)
+            decoded = decode(content)
         except WireError:
             self.flags.add("repr")
             return {}
-        self.flags.update(told.flags)
-        return mapping(told.value)
+        self.flags.update(decoded.flags)
+        return mapping(decoded.value)
 
-    def text(self, told: dict[str, Any], name: str) -> str:
+    def text(self, fields: dict[str, Any], name: str) -> str:
         """Read a text."""
-        value = _get(told, name)
+        value = _get(fields, name)
         if value is None or isinstance(value, str):
             return value or ""
         self.flags.add("repr")
         return json.encode(value).decode()
 
-    def unsigned(self, told: dict[str, Any], name: str) -> int:
+    def unsigned(self, fields: dict[str, Any], name: str) -> int:
         """Read a number of nanoseconds; 0 for one that is none."""
-        value = _get(told, name)
+        value = _get(fields, name)
         if value is None:
             return 0
         number = _integer(value)
@@ -320,9 +320,9 @@ class _Reader:
             return 0
         return number
 
-    def enumeration(self, told: dict[str, Any], name: str, known: dict[str, int]) -> int:
+    def enumeration(self, fields: dict[str, Any], name: str, known: dict[str, int]) -> int:
         """Read a number, or the name of one."""
-        value = _get(told, name)
+        value = _get(fields, name)
         if value is None:
             return 0
         number = known.get(value) if isinstance(value, str) else None
@@ -332,9 +332,9 @@ class _Reader:
             return 0
         return number
 
-    def attributes(self, told: dict[str, Any], name: str) -> dict[str, Any]:
+    def attributes(self, fields: dict[str, Any], name: str) -> dict[str, Any]:
         """Read attributes: a list of keys and values, or the object that some write instead."""
-        value = _get(told, name)
+        value = _get(fields, name)
         if value is None:
             return {}
         if isinstance(value, dict):
@@ -352,14 +352,14 @@ class _Reader:
             found[key] = self.value(attribute.get("value"))
         return found
 
-    def value(self, told: Any) -> Any:
+    def value(self, any_value: Any) -> Any:
         """Read a value: an object whose only member is of the name of its type; anything else is taken as it is."""
-        if told is None:
+        if any_value is None:
             return None
-        if not isinstance(told, dict):
+        if not isinstance(any_value, dict):
             self.flags.add("repr")
-            return told
-        for name, value in cast("dict[str, Any]", told).items():
+            return any_value
+        for name, value in cast("dict[str, Any]", any_value).items():
             kind = _KINDS.get(name)
             if kind is not None:
                 return self._typed(kind, value)
@@ -394,9 +394,9 @@ class _Reader:
         self.budget.take_values(number)
 
 
-def _get(told: dict[str, Any], name: str) -> Any:
-    found = told.get(name)
-    return told.get(_snake(name)) if found is None else found
+def _get(fields: dict[str, Any], name: str) -> Any:
+    found = fields.get(name)
+    return fields.get(_snake(name)) if found is None else found
 
 
 @cache

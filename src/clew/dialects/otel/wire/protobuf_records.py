@@ -131,8 +131,8 @@ def _places(body: bytes, budget: Budget) -> list[_Place]:
     return found
 
 
-def _counted(told: Iterator[tuple[int, int, int, int]], budget: Budget) -> Iterator[tuple[int, int, int, int]]:
-    for field in told:
+def _counted(fields: Iterator[tuple[int, int, int, int]], budget: Budget) -> Iterator[tuple[int, int, int, int]]:
+    for field in fields:
         budget.take_records()
         yield field
 
@@ -248,9 +248,9 @@ def _scope_name(scope: InstrumentationScope, flags: list[str], _budget: Budget) 
 def _attributes(attributes: Any, budget: Budget) -> dict[str, Any]:
     """Return attributes as plain values, by their names; of a name that comes twice the last one counts."""
     budget.take_values(len(attributes))
-    told = cast("Iterator[KeyValue]", attributes)
+    items = cast("Iterator[KeyValue]", attributes)
     # Most are texts. Of those that are not, this is the empty one: cheaper than to ask first which it is.
-    return {attribute.key: attribute.value.string_value or _plain(attribute.value, budget) for attribute in told}
+    return {attribute.key: attribute.value.string_value or _plain(attribute.value, budget) for attribute in items}
 
 
 def _plain(value: AnyValue, budget: Budget) -> Any:

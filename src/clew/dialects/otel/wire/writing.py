@@ -102,20 +102,24 @@ def encode_logs(logs: Iterable[WrittenLog]) -> bytes:
 def rejected_spans(answer: bytes) -> Partial | None:
     """Read what a receiver did not take of the spans; None when it took all, or does not say it in protobuf."""
     try:
-        told = ExportTraceServiceResponse.FromString(answer).partial_success
+        partial = ExportTraceServiceResponse.FromString(answer).partial_success
     except DecodeError:
         return None
-    return Partial(told.rejected_spans, told.error_message) if told.rejected_spans or told.error_message else None
+    return (
+        Partial(partial.rejected_spans, partial.error_message)
+        if partial.rejected_spans or partial.error_message
+        else None
+    )
 
 
 def rejected_logs(answer: bytes) -> Partial | None:
     """Read what a receiver did not take of the log records; None as above."""
     try:
-        told = ExportLogsServiceResponse.FromString(answer).partial_success
+        partial = ExportLogsServiceResponse.FromString(answer).partial_success
     except DecodeError:
         return None
-    rejected = told.rejected_log_records
-    return Partial(rejected, told.error_message) if rejected or told.error_message else None
+    rejected = partial.rejected_log_records
+    return Partial(rejected, partial.error_message) if rejected or partial.error_message else None
 
 
 def _span(span: WrittenSpan) -> Span:
