@@ -142,7 +142,7 @@ def create_token(
     if not scopes:
         raise UsageError("a token without a scope opens nothing", hint="use read, ingest or admin")
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
-    told = tuple(dict.fromkeys(scopes))
+    granted = tuple(dict.fromkeys(scopes))
     with _changing(data_dir):
         tokens = read_tokens(data_dir)
         if any(token.name == name and token.state(now) == "valid" for token in tokens):
@@ -150,7 +150,7 @@ def create_token(
         made = Token(
             id=secrets.token_hex(4),
             name=name,
-            scopes=told,
+            scopes=granted,
             sha256=_hash(secret.encode()).hex(),
             created_at=now,
             expires_at=expires_at,
@@ -217,11 +217,11 @@ class Keyring:
         self._look()
         return self._setting is None and not self._tokens and not self._is_damaged
 
-    def find(self, told: bytes, now: datetime) -> Grant | None:
+    def find(self, secret: bytes, now: datetime) -> Grant | None:
         """Look a token up.
 
         Args:
-            told: What a client sent.
+            secret: What a client sent.
             now: The time.
 
         Returns:
@@ -229,7 +229,7 @@ class Keyring:
             of a token was right.
         """
         self._look()
-        digest = _hash(told)
+        digest = _hash(secret)
         found: Grant | None = None
         if self._setting is not None and hmac.compare_digest(digest, self._setting):
             found = Grant("setting", "CLEW_TOKEN", ("admin",))
@@ -241,8 +241,8 @@ class Keyring:
     def _look(self) -> None:
         """Read the file again if it is another than before; a file that cannot be read opens nothing."""
         try:
-            told = (self._data_dir / FILE).stat()
-            seen = (told.st_ino, told.st_mtime_ns, told.st_size)
+            status = (self._data_dir / FILE).stat()
+            seen = (status.st_ino, status.st_mtime_ns, status.st_size)
         except FileNotFoundError:
             seen = None
         except OSError:
@@ -258,8 +258,8 @@ class Keyring:
             _log.error("no token but CLEW_TOKEN is taken: %s", error)
 
 
-def _hash(told: bytes) -> bytes:
-    return sha256(told).digest()
+def _hash(secret: bytes) -> bytes:
+    return sha256(secret).digest()
 
 
 @contextmanager

@@ -170,10 +170,10 @@ class DeadLetters:
             self._forget(0)
             return
         with open(fd, "rb") as file:  # noqa: PTH123 - of a descriptor
-            told = os.fstat(fd)
-            if told.st_ino != self._file or told.st_size < self._read_bytes:
-                self._forget(told.st_ino)
-            if told.st_size == self._read_bytes:
+            status = os.fstat(fd)
+            if status.st_ino != self._file or status.st_size < self._read_bytes:
+                self._forget(status.st_ino)
+            if status.st_size == self._read_bytes:
                 return
             file.seek(self._read_bytes)
             for line in file:

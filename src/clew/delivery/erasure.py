@@ -191,10 +191,10 @@ class _Theirs:
             return event.startswith("{") and self.owns(event.encode())
         if not isinstance(event, dict):
             return False
-        told = cast("dict[str, Any]", event)
-        if self._with_mentions and self._quoted in json.encode(told):
+        fields = cast("dict[str, Any]", event)
+        if self._with_mentions and self._quoted in json.encode(fields):
             return True
-        return self._is_theirs(told.get("user_id"), told.get("trace_id"))
+        return self._is_theirs(fields.get("user_id"), fields.get("trace_id"))
 
     def _is_theirs(self, user_id: Any, trace_id: Any) -> bool:
         """Whose an event is: one that names a user is that one's alone."""
@@ -251,8 +251,8 @@ def _events(directory: Path) -> Iterator[tuple[Position, bytes]]:
 def _overwrite(path: Path, position: Position, payload: bytes) -> bool:
     """Put what tells nothing in the place of a record, of the same length, and bring it to the disk; false if it is gone."""
     event: dict[str, Any] = json.decode(payload)
-    told = {name: event[name] for name in _KEPT if name in event}
-    nothing = json.encode({**told, "kind": "log", "message": ERASED, "context": {}, "metrics": {}})
+    kept = {name: event[name] for name in _KEPT if name in event}
+    nothing = json.encode({**kept, "kind": "log", "message": ERASED, "context": {}, "metrics": {}})
     if len(nothing) > len(payload):  # an event of the least size there is
         nothing = b"{}"
     nothing = nothing.ljust(len(payload))

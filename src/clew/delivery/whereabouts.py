@@ -104,7 +104,7 @@ class Places(Struct, frozen=True):
     troubles: dict[str, str]
 
 
-class _Told(Struct):
+class _Event(Struct):
     """As much of an event as tells where it belongs."""
 
     trace_id: str | None = None
@@ -126,7 +126,7 @@ class _Log(NamedTuple):
     cursors: dict[str, Position]
 
 
-_decode_event = json.Decoder(_Told).decode
+_decode_event = json.Decoder(_Event).decode
 _decode_letter = json.Decoder(_Letter).decode
 
 
@@ -155,10 +155,10 @@ class Whereabouts:
         found: dict[str, None] = {}
         events, scan = 0, _Scan(self._spool)
         for _, _, payload in scan.holding(_forms(text)):
-            told = _read(payload)
-            if told is not None and told.trace_id is not None:
+            event = _read(payload)
+            if event is not None and event.trace_id is not None:
                 events += 1
-                found[told.trace_id] = None
+                found[event.trace_id] = None
         return Waiting(events, list(found), scan.is_partial)
 
     def account(self, trace_id: str, stored: Iterable[UUID]) -> Places:
@@ -176,10 +176,10 @@ class Whereabouts:
         tails = scan.behind(logs, known, wanted) if known else scan.holding([wanted])
         events, waiting = set(known), 0
         for producer, position, payload in tails:
-            told = _read(payload)
-            if told is not None and told.trace_id == trace_id:
+            event = _read(payload)
+            if event is not None and event.trace_id == trace_id:
                 waiting += (producer, position) not in known
-                if told.kind != "span_start":
+                if event.kind != "span_start":
                     events.add((producer, position))
         dead = {sink: set(self._dead(sink, trace_id)) for sink in dead_sinks(self._spool)}
         events = events.union(*dead.values())
@@ -238,8 +238,8 @@ class Whereabouts:
                     continue
                 with contextlib.suppress(DecodeError, ValidationError, ValueError):
                     letter = _decode_letter(line)
-                    told = _read(letter.event.encode())
-                    if told is not None and told.trace_id == trace_id:
+                    event = _read(letter.event.encode())
+                    if event is not None and event.trace_id == trace_id:
                         yield UUID(letter.producer).int, letter.position
 
 
@@ -353,7 +353,7 @@ def _look_at(directory: Path) -> _Log:
     return _Log(who.only_sink, cursors)
 
 
-def _read(payload: bytes) -> _Told | None:
+def _read(payload: bytes) -> _Event | None:
     try:
         return _decode_event(payload)
     except (DecodeError, ValidationError, UnicodeDecodeError):

@@ -103,8 +103,8 @@ def read_moment(text: str, now: datetime) -> datetime:
             if age <= _LONGEST:
                 return now - age
         else:
-            told = datetime.fromisoformat(text)
-            return (told if told.tzinfo else told.replace(tzinfo=UTC)).astimezone(UTC)
+            moment = datetime.fromisoformat(text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
     except (ValueError, OverflowError):
         pass
     raise ValueProblem("a time looks like 15m, 2h, 7d, today or 2026-11-23T10:00")

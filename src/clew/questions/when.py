@@ -37,11 +37,11 @@ def parse_moment(text: str, what: str, *, now: datetime) -> datetime:
         >>> parse_moment("15m", "since", now=datetime(2026, 11, 23, 10, 15, tzinfo=UTC)).isoformat()
         '2026-11-23T10:00:00+00:00'
     """
-    told = _LOST_PLUS.sub(r"+\1", text.strip())
+    moment = _LOST_PLUS.sub(r"+\1", text.strip())
     try:
-        return read_moment(told, now)
+        return read_moment(moment, now)
     except ValueProblem:
-        shown = told if len(told) <= 40 else f"{told[:37]}…"
+        shown = moment if len(moment) <= 40 else f"{moment[:37]}…"
         raise UsageError(
             f"{what} is {shown!r}, which is no moment", hint="write 2026-11-23T10:15:00Z, or how long ago: 15m, 1h, 7d"
         ) from None

@@ -204,8 +204,8 @@ def kept_segments(spool: Path) -> list[KeptSegment]:
                 for entry in list_entries(directory):
                     if entry.name.endswith(".kept"):
                         with contextlib.suppress(FileNotFoundError):
-                            told = entry.stat()
-                            found.append(KeptSegment(told.st_mtime, Path(entry.path), disk.allocated_bytes(told)))
+                            status = entry.stat()
+                            found.append(KeptSegment(status.st_mtime, Path(entry.path), disk.allocated_bytes(status)))
     return sorted(found)
 
 

@@ -108,7 +108,7 @@ class Losses(Counts):
     def __init__(self, directory: Path) -> None:
         super().__init__()
         self._carried: dict[str, int] = {}
-        self._told: dict[str, int] = {}
+        self._reported: dict[str, int] = {}
         self._map, self.file = _map_counts(directory)
 
     def add(self, reason: str) -> int:
@@ -134,7 +134,7 @@ class Losses(Counts):
 
     def note_reported(self, totals: dict[str, int]) -> None:
         """Remember that an event has told of losses up to *totals*."""
-        self._told = totals
+        self._reported = totals
         for reason, total in totals.items():
             _SLOT.pack_into(self._map, _REPORTED + 8 * REASONS.index(reason), total)
 
@@ -151,7 +151,7 @@ class Losses(Counts):
         """
         self._map, self.file = _map_counts(directory)
         self.save()
-        self.note_reported(self._told)
+        self.note_reported(self._reported)
 
 
 def reason_of(error: BaseException) -> str:

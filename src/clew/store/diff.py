@@ -139,7 +139,11 @@ def _compare_logs(ok: Sequence[PublicEvent], bad: Sequence[PublicEvent], above: 
         if mine is None or theirs is None:
             event = cast("PublicEvent", mine or theirs)
             yield Step(
-                [*above, name], "log", event.get("stage") or "", "bad" if mine is None else "ok", changes=_told(event)
+                [*above, name],
+                "log",
+                event.get("stage") or "",
+                "bad" if mine is None else "ok",
+                changes=_facts_of(event),
             )
         else:
             yield _step(mine, theirs, [*above, name], "log")
@@ -154,7 +158,7 @@ def _only(node: SpanNode | None, path: list[str], where: str) -> Iterator[Step]:
         here = path if depth == 0 else [*names[depth - 1], str(inner.event["message"])]
         names[depth] = here
         took = _duration(inner.event)
-        step = Step(here, "span", inner.event.get("stage") or "", where, changes=_told(inner.event))
+        step = Step(here, "span", inner.event.get("stage") or "", where, changes=_facts_of(inner.event))
         step.ok_ms, step.bad_ms = (took, None) if where == "ok" else (None, took)
         yield step
 
@@ -214,7 +218,7 @@ def _documents(hits: Any) -> Any:
     return [hit.get("chunk_id") or hit.get("document_id") for hit in found]
 
 
-def _told(event: PublicEvent) -> list[Change]:
+def _facts_of(event: PublicEvent) -> list[Change]:
     """Tell why a step that has no partner matters: by its error."""
     error = _error(event)
     return [] if error is None else [Change("error", None, error)]

@@ -75,8 +75,8 @@ def open_to_public(event: PublicEvent) -> PublicEvent:
     Returns:
         The same keys, in the order and with the timestamp of ``to_public``.
     """
-    told = {key: event[key] for key in _KEYS if key in event}
-    return {**told, "timestamp": format_timestamp(datetime.fromisoformat(event["timestamp"]))}
+    public = {key: event[key] for key in _KEYS if key in event}
+    return {**public, "timestamp": format_timestamp(datetime.fromisoformat(event["timestamp"]))}
 
 
 def format_timestamp(moment: datetime) -> str:

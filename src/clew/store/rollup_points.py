@@ -73,10 +73,10 @@ def _spread(unit: str, *shares: float) -> Callable[[Cells], dict[str, Any]]:
 
     def tell(cells: Cells) -> dict[str, Any]:
         (cell,) = cells.values()
-        told: dict[str, Any] = {"count": cell.count, mean: cell.sum / cell.count}
+        point: dict[str, Any] = {"count": cell.count, mean: cell.sum / cell.count}
         found = quantiles(_together(cell.histograms), shares)
-        told |= zip(names, map(_short, found), strict=True)
-        return told
+        point |= zip(names, map(_short, found), strict=True)
+        return point
 
     return tell
 

@@ -72,8 +72,8 @@ class SpanNode(Struct):
     def to_json(self) -> dict[str, Any]:
         """Return the event with the other attributes beside its own keys."""
         children = [child.to_json() for child in self.children]
-        told: dict[str, Any] = {"offset_ms": self.offset_ms, "is_orphan": self.is_orphan, "amounts": self.amounts}
-        return {**self.event, **told, "logs": self.logs, "children": children}
+        own: dict[str, Any] = {"offset_ms": self.offset_ms, "is_orphan": self.is_orphan, "amounts": self.amounts}
+        return {**self.event, **own, "logs": self.logs, "children": children}
 
 
 class Summary(Struct, frozen=True):
@@ -252,14 +252,14 @@ def _finder(nodes: Mapping[str, SpanNode]) -> Callable[[str | None], str | None]
     """
     by_low: dict[str, str] = {}
 
-    def find(told: str | None) -> str | None:
-        if told is None or told in nodes:
-            return told
-        if not told.startswith(WIDENED):
+    def find(sought_id: str | None) -> str | None:
+        if sought_id is None or sought_id in nodes:
+            return sought_id
+        if not sought_id.startswith(WIDENED):
             return None
         if not by_low:
             by_low.update({to_otel_span_id(span_id): span_id for span_id in nodes})
-        return by_low.get(to_otel_span_id(told))
+        return by_low.get(to_otel_span_id(sought_id))
 
     return find
 

@@ -132,13 +132,13 @@ def fetch_faults(wanted: Query, *, since: datetime, until: datetime, limit: int 
     condition = compile_query(All((Has("error", ()), wanted)), parameters)
     asked = {**parameters.values, "since": since, "until": until, "limit": MAX_EVENTS + 1}
     rows = yield Statement(with_conditions("errors_told", condition), asked)
-    told = _with_errors(rows)[:MAX_EVENTS]
+    failed = _with_errors(rows)[:MAX_EVENTS]
     alike: defaultdict[str, list[_Exception]] = defaultdict(list)
     known: dict[tuple[str, str], str] = {}
-    for raised in _exceptions_in(told):
-        alike[_fingerprint_of(told[raised.first], known)].append(raised)
+    for raised in _exceptions_in(failed):
+        alike[_fingerprint_of(failed[raised.first], known)].append(raised)
     first = sorted(alike.items(), key=lambda fault: (-_count(fault[1]), _newest(fault[1])))[:limit]
-    return FaultList([_sum_up(key, some, told) for key, some in first], is_truncated=len(rows) > MAX_EVENTS)
+    return FaultList([_sum_up(key, some, failed) for key, some in first], is_truncated=len(rows) > MAX_EVENTS)
 
 
 def _with_errors(rows: list[Row]) -> list[Row]:
@@ -179,8 +179,8 @@ def fingerprint(error: Mapping[str, Any]) -> str:
         True
     """
     frames = _frames_of(str(error.get("stack") or ""))
-    told = frames or (_VARYING.sub(" ", str(error.get("message") or "")).strip(),)
-    return blake2b("\n".join([_type_of(error), *told]).encode("utf-8", "replace"), digest_size=8).hexdigest()
+    parts = frames or (_VARYING.sub(" ", str(error.get("message") or "")).strip(),)
+    return blake2b("\n".join([_type_of(error), *parts]).encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def _type_of(error: Mapping[str, Any]) -> str:
@@ -223,8 +223,8 @@ def _exceptions_in(rows: list[Row]) -> Iterator[_Exception]:
             inner.setdefault(shortest, []).extend(by_stack[stack])
             tellers = Counter((rows[place]["kind"], rows[place]["message"]) for place in by_stack[stack])
             counts[shortest] = max(counts[shortest], *tellers.values())
-        for shortest, told in inner.items():
-            yield _Exception(by_stack[shortest][0], told, counts[shortest])
+        for shortest, places_of_rows in inner.items():
+            yield _Exception(by_stack[shortest][0], places_of_rows, counts[shortest])
 
 
 @lru_cache(maxsize=500)
@@ -275,14 +275,14 @@ def _read_frames(stack: str) -> tuple[str, ...]:
     call = ""
     is_go = ".go:" in stack
     for line in stack.splitlines():
-        told = _frame_of(line)
-        if is_go and not told:  # the function stands in a line of its own, before its place
+        frame = _frame_of(line)
+        if is_go and not frame:  # the function stands in a line of its own, before its place
             if place := _GO_PLACE.match(line):
-                told = _short(place["file"], call)
+                frame = _short(place["file"], call)
             call = line.removeprefix("created by ").partition(" in goroutine ")[0]
             call = call.rpartition("(")[0] if call.endswith(")") else call
-        if told and told not in frames[-2:]:
-            frames.append(told)
+        if frame and frame not in frames[-2:]:
+            frames.append(frame)
     return tuple(frames)
 
 
@@ -305,9 +305,9 @@ def _short(file: str, name: str) -> str:
     return ":".join(_GENERATED.sub("", part) if _HAS_GENERATED.search(part) else part for part in (where, name))
 
 
-def _sum_up(key: str, raised: list[_Exception], told: list[Row]) -> Fault:
+def _sum_up(key: str, raised: list[_Exception], failed: list[Row]) -> Fault:
     """Sum up the events of a fault."""
-    rows = [told[place] for place in sorted(place for one in raised for place in one.rows)]  # the newest first
+    rows = [failed[place] for place in sorted(place for one in raised for place in one.rows)]  # the newest first
     newest = rows[0]["error"]
     stack = str(newest.get("stack") or "")
     frames = _frames_of(stack) or ("",)

@@ -167,13 +167,13 @@ def ask_sql(dsn: str, text: str, *, limit: int = 1000, timeout_s: float = 10.0, 
 
 def _prepare(text: str, timeout_s: float) -> Reading[None]:
     """Bound the transaction, make sure of who we are in it, and refuse functions that may not be called."""
-    [told] = yield Statement(query("free_sql_setup"), {"timeout_ms": max(1, int(timeout_s * 1000))})
-    if told["role"] != READER or told["is_read_only"] != "on":
+    [session] = yield Statement(query("free_sql_setup"), {"timeout_ms": max(1, int(timeout_s * 1000))})
+    if session["role"] != READER or session["is_read_only"] != "on":
         raise StoreError(
             f"SQL is asked as the role {READER}, which is not there or not ours to take on",
             hint=f"have somebody who may make roles run `clew store migrate`, or GRANT {READER} TO this user",
         )
-    words = {word for told in _WORD.findall(text) for word in (told, told.lower())}
+    words = {word for found in _WORD.findall(text) for word in (found, found.lower())}
     words |= {word[:NAME_BYTES] for word in words}
     asked = {"words": sorted(words), "text": text, "allowed": sorted(FUNCTIONS)}
     names = [row["name"] for row in (yield Statement(query("free_sql_forbidden"), asked))]
@@ -245,11 +245,11 @@ def _plain(value: Any) -> Any:
 
 def _explain(error: psycopg.Error) -> UsageError:
     """Say what PostgreSQL has against the statement, and where."""
-    told = error.diag.message_primary or str(error)
+    reason = error.diag.message_primary or str(error)
     place = ""
     if position := error.diag.statement_position:
         character = int(position) - len(_DECLARE)
         place = f" at character {character}" if character > 0 else ""
     is_other = isinstance(error, (psycopg.errors.SyntaxError, psycopg.errors.FeatureNotSupported))
-    hint = _TAKEN if is_other or "DECLARE CURSOR" in told else error.diag.message_hint or ""
-    return UsageError(f"PostgreSQL refuses the statement{place}: {told}", hint=hint)
+    hint = _TAKEN if is_other or "DECLARE CURSOR" in reason else error.diag.message_hint or ""
+    return UsageError(f"PostgreSQL refuses the statement{place}: {reason}", hint=hint)

@@ -48,9 +48,9 @@ class Link(Struct, frozen=True):
         message: What happened.
         trace_id: Its trace.
         event_id: Its id.
-        service: Who told it.
+        service: Its service.
         chunks: Which of the chunks it is about.
-        told: What else it says of it: document, version, rank, score, answer.
+        fields: What else it says of it: document, version, rank, score, answer.
     """
 
     timestamp: str
@@ -59,7 +59,7 @@ class Link(Struct, frozen=True):
     event_id: str | None
     service: str
     chunks: list[str]
-    told: dict[str, Any]
+    fields: dict[str, Any] = field(name="told")
 
 
 class Lineage(Struct):
@@ -158,12 +158,12 @@ def _chunks_of(events: Iterable[PublicEvent], kind: Kind, id_: str) -> list[str]
         context = _context(event)
         if kind == "document":
             listed = context.get("chunk_ids") if context.get("document_id") == id_ else None
-            told = [*_texts(listed), *(hit["chunk_id"] for hit in _hits(context) if hit.get("document_id") == id_)]
+            ids = [*_texts(listed), *(hit["chunk_id"] for hit in _hits(context) if hit.get("document_id") == id_)]
         elif event.get("trace_id") in answers:
-            told = [*_texts(context.get("chunk_ids_used")), *_texts(context.get("chunk_ids_cited"))]
+            ids = [*_texts(context.get("chunk_ids_used")), *_texts(context.get("chunk_ids_cited"))]
         else:
-            told = []
-        found |= dict.fromkeys(chunk for chunk in told if isinstance(chunk, str))
+            ids = []
+        found |= dict.fromkeys(chunk for chunk in ids if isinstance(chunk, str))
     return list(found)
 
 
@@ -182,8 +182,8 @@ def _sort_in(lineage: Lineage, events: Iterable[PublicEvent], chunks: set[str]) 
             lineage.made.append(_link(event, made, {name: context[name] for name in names if name in context}))
             documents |= dict.fromkeys(_texts([context.get("document_id")]))
         if hits:
-            told = [{name: hit[name] for name in ("chunk_id", "rank", "score") if name in hit} for hit in hits]
-            lineage.found.append(_link(event, [hit["chunk_id"] for hit in hits], {"hits": told}))
+            ranked = [{name: hit[name] for name in ("chunk_id", "rank", "score") if name in hit} for hit in hits]
+            lineage.found.append(_link(event, [hit["chunk_id"] for hit in hits], {"hits": ranked}))
             documents |= dict.fromkeys(_texts([hit.get("document_id") for hit in hits]))
         for name, links in (("chunk_ids_used", lineage.used), ("chunk_ids_cited", lineage.cited)):
             named = [chunk for chunk in _texts(context.get(name)) if chunk in chunks]
@@ -194,7 +194,7 @@ def _sort_in(lineage: Lineage, events: Iterable[PublicEvent], chunks: set[str]) 
     lineage.documents, lineage.chunks = list(documents), sorted(chunks)
 
 
-def _link(event: PublicEvent, chunks: list[str], told: dict[str, Any]) -> Link:
+def _link(event: PublicEvent, chunks: list[str], fields: dict[str, Any]) -> Link:
     return Link(
         timestamp=event["timestamp"],
         message=event["message"],
@@ -202,7 +202,7 @@ def _link(event: PublicEvent, chunks: list[str], told: dict[str, Any]) -> Link:
         event_id=event.get("event_id"),
         service=event["service"],
         chunks=chunks,
-        told=told,
+        fields=fields,
     )
 
 

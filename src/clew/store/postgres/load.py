@@ -75,7 +75,7 @@ def name_of(sql: str) -> str:
 
 @cache
 def _names() -> Mapping[str, str]:
-    return {told.sql: name for name, told in all_queries().items()}
+    return {entry.sql: name for name, entry in all_queries().items()}
 
 
 @cache

@@ -52,7 +52,7 @@ class LogFilter(Struct, frozen=True, kw_only=True):
 
     def as_query(self) -> All:
         """Say the same in a single tree."""
-        told = (
+        parts = (
             Compare("trace", (), "=", (self.trace_id,)) if self.trace_id is not None else None,
             Compare("user", (), "=", (self.user_id,)) if self.user_id is not None else None,
             Compare("timestamp", (), ">=", (self.since,)) if self.since is not None else None,
@@ -60,7 +60,7 @@ class LogFilter(Struct, frozen=True, kw_only=True):
             Compare("level", (), ">=", (self.level,)) if self.level is not None else None,
             self.query,
         )
-        return All(tuple(part for part in told if part is not None))
+        return All(tuple(part for part in parts if part is not None))
 
 
 class LogPage(Struct, frozen=True):

@@ -145,8 +145,8 @@ def fetch_metrics(name: str, wanted: Span, *, by: str = "", limit: int = 20) -> 
     rows = yield Statement(query("rollup_points"), {**parameters, "limit": limit})
     series: list[Series] = []
     for _, found in groupby(rows, key=lambda row: row["place"]):
-        told = list(found)
-        series.append(Series(_labels(told[0]["key"], keys, rollup), _points(told, shape)))
+        grouped = list(found)
+        series.append(Series(_labels(grouped[0]["key"], keys, rollup), _points(grouped, shape)))
     return Metrics(
         name,
         rollup.description,

@@ -172,8 +172,7 @@ class Sorter:
         if row.status == ENDED:
             self.late.append(row)
         elif row.span_id is not None:
-            told = (row.span_id, row.trace_id, row.timestamp, self._batch.producer.id, payload)
-            self.begun[row.span_id] = told
+            self.begun[row.span_id] = (row.span_id, row.trace_id, row.timestamp, self._batch.producer.id, payload)
 
 
 def late_values(row: Row) -> dict[str, Any]:

@@ -194,8 +194,8 @@ def _compare_error(leaf: Compare, parameters: Parameters) -> LiteralString:
 
 def _compare_score(leaf: Compare, parameters: Parameters) -> LiteralString:
     own = path_compares("metrics", leaf.path, leaf, parameters)
-    told = path_compares("metrics", ("score",), leaf, parameters)
-    return f"({own} OR (context ->> 'metric_name' = {parameters.add('.'.join(leaf.path))} AND {told}))"
+    condition = path_compares("metrics", ("score",), leaf, parameters)
+    return f"({own} OR (context ->> 'metric_name' = {parameters.add('.'.join(leaf.path))} AND {condition}))"
 
 
 def _has(leaf: Has, parameters: Parameters) -> LiteralString:
@@ -203,8 +203,8 @@ def _has(leaf: Has, parameters: Parameters) -> LiteralString:
         if not leaf.path:
             return path_has("metrics", ("score",), parameters)
         own = path_has("metrics", leaf.path, parameters)
-        told = path_has("metrics", ("score",), parameters)
-        return f"({own} OR (context ->> 'metric_name' = {parameters.add('.'.join(leaf.path))} AND {told}))"
+        condition = path_has("metrics", ("score",), parameters)
+        return f"({own} OR (context ->> 'metric_name' = {parameters.add('.'.join(leaf.path))} AND {condition}))"
     if leaf.field == "model":
         return path_has("context", ("model",), parameters)
     if leaf.field in _PATHS:

@@ -122,12 +122,12 @@ def path_has(column: LiteralString, path: Sequence[str], parameters: Parameters)
 def _path_exists(
     column: LiteralString, path: Sequence[str], test: str, variables: dict[str, Any], parameters: Parameters
 ) -> LiteralString:
-    told = parameters.add(Jsonb(variables))
+    parameter = parameters.add(Jsonb(variables))
     ways = [path] if len(path) < 2 else [path, [".".join(path)]]
     parts: list[LiteralString] = []
     for way in ways:
         text = "".join(["$", *(f".{quoted(key)}" for key in way), f" ? ({test})"])
-        parts.append(f"jsonb_path_exists({column}, {parameters.add(text)}::jsonpath, {told}, true)")
+        parts.append(f"jsonb_path_exists({column}, {parameters.add(text)}::jsonpath, {parameter}, true)")
     return parts[0] if len(parts) == 1 else f"({' OR '.join(parts)})"
 
 

@@ -177,8 +177,8 @@ def _binaries_in(directory: Path) -> Binaries | None:
     program = directory / "postgres"
     if not os.access(program, os.X_OK) or not (directory / "initdb").exists():
         return None
-    told = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - as above
-    match = re.search(r"\(PostgreSQL\) (\d+)", told.stdout)
+    result = subprocess.run([program, "--version"], capture_output=True, text=True, check=False)  # noqa: S603 - as above
+    match = re.search(r"\(PostgreSQL\) (\d+)", result.stdout)
     return Binaries(directory, int(match[1])) if match else None
 
 

@@ -260,9 +260,9 @@ def _start_server(directory: Path, socket_directory: Path, binaries: Binaries, a
         done = run(binaries, account, directory, command)
         if done.returncode == 0:
             return
-        told = log.read_text("utf-8", "replace")[begin:] if log.exists() else ""
-        if attempt + 1 == START_ATTEMPTS or not any(sign in told for sign in SIGNS_OF_A_KILLED_SERVER):
-            fatal = [line.partition("FATAL:")[2].strip() for line in told.splitlines() if "FATAL:" in line]
+        output = log.read_text("utf-8", "replace")[begin:] if log.exists() else ""
+        if attempt + 1 == START_ATTEMPTS or not any(sign in output for sign in SIGNS_OF_A_KILLED_SERVER):
+            fatal = [line.partition("FATAL:")[2].strip() for line in output.splitlines() if "FATAL:" in line]
             reason = fatal[-1] if fatal else _last_line(done.stderr)
             raise StoreError(f"PostgreSQL does not start in {directory}: {reason}", hint=f"see {log}")
         # The server was killed, and one of its processes has not noticed yet.

@@ -191,9 +191,9 @@ def _rewrite(connection: _Connection, name: str) -> bool:
 def _vacuum(connection: _Connection, table: sql.Identifier) -> bool:
     warnings: list[str] = []
 
-    def note(told: errors.Diagnostic) -> None:
-        if told.severity_nonlocalized == "WARNING":
-            warnings.append(told.message_primary or "")
+    def note(diagnostic: errors.Diagnostic) -> None:
+        if diagnostic.severity_nonlocalized == "WARNING":
+            warnings.append(diagnostic.message_primary or "")
 
     connection.add_notice_handler(note)
     try:

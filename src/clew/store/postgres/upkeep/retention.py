@@ -153,10 +153,10 @@ def plan(connection: _Connection, policy: Policy, now: datetime) -> Iterator[Day
     since = _bounds(_first_warm(policy, now))["begins"]
     with explained(connection.info.dsn):
         days = [_plan_day(connection, policy, day, now) for day in _days(connection) if day < _first_hot(policy, now)]
-        told = {day.day: day for day in days}
+        by_day = {day.day: day for day in days}
         for day in days:
             if day.day is not None and day.action == "thin out":
-                _preview(connection, policy, day.day, told, since)
+                _preview(connection, policy, day.day, by_day, since)
         yield from days
         [stray] = read(connection, _rows("retention_count_stray", before=since))
         if stray["events"]:
@@ -273,10 +273,10 @@ def _thin_traces(
         connection.execute(query("retention_keep"), noted)
         connection.execute(query("retention_unkeep"), {"traces": [trace["trace_id"] for trace in rest]})
         removed = read(connection, _rows("retention_remove", traces=victims))
-        last, events = batch[-1]["trace_id"], sum(told["events"] for told in removed)
+        last, events = batch[-1]["trace_id"], sum(part["events"] for part in removed)
         counts = {"traces": len(whole), "kept": len(kept), "sampled": len(rest) - len(victims), "removed": events}
         _note(connection, day, state="traces", after=last, **counts)
-    return last, [Step(told["day"], "thinned out", told["events"]) for told in removed] or [Step(day, "thinned out", 0)]
+    return last, [Step(part["day"], "thinned out", part["events"]) for part in removed] or [Step(day, "thinned out", 0)]
 
 
 def _drop(connection: _Connection, day: date) -> Step:
@@ -321,7 +321,7 @@ def _plan_day(connection: _Connection, policy: Policy, day: date, now: datetime)
 
 
 def _preview(
-    connection: _Connection, policy: Policy, day: date, told: dict[date | None, DayPlan], since: datetime
+    connection: _Connection, policy: Policy, day: date, by_day: dict[date | None, DayPlan], since: datetime
 ) -> None:
     """Fill in what thinning a day out would leave of it, and of the days that its traces began in."""
     noted = _noted(connection, policy, day) or {
@@ -330,10 +330,10 @@ def _preview(
         "min_score": policy.min_score,
     }
     values = {name: noted[name] for name in ("sample", "slow_ms", "min_score")}
-    traces = told[day].traces
+    traces = by_day[day].traces
     for row in read(connection, _rows("retention_preview", day=day, since=since, **_bounds(day), **values)):
-        if row["fate"] == "removed" and row["day"] in told:
-            told[row["day"]].kept -= row["events"]
+        if row["fate"] == "removed" and row["day"] in by_day:
+            by_day[row["day"]].kept -= row["events"]
         if row["traces"] and row["day"] == day:
             traces[row["fate"]] = traces.get(row["fate"], 0) + row["traces"]
 

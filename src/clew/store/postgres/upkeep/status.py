@@ -141,8 +141,8 @@ def fetch_status() -> Reading[StoreStatus]:
 
 
 def _fetch_slow() -> Reading[list[SlowStatement] | None]:
-    [told] = yield Statement(query("status_has_statements"), {})
-    if not told["has_statements"]:
+    [answer] = yield Statement(query("status_has_statements"), {})
+    if not answer["has_statements"]:
         return None
     rows = yield Statement(query("status_slow_statements"), {"threshold_ms": SLOW_MS, "limit": MAX_SLOW})
     return [SlowStatement(**row) for row in rows]
