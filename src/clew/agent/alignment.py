@@ -42,7 +42,7 @@ __all__ = ["Alignment"]
 AUDIT_S: Final = 5.0  # one query; a store that was restored is filled up again after this much
 NAMED_PRODUCERS: Final = 20
 
-_TOLD: Final = {
+_DESCRIPTIONS: Final = {
     "behind": "is an older copy of itself: it lacks events of {logs} that it had taken, which are shipped again",
     "empty": "knows nothing of {logs} that had been shipped: what the spool still has is shipped again",
     "ahead": "has a cursor beyond what it has of {logs}: what follows the last event that both have is shipped",
@@ -175,11 +175,13 @@ class Alignment:
         astray = set[str]()
         if found is not None:
             for name, log in mine.items():
-                if not self._is_aligned(log, {told.producer: told.position for told in found.get(name, [])}):
+                if not self._is_aligned(
+                    log, {standing.producer: standing.position for standing in found.get(name, [])}
+                ):
                     astray.add(name)
                     self._go_astray(log)
             for name, directory in kept.items():
-                positions = frozenset(told.position for told in found.get(name, []))
+                positions = frozenset(standing.position for standing in found.get(name, []))
                 if not self._is_shipped(directory, positions) and self._come_back(directory, positions):
                     astray.add(name)
         self._looks_done = asked_for
@@ -191,7 +193,7 @@ class Alignment:
         for kind, logs in news.items():
             missing, names = sum(logs.values()), sorted(logs)
             of = f"producer {names[0]}" if len(names) == 1 else f"{len(names)} producers"
-            self._report(f"{self._name} {_TOLD[kind].format(logs=of, missing=missing)}")
+            self._report(f"{self._name} {_DESCRIPTIONS[kind].format(logs=of, missing=missing)}")
             self._ledger.note(
                 Incident(datetime.now(UTC), self._name, kind, len(names), missing, names[:NAMED_PRODUCERS])
             )

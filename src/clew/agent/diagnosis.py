@@ -299,10 +299,10 @@ def _find_losses(machine: _Machine) -> Iterator[Finding]:
         yield Finding(code, "warning", reason, problem, meaning, remedy)
     earlier = Counter(machine.account.dropped) - recent
     if earlier:
-        told = ", ".join(f"{number} ({reason})" for reason, number in sorted(earlier.items()))
+        listed = ", ".join(f"{number} ({reason})" for reason, number in sorted(earlier.items()))
         meaning = "they belong to logs that were shipped and removed long since"
         yield Finding(
-            "lost_earlier", "note", "spool", f"events were lost earlier: {told}", meaning, "nothing is left to do"
+            "lost_earlier", "note", "spool", f"events were lost earlier: {listed}", meaning, "nothing is left to do"
         )
 
 

@@ -53,7 +53,7 @@ _DAY_S: Final = 86_400
 _TOKENS = b'"tokens_'
 
 
-class _Told(Struct):
+class _Event(Struct):
     """What an event tells about its cost."""
 
     timestamp: datetime
@@ -121,17 +121,17 @@ class Enricher:
 
     def _enrich(self, payload: bytes, *, is_counting: bool) -> bytes:
         try:
-            told = _decode_told(payload)
-            if told.metrics.get("cost_usd", _NULL) != _NULL:
+            event = _decode_event(payload)
+            if event.metrics.get("cost_usd", _NULL) != _NULL:
                 return payload
-            priced = self._price(told)
+            priced = self._price(event)
             if priced is None:
                 return payload
             cost, model = priced
             whole = _decode_parts(payload)
-            whole["context"] = Raw(_encode({**told.context, "price_source": cost.source if cost else UNKNOWN}))
+            whole["context"] = Raw(_encode({**event.context, "price_source": cost.source if cost else UNKNOWN}))
             if cost is not None:
-                whole["metrics"] = Raw(_encode({**told.metrics, "cost_usd": cost.usd}))
+                whole["metrics"] = Raw(_encode({**event.metrics, "cost_usd": cost.usd}))
             enriched = _encode(whole)
         except (DecodeError, ValidationError, UnicodeDecodeError, OverflowError, RecursionError):
             return payload  # no event, or none of ours: the sinks judge it
@@ -139,27 +139,27 @@ class Enricher:
             self._count(model)
         return enriched
 
-    def _price(self, told: _Told) -> tuple[Cost | None, str] | None:
+    def _price(self, event: _Event) -> tuple[Cost | None, str] | None:
         """Return (cost, model); the cost is None when it is unknown. None when there is nothing to price."""
-        is_span = told.kind == "span"
-        if not is_span and told.kind != "log":
+        is_span = event.kind == "span"
+        if not is_span and event.kind != "log":
             return None
-        if is_span and told.run_type not in PAID_RUN_TYPES and told.message not in PAID_MESSAGES:
+        if is_span and event.run_type not in PAID_RUN_TYPES and event.message not in PAID_MESSAGES:
             return None
-        paid = paid_for(told.message, told.run_type if is_span else None, told.stage, told.context)
-        names = tuple(text for name in paid.named_by if (text := _text(told.context.get(name))))
-        use = _use(told, paid)
-        if not use.has_tokens() and not (names and self._is_paid_flat(told, is_span=is_span)):
+        paid = paid_for(event.message, event.run_type if is_span else None, event.stage, event.context)
+        names = tuple(text for name in paid.named_by if (text := _text(event.context.get(name))))
+        use = _use(event, paid)
+        if not use.has_tokens() and not (names and self._is_paid_flat(event, is_span=is_span)):
             return None
-        moment = told.timestamp if told.timestamp.tzinfo else told.timestamp.replace(tzinfo=UTC)
-        cost = self._prices.cost(names, _text(told.context.get("provider")) or None, moment, use) if names else None
+        moment = event.timestamp if event.timestamp.tzinfo else event.timestamp.replace(tzinfo=UTC)
+        cost = self._prices.cost(names, _text(event.context.get("provider")) or None, moment, use) if names else None
         if cost is None and not use.has_tokens():
             return None
-        asked = _text(told.context.get("model"))
+        asked = _text(event.context.get("model"))
         return cost, asked if asked in names else names[0] if names else ""
 
-    def _is_paid_flat(self, told: _Told, *, is_span: bool) -> bool:
-        return bool(self._flat) and (is_span or told.message in PAID_MESSAGES)
+    def _is_paid_flat(self, event: _Event, *, is_span: bool) -> bool:
+        return bool(self._flat) and (is_span or event.message in PAID_MESSAGES)
 
     def _count(self, model: str) -> None:
         name = model[:_MOST_NAME_CHARS]
@@ -170,7 +170,7 @@ class Enricher:
 
 
 _encode = json.Encoder().encode
-_decode_told = json.Decoder(_Told).decode
+_decode_event = json.Decoder(_Event).decode
 _decode_parts = json.Decoder(dict[str, Raw]).decode
 _decode_any = json.Decoder().decode
 _NULL = Raw(b"null")
@@ -179,16 +179,16 @@ _NULL = Raw(b"null")
 def _in_time(payload: bytes) -> bytes:
     """Give an event whose time cannot be believed that of its arrival, which is now; see ``arrival``."""
     try:
-        told, now = _decode_told(payload), clock.now()
-        moment = told.timestamp if told.timestamp.tzinfo else told.timestamp.replace(tzinfo=UTC)
+        event, now = _decode_event(payload), clock.now()
+        moment = event.timestamp if event.timestamp.tzinfo else event.timestamp.replace(tzinfo=UTC)
         if arrival.is_plausible(moment, now):
             return payload
         whole = _decode_parts(payload)
-        duration_ms = _decode_any(told.metrics.get("duration_ms", _NULL)) if told.kind == "span" else None
+        duration_ms = _decode_any(event.metrics.get("duration_ms", _NULL)) if event.kind == "span" else None
         flags: list[str] = _decode_any(whole.get("sanitized", _NULL)) or []
         changed: dict[str, Any] = {
             "timestamp": arrival.arrived_at(now, duration_ms),
-            "context": {**told.context, arrival.SENT: whole["timestamp"]},
+            "context": {**event.context, arrival.SENT: whole["timestamp"]},
             "sanitized": sorted({*flags, arrival.FLAG}),
         }
         return _encode({**whole, **changed})
@@ -202,9 +202,9 @@ def _sign(model: str) -> bytes:
     return b":" + beginning
 
 
-def _use(told: _Told, paid: Paid) -> Use:
-    tokens = [_number(told.metrics.get(f"tokens_{kind}")) for kind in ("in", "out", "cached", "cache_written")]
-    counts = (_count_of(told.context.get(name)) for name in paid.counted_by)
+def _use(event: _Event, paid: Paid) -> Use:
+    tokens = [_number(event.metrics.get(f"tokens_{kind}")) for kind in ("in", "out", "cached", "cache_written")]
+    counts = (_count_of(event.context.get(name)) for name in paid.counted_by)
     return Use(*tokens, documents=next((count for count in counts if count is not None), None))
 
 

@@ -96,18 +96,18 @@ def find_disk_trouble(settings: Settings) -> Iterator[Finding]:
 def find_full_spool(settings: Settings) -> Iterator[Finding]:
     """Find a spool that has come near to its bound, or to the end of it."""
     bound, used = settings.spool_max_bytes, spool_bytes(settings.spool_dir)
-    told = f"the spool takes {_mib(used)} of at most {_mib(bound)} (spool_max_bytes)"
+    takes = f"the spool takes {_mib(used)} of at most {_mib(bound)} (spool_max_bytes)"
     remedy = "see to it that an agent ships what waits (`clew spool status`), or raise CLEW_SPOOL_MAX_BYTES"
     subject = str(settings.spool_dir)
     if used + settings.segment_bytes > bound:
         meaning = f"no log can grow by another segment of {_mib(settings.segment_bytes)}: {_LOST}"
-        yield Finding("spool_full", "error", subject, told, meaning, remedy)
+        yield Finding("spool_full", "error", subject, takes, meaning, remedy)
         return
     levels = [level for level, _ in FILL_LEVELS if level and used >= level * bound]
     if levels:
         dropped = "debug logs are" if max(levels) < 0.95 else "all but warnings, errors, requests and scores are"
         meaning = f"{dropped} dropped already, and everything is when the spool is full"
-        yield Finding("spool_nearly_full", "warning", subject, told, meaning, remedy)
+        yield Finding("spool_nearly_full", "warning", subject, takes, meaning, remedy)
 
 
 def nearest_directory(path: Path) -> Path:

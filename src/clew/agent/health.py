@@ -146,7 +146,9 @@ def families(health: AgentHealth) -> Iterator[Family]:
     """Tell *health* as Prometheus' client has it."""
     sinks = [sink for sink, _ in health.sinks]
     lags = [((sink.name,), lag) for sink, lag in health.sinks]
-    outcomes = [((name, outcome), number) for name, told in health.outcomes.items() for outcome, number in told.items()]
+    outcomes = [
+        ((name, outcome), number) for name, counts in health.outcomes.items() for outcome, number in counts.items()
+    ]
     states = [((sink.name, state), float(sink.breaker == state)) for sink in sinks for state in BREAKER_STATES]
     yield _family("heartbeat_timestamp_seconds", "When the agent last looked round.", (), [((), health.heartbeat)])
     yield _family("logs", "Logs shipped.", ("state",), [(("living",), health.living), (("dead",), health.dead)])
@@ -226,15 +228,15 @@ def serve_metrics(
         timeout = PATIENCE_S  # who sends nothing, or takes nothing, keeps a thread no longer
 
         def do_GET(self) -> None:
-            path, told_token = self.path.partition("?")[0], self.headers.get("Authorization", "")
-            status, told = answer(path, self.headers["Accept"], told_token)
+            path, authorization = self.path.partition("?")[0], self.headers.get("Authorization", "")
+            status, response = answer(path, self.headers["Accept"], authorization)
             self.send_response(status)
             if status == 401:
                 self.send_header("WWW-Authenticate", "Bearer")
-            self.send_header("Content-Type", told.content_type)
-            self.send_header("Content-Length", str(len(told.body)))
+            self.send_header("Content-Type", response.content_type)
+            self.send_header("Content-Length", str(len(response.body)))
             self.end_headers()
-            self.wfile.write(told.body)
+            self.wfile.write(response.body)
 
         def log_message(self, format: str, *args: Any) -> None:  # noqa: A002 - the base class's name
             """Say nothing: a scrape is not news."""
@@ -255,12 +257,14 @@ def lag_seconds(health: SinkHealth, events: int) -> float:
 _SINK: Final = ("sink",)
 
 
-def _family(name: str, told: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], float]]) -> Family:
+def _family(
+    name: str, help_text: str, labels: tuple[str, ...], samples: Iterable[tuple[tuple[str, ...], float]]
+) -> Family:
     """Make a counter of what ends in ``_total``, a gauge of everything else."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
     make = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-    family = make(f"clew_agent_{name}", told, labels=labels)
+    family = make(f"clew_agent_{name}", help_text, labels=labels)
     for values, number in samples:
         family.add_metric(values, number)
     return family

@@ -139,14 +139,14 @@ def _closing_event(start: bytes, ending: Ending, now: datetime) -> bytes:
     ended_at = ending.facts.get("last_seen") or now
     began = datetime.fromisoformat(event["timestamp"])
     duration_ms = max(0.0, (ended_at - began).total_seconds() * 1e3)
-    told = f"process {ending.facts['pid']} {_TELLING[ending.how]} while this span was open"
+    reason = f"process {ending.facts['pid']} {_TELLING[ending.how]} while this span was open"
     event |= {
         "kind": "span",
         "level": "ERROR",
         "status": "aborted",
         "context": {**event.get("context", {}), "process": {"ended": ending.how, **ending.facts}},
         "metrics": {**event.get("metrics", {}), "duration_ms": round(duration_ms, 3)},
-        "error": {"type": "ProcessAborted", "message": told, "stack": ""},
+        "error": {"type": "ProcessAborted", "message": reason, "stack": ""},
     }
     return json.encode(event)
 

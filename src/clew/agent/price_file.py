@@ -99,7 +99,7 @@ def read_prices(path: Path) -> tuple[OwnPrice, ...]:
     """
     try:
         text = path.expanduser().read_bytes().decode()
-        told = tomllib.loads(text, parse_float=Decimal)
+        document = tomllib.loads(text, parse_float=Decimal)
     except OSError as error:
         raise ConfigError(
             f"cannot read the prices {path}: {error.strerror}", hint="put CLEW_PRICES right, or unset it"
@@ -107,9 +107,9 @@ def read_prices(path: Path) -> tuple[OwnPrice, ...]:
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"the prices {path} are not valid TOML: {error}") from error
     file = _File(path, text)
-    entries = told.pop("price", [])
-    if told or not isinstance(entries, list):
-        raise file.wrong(None, next(iter(told), "price"), "a file of prices holds nothing but [[price]] tables")
+    entries = document.pop("price", [])
+    if document or not isinstance(entries, list):
+        raise file.wrong(None, next(iter(document), "price"), "a file of prices holds nothing but [[price]] tables")
     prices: list[OwnPrice] = []
     for number, entry in enumerate(cast("list[Any]", entries)):
         price = _price(file, number, entry)
@@ -141,29 +141,29 @@ class _File(NamedTuple):
 def _price(file: _File, number: int, entry: Any) -> OwnPrice:
     if not isinstance(entry, dict):
         raise file.wrong(number, "price", "each price is a [[price]] table")
-    told = cast("dict[str, Any]", entry)
-    for key in told:
+    fields = cast("dict[str, Any]", entry)
+    for key in fields:
         if key not in _KEYS:
             raise file.wrong(number, key, f"there is no {key!r} in a price; there are {', '.join(_KEYS)}")
     for key in ("model", "provider"):
-        if (key == "model" or key in told) and not (isinstance(told.get(key), str) and told[key]):
-            raise file.wrong(number, key, f"{key} is {told.get(key)!r}; it has to be a name")
-    if "*" in told["model"][:-1]:
-        raise file.wrong(number, "model", f"model is {told['model']!r}; a * may stand at its end only")
+        if (key == "model" or key in fields) and not (isinstance(fields.get(key), str) and fields[key]):
+            raise file.wrong(number, key, f"{key} is {fields.get(key)!r}; it has to be a name")
+    if "*" in fields["model"][:-1]:
+        raise file.wrong(number, "model", f"model is {fields['model']!r}; a * may stand at its end only")
     for key in ("effective_from", "effective_to"):
-        value = told.get(key)
-        if (key == "effective_from" or key in told) and (not isinstance(value, date) or isinstance(value, datetime)):
+        value = fields.get(key)
+        if (key == "effective_from" or key in fields) and (not isinstance(value, date) or isinstance(value, datetime)):
             raise file.wrong(number, key, f"{key} is {_shown(value)}; it has to be a day such as 2026-01-01, unquoted")
-    if "effective_to" in told and told["effective_to"] <= told["effective_from"]:
+    if "effective_to" in fields and fields["effective_to"] <= fields["effective_from"]:
         raise file.wrong(number, "effective_to", "effective_to is not after effective_from")
-    amounts = {key: _amount(file, number, key, told[key]) for key in AMOUNTS if key in told}
+    amounts = {key: _amount(file, number, key, fields[key]) for key in AMOUNTS if key in fields}
     if not amounts:
         raise file.wrong(
             number, "model", f"no price is told; tell one of {', '.join(AMOUNTS)}, zero if it costs nothing"
         )
     if "input" not in amounts and amounts.keys() & {"output", "cache_read", "cache_write"}:
         raise file.wrong(number, "model", "there are prices of tokens, but no input; tell it, zero if it costs nothing")
-    return convert({**told, **amounts}, OwnPrice)
+    return convert({**fields, **amounts}, OwnPrice)
 
 
 def _amount(file: _File, number: int, key: str, value: Any) -> Decimal:

@@ -235,7 +235,7 @@ def _parts(rates: Rates, use: Use) -> list[tuple[Decimal, Rate | None]]:
 def _at(rate: Rate, reads: Decimal) -> Decimal:
     if isinstance(rate, Decimal):
         return rate
-    return next((told for start, told in reversed(rate.steps) if reads > start), rate.base)
+    return next((step for start, step in reversed(rate.steps) if reads > start), rate.base)
 
 
 def _decimal(count: _Number | None) -> Decimal:
@@ -288,9 +288,9 @@ def _has_hours(model: ModelInfo) -> bool:
     )
 
 
-def _rates(told: ModelPrice) -> Rates:
+def _rates(price: ModelPrice) -> Rates:
     def rate(name: str) -> Rate | None:
-        value: Any = getattr(told, name)
+        value: Any = getattr(price, name)
         if value is None or isinstance(value, Decimal):
             return value
         return Tiers(value.base, tuple((tier.start, tier.price) for tier in value.tiers))
