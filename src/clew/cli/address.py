@@ -41,7 +41,7 @@ def tell_address(data_dir: Path, url: str) -> None:
 def server_url(settings: Settings) -> str:
     """Tell where the server is that shows the store of *settings*: the one that runs, else the one that would."""
     with contextlib.suppress(OSError, DecodeError):
-        told = json.decode(read_regular(settings.data_dir / UP_FILE), type=_Up)
+        running = json.decode(read_regular(settings.data_dir / UP_FILE), type=_Up)
         if is_held(settings.data_dir / UP_LOCK):
-            return told.url
+            return running.url
     return f"http://{settings.host}:{settings.port}"

@@ -66,8 +66,8 @@ def root() -> Any:
     return get_command(app)
 
 
-def _tell_version(told: bool) -> None:
-    if not told:
+def _tell_version(is_asked: bool) -> None:
+    if not is_asked:
         return
     try:
         typer.echo(f"clew {version('clew')}")

@@ -24,5 +24,5 @@ TlsKey = Annotated[
 def warn_of_plain_http(settings: Settings) -> None:
     """Say on stderr that tokens can be overheard, where others can reach the server without TLS."""
     if settings.tls_cert is None and not is_loopback(settings.host):
-        told = f"clew: {settings.host} is served without TLS: use --tls-cert, or put a proxy with TLS before it"
-        typer.echo(told, err=True)
+        warning = f"clew: {settings.host} is served without TLS: use --tls-cert, or put a proxy with TLS before it"
+        typer.echo(warning, err=True)

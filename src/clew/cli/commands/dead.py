@@ -44,10 +44,10 @@ def list_letters(sink: Sink = None, data: Data = None, as_json: AsJson = False) 
     """
     letters = _letters(config.load(data_dir=data), sink)
     if as_json:
-        told = [
+        shown = [
             {"number": number, "sink": name, **_as_object(letter)} for number, (name, letter) in enumerate(letters, 1)
         ]
-        print_json(told)
+        print_json(shown)
     elif not letters:
         typer.echo("there are no dead letters")
     else:

@@ -59,7 +59,7 @@ ANSWER_CHARS = 130
 MARKS = {"upload": "✓", "question": "✓", "question, from the cache": "≈", "question, no answer": "∅"}
 
 
-class _Told(Struct):
+class _Summary(Struct):
     """What ``--json`` prints.
 
     Attributes:
@@ -122,7 +122,7 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
                 service.stop()  # now it has said all that it has to say
             report = check(parts.dsn, driver.exchanges)
             if as_json:
-                print_json(_told(parts, service, works_with, driver.exchanges, report))
+                print_json(_summary_of(parts, service, works_with, driver.exchanges, report))
             else:
                 screen.result(parts, driver.exchanges, report, is_over=is_to_exit)
             if is_to_exit:
@@ -171,12 +171,12 @@ def _examples(exchanges: list[Exchange]) -> tuple[Exchange | None, Exchange | No
     return upload, next(iter([*answered, *unanswered]), None)
 
 
-def _told(
+def _summary_of(
     parts: Running, service: Service, works_with: dict[str, Any], exchanges: list[Exchange], report: Report
-) -> _Told:
+) -> _Summary:
     upload, question = _examples(exchanges)
     requests = [to_builtins(exchange) | {"result": kind_of(exchange)} for exchange in exchanges]
-    return _Told(
+    return _Summary(
         url=parts.url,
         service_url=service.url,
         service_pid=service.pid,
@@ -230,7 +230,7 @@ class _Screen:
             "answers by": answers,
             "vectors by": str(works_with["embedding_model"]),
         }
-        lines = [Text.assemble((f"  {name:11}", "dim"), clean(told)) for name, told in facts.items()]
+        lines = [Text.assemble((f"  {name:11}", "dim"), clean(text)) for name, text in facts.items()]
         self._out.print(Group(Text("clew demo: a RAG service, and everything it does on record", "bold"), *lines))
 
     def exchange(self, exchange: Exchange) -> None:

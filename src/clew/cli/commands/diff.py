@@ -89,8 +89,8 @@ def _describe(step: Step) -> Text:
 
 def _value(value: Any) -> str:
     text = "not told" if value is None else value if isinstance(value, str) else json.encode(value).decode()
-    told = clean(text)
-    return told if len(told) <= LONGEST else f"{told[: LONGEST - 1]}…"
+    shown = clean(text)
+    return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
 
 
 def _factor(change: Change) -> str:

@@ -98,7 +98,7 @@ def erase(
         after = count_theirs(connection, user, with_mentions=mentions)
     proof = Proof(user, before, after, spool, left, _outside(settings, before))
     if as_json:
-        print_json({**_told(proof), "is_dry_run": dry_run})
+        print_json({**_as_object(proof), "is_dry_run": dry_run})
     else:
         _print(proof, is_dry_run=dry_run)
     if not dry_run and not proof.is_complete:
@@ -110,7 +110,7 @@ def _outside(settings: Settings, found: Found) -> dict[str, list[str]]:
     return {name: found.traces for name in settings.sink_names() if name in {"langsmith", "otlp"}}
 
 
-def _told(proof: Proof) -> dict[str, Any]:
+def _as_object(proof: Proof) -> dict[str, Any]:
     return {
         "user": proof.user,
         "before": proof.before,

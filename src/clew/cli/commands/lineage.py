@@ -70,8 +70,8 @@ def _table(links: list[Link]) -> Table:
         table.add_column(no_wrap=True)
     table.add_column(overflow="fold")
     for link in links[:SHOWN]:
-        told = fields({"chunks": _few(link.chunks)} if len(link.chunks) > 1 else {}, link.fields)
-        table.add_row(Text(link.timestamp[:19], "dim"), clean(link.message), link.trace_id or "–", Text(told, "dim"))
+        details = fields({"chunks": _few(link.chunks)} if len(link.chunks) > 1 else {}, link.fields)
+        table.add_row(Text(link.timestamp[:19], "dim"), clean(link.message), link.trace_id or "–", Text(details, "dim"))
     if len(links) > SHOWN:
         table.add_row("", Text(f"… and {len(links) - SHOWN:,} more (--json has them all)", "dim"), "", "")
     return table

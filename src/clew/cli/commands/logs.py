@@ -96,9 +96,9 @@ def describe_event(event: PublicEvent) -> Text:
     if event["kind"] != "log":
         line.append(f" [span {clean(event.get('status', ''))}]")
     ids = {name: event[f"{name}_id"] for name in ("trace", "user") if event.get(f"{name}_id")}
-    told = fields(ids, event["context"], event["metrics"])
-    if told:
-        line.append(f" {told}", "dim")
+    details = fields(ids, event["context"], event["metrics"])
+    if details:
+        line.append(f" {details}", "dim")
     if error := event.get("error"):
         line.append(f" {clean(error.get('type', 'error'))}: {clean(error.get('message', ''))}", "red")
     return line

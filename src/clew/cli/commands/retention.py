@@ -105,13 +105,13 @@ def pins(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     Example: clew store pins
     """
     rows = _change(config.load(data_dir=data, dsn=dsn), "pin_list", {})
-    told = [{"trace_id": str(trace), "note": note, "pinned_at": format_timestamp(at)} for trace, note, at in rows]
+    pinned = [{"trace_id": str(trace), "note": note, "pinned_at": format_timestamp(at)} for trace, note, at in rows]
     if as_json:
-        print_json({"pins": told})
+        print_json({"pins": pinned})
         return
-    for one in told:
+    for one in pinned:
         typer.echo(f"{one['trace_id']}  {one['pinned_at']}  {clean(one['note'])}".rstrip())
-    if not told:
+    if not pinned:
         typer.echo("no trace is pinned")
 
 
@@ -127,8 +127,8 @@ def _sum_up(steps: Iterable[Step]) -> list[dict[str, Any]]:
     days: dict[date | None, dict[str, Any]] = {}
     for step in steps:
         day = None if step.day is None else step.day.isoformat()
-        told = days.setdefault(step.day, {"day": day, "what": step.what, "events_removed": 0})
-        told["events_removed"] += step.events
+        total = days.setdefault(step.day, {"day": day, "what": step.what, "events_removed": 0})
+        total["events_removed"] += step.events
     return list(days.values())
 
 

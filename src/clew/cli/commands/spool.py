@@ -39,7 +39,7 @@ def status(
     has_agent = agent_is_alive(settings.spool_dir)
     if as_json:
         statuses = read_statuses(settings.spool_dir) if has_agent else []
-        told = {
+        shown = {
             "spool": str(settings.spool_dir),
             "agent_is_alive": has_agent,
             "agents": statuses,
@@ -51,7 +51,7 @@ def status(
             "replay": _replay(account.kept, settings.replay_window_s),
             "incidents": account.incidents,
         }
-        typer.echo(json.encode(told).decode())
+        typer.echo(json.encode(shown).decode())
         return
     typer.echo(f"spool  {settings.spool_dir}")
     typer.echo(f"agent  {'runs' if has_agent else 'none; `clew up` or `clew agent` ships what waits here'}")
@@ -107,14 +107,14 @@ def _kept(kept: KeptAccount, window_s: float) -> str:
 
 def _incident(incident: Incident) -> str:
     """Write that a store and the spool did not fit together."""
-    told = {
+    descriptions = {
         "behind": f"was behind, {incident.logs} logs shipped again",
         "empty": f"knew nothing of {incident.logs} logs, shipped again",
         "ahead": f"had a cursor beyond the log in {incident.logs} logs",
         "differs": f"had another history of {incident.logs} logs than the spool",
         "gap": f"lacks {incident.missing} events of {incident.logs} logs that the spool no longer had",
     }
-    return f"{incident.sink} {told.get(incident.kind, incident.kind)}"
+    return f"{incident.sink} {descriptions.get(incident.kind, incident.kind)}"
 
 
 def _describe(log: LogAccount) -> str:
@@ -122,5 +122,5 @@ def _describe(log: LogAccount) -> str:
     state = "alive" if log.is_alive else "ended"
     shares = [f"{share.sink}: {share.delivered} delivered, {share.pending} pending" for share in log.sinks]
     losses = [f"dropped {number} ({reason})" for reason, number in log.dropped.items()]
-    told = "; ".join([*(shares or [f"{log.accepted} pending"]), *losses])
-    return f"{log.service}  {log.producer}  pid {log.pid} {state}  {log.bytes // 1024} KiB  {told}"
+    facts = "; ".join([*(shares or [f"{log.accepted} pending"]), *losses])
+    return f"{log.service}  {log.producer}  pid {log.pid} {state}  {log.bytes // 1024} KiB  {facts}"

@@ -79,16 +79,16 @@ def status(data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     settings = config.load(data_dir=data, dsn=dsn)
     where = find_dsn(settings)
     check_migrated(where)
-    told = ask(settings, fetch_status())
-    room = measure_room(settings, where, told)
-    slow = read_slow(settings.data_dir) if told.slow_statements is None else told.slow_statements
+    store = ask(settings, fetch_status())
+    room = measure_room(settings, where, store)
+    slow = read_slow(settings.data_dir) if store.slow_statements is None else store.slow_statements
     if as_json:
-        source = "server" if told.slow_statements is None else "pg_stat_statements"
-        as_object = {name: getattr(told, name) for name in told.__struct_fields__}
+        source = "server" if store.slow_statements is None else "pg_stat_statements"
+        as_object = {name: getattr(store, name) for name in store.__struct_fields__}
         print_json({**as_object, "room": room, "slow_statements": slow, "slow_statements_from": source})
         return
-    typer.echo(f"store         {describe(where)} (PostgreSQL {told.server_version})")
-    for line in [*_describe_room(told, room), *_describe(told), *_describe_slow(slow)]:
+    typer.echo(f"store         {describe(where)} (PostgreSQL {store.server_version})")
+    for line in [*_describe_room(store, room), *_describe(store), *_describe_slow(slow)]:
         typer.echo(line)
 
 
@@ -127,15 +127,15 @@ def _migrate(dsn: str, phase: Literal["pre", "post"] | None) -> list[str]:
         return applied
 
 
-def _describe_room(told: StoreStatus, room: Room) -> list[str]:
-    growth = told.growth_bytes_a_day
+def _describe_room(status: StoreStatus, room: Room) -> list[str]:
+    growth = status.growth_bytes_a_day
     left = "not known; set CLEW_STORE_MAX_BYTES" if room.free_bytes is None else size(room.free_bytes)
     lasts = "" if room.days_until_full is None else f", enough for {room.days_until_full:,.0f} days at this growth"
     return [
-        f"size          {size(told.database_bytes)}",
+        f"size          {size(status.database_bytes)}",
         f"growth        {'known after a whole day' if growth is None else f'{size(growth)} a day'}",
         f"room left     {left}{lasts}",
-        f"dead rows     {told.dead_rows:,}, about {size(told.dead_bytes_estimate)}",
+        f"dead rows     {status.dead_rows:,}, about {size(status.dead_bytes_estimate)}",
     ]
 
 
@@ -149,20 +149,20 @@ def _describe_slow(slow: list[SlowStatement]) -> list[str]:
     return lines
 
 
-def _describe(told: StoreStatus) -> list[str]:
+def _describe(status: StoreStatus) -> list[str]:
     lines = [
-        f"events        about {told.events_estimate:,}",
-        f"newest event  {told.newest_event or 'none yet'}",
-        f"open spans    {told.open_spans}",
+        f"events        about {status.events_estimate:,}",
+        f"newest event  {status.newest_event or 'none yet'}",
+        f"open spans    {status.open_spans}",
         "partitions",
     ]
     lines += [
-        f"  {part.name:16} {size(part.bytes):>10}  about {part.events_estimate:,} events" for part in told.partitions
+        f"  {part.name:16} {size(part.bytes):>10}  about {part.events_estimate:,} events" for part in status.partitions
     ]
-    if told.producers:
+    if status.producers:
         lines.append("producers")
     lines += [
         f"  {clean(one.service):16} {one.producer}  {one.delivered:,} delivered, the last at {one.updated_at}"
-        for one in told.producers
+        for one in status.producers
     ]
     return lines

@@ -119,8 +119,8 @@ def _parse_span(text: str) -> timedelta:
 
 
 def _as_object(token: Token, now: datetime) -> dict[str, Any]:
-    told = {name: getattr(token, name) for name in token.__struct_fields__ if name != "sha256"}
-    return {**told, "state": token.state(now)}
+    fields = {name: getattr(token, name) for name in token.__struct_fields__ if name != "sha256"}
+    return {**fields, "state": token.state(now)}
 
 
 def _describe(token: Token, now: datetime) -> str:

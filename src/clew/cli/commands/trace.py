@@ -83,8 +83,8 @@ def _with_waiting(error: ClewError, waiting: Waiting) -> ClewError:
     """Say with *error* that the spool of this host holds what was asked for, if it does."""
     if not waiting.events:
         return error
-    told = "1 event of it waits" if waiting.events == 1 else f"{waiting.events} events of it wait"
-    hint = f"{told} on the spool here, for an agent that reaches PostgreSQL: `clew spool status`"
+    count = "1 event of it waits" if waiting.events == 1 else f"{waiting.events} events of it wait"
+    hint = f"{count} on the spool here, for an agent that reaches PostgreSQL: `clew spool status`"
     return type(error)(error.message, hint=hint if isinstance(error, NotFoundError) else f"{error.hint}; {hint}")
 
 
@@ -128,14 +128,14 @@ def _backend_table(backends: dict[str, Backend]) -> Table:
         if not (backend.is_on or backend.delivered or backend.pending or backend.quarantined):
             continue
         counts = {"delivered": backend.delivered, "pending": backend.pending, "refused": backend.quarantined}
-        told = [
+        shown = [
             f"{number} {word}" for word, number in counts.items() if number or (number == 0 and word == "delivered")
         ]
         links = [link for link in (backend.url, backend.details.get("grafana_url")) if link]
         table.add_row(
             Text(name, "bold" if backend.is_on else "dim"),
             clean(backend.holds),
-            Text(", ".join(told), "yellow" if backend.quarantined else "dim"),
+            Text(", ".join(shown), "yellow" if backend.quarantined else "dim"),
             Text(clean("  ".join([*links, backend.note])).strip(), "dim"),
         )
     return table
@@ -151,7 +151,7 @@ def _headline(summary: Summary) -> Text:
         f"{summary.error_count} errors" if summary.error_count else "",
     ]
     about = {"user": summary.user_id, "session": summary.session_id, "request": summary.request_id}
-    ids = [f"{name} {clean(told)}" for name, told in about.items() if told]
+    ids = [f"{name} {clean(value)}" for name, value in about.items() if value]
     services = ", ".join(clean(service) for service in summary.services)
     line = Text.assemble(
         (clean(summary.name), "bold"), "  ", (summary.status, STATUS_STYLES.get(summary.status, "")), "  "
@@ -211,8 +211,10 @@ def _bar(node: SpanNode, whole_ms: float) -> Text:
 
 
 def _tokens(amounts: dict[str, float] | dict[str, int | None]) -> str:
-    told = [amounts.get(name) for name in ("tokens_in", "tokens_out")]
-    return "" if told == [None, None] else " → ".join("?" if number is None else f"{number:,.0f}" for number in told)
+    numbers = [amounts.get(name) for name in ("tokens_in", "tokens_out")]
+    return (
+        "" if numbers == [None, None] else " → ".join("?" if number is None else f"{number:,.0f}" for number in numbers)
+    )
 
 
 def _marks(node: SpanNode, whole_ms: float) -> Text:
@@ -234,14 +236,14 @@ def _log_table(logs: list[tuple[str, PublicEvent]]) -> Table:
     table.add_column(overflow="fold")
     for span, log in logs:
         style = LEVEL_STYLES.get(log["level"], "")
-        told = Text(fields(log["context"], log["metrics"]), "dim")
+        details = Text(fields(log["context"], log["metrics"]), "dim")
         when = log["timestamp"][11:23]
         table.add_row(
             Text(when, "dim"),
             Text(log["level"], style),
             Text(clean(log["message"]), style or "bold"),
             Text(clean(span), "dim"),
-            told,
+            details,
         )
     return table
 

@@ -123,8 +123,8 @@ def _table(found: list[Summary], width: int | None) -> Table:
     if width is not None:
         names = tuple(column.name for column in _COLUMNS)
         widths = [
-            min(column.longest, max(cell_len(str(text)) for text in told)) + _GAP
-            for column, *told in zip(_COLUMNS, names, *rows, strict=True)
+            min(column.longest, max(cell_len(str(text)) for text in cells)) + _GAP
+            for column, *cells in zip(_COLUMNS, names, *rows, strict=True)
         ]
         while len(kept) > 1 and sum(widths[place] for place in kept) - _GAP > width:
             kept.pop()

@@ -60,8 +60,8 @@ def _announce(parts: Running, *, as_json: bool) -> None:
     if as_json:
         from msgspec import json
 
-        told = {"url": parts.url, "dsn": parts.dsn, "spool": str(parts.settings.spool_dir)}
-        typer.echo(json.encode(told).decode())
+        addresses = {"url": parts.url, "dsn": parts.dsn, "spool": str(parts.settings.spool_dir)}
+        typer.echo(json.encode(addresses).decode())
         return
     typer.echo(f"clew is up\n  server  {parts.url}  (API at {parts.url}/docs)\n  spool   {parts.settings.spool_dir}")
     typer.echo("  store   `clew logs`, `clew trace ID`, or psql to CLEW_DSN; Ctrl-C ends")

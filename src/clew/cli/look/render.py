@@ -171,7 +171,7 @@ def fields(*mappings: Mapping[str, Any], longest: int = 60) -> str:
     for mapping in mappings:
         for name, value in mapping.items():
             text = value if isinstance(value, str) else json.encode(value).decode()
-            told = clean(text)
-            told = told if len(told) <= longest else f"{told[: longest - 1]}…"
-            parts.append(f"{clean(name)}={json.encode(told).decode() if ' ' in told or not told else told}")
+            shown = clean(text)
+            shown = shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+            parts.append(f"{clean(name)}={json.encode(shown).decode() if ' ' in shown or not shown else shown}")
     return " ".join(parts)
