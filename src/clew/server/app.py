@@ -77,8 +77,8 @@ def create_app(
     langsmith, otlp = LangSmithReceiver(intake), OtlpReceiver(intake)
 
     def received() -> Iterable[Family]:
-        told = [*langsmith.counts.families(), *otlp.counts.families()]
-        return [*told, *(more_metrics() if more_metrics is not None else ())]
+        counted = [*langsmith.counts.families(), *otlp.counts.families()]
+        return [*counted, *(more_metrics() if more_metrics is not None else ())]
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[None]:

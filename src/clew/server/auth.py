@@ -122,13 +122,13 @@ class Gate:
         now = clock.now()
         if path.startswith(TAKING_API_KEYS) and (key := headers.get(b"x-api-key")):
             return self._keyring.find(key.strip(), now)
-        kind, _, told = headers.get(b"authorization", b"").partition(b" ")
-        kind, told = kind.lower(), told.strip()
-        if kind == b"bearer" and told:
-            return self._keyring.find(told, now)
+        kind, _, credentials = headers.get(b"authorization", b"").partition(b" ")
+        kind, credentials = kind.lower(), credentials.strip()
+        if kind == b"bearer" and credentials:
+            return self._keyring.find(credentials, now)
         if kind == b"basic" and _may_use_password(method, path, headers):
             try:
-                _, _, password = b64decode(told, validate=True).partition(b":")
+                _, _, password = b64decode(credentials, validate=True).partition(b":")
             except binascii.Error:
                 return None
             return self._keyring.find(password, now)

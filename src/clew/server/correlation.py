@@ -144,11 +144,11 @@ def with_waiting(error: ClewError, any_id: str, account: Account | None) -> Clew
     waiting = account(trace_id, ()).waiting if account is not None and trace_id is not None else 0
     if not waiting:
         return error
-    told = f"{_count(waiting, 'event')} of it {'waits' if waiting == 1 else 'wait'} on the spool"
+    waiting_events = f"{_count(waiting, 'event')} of it {'waits' if waiting == 1 else 'wait'} on the spool"
     if isinstance(error, NotFoundError):
         hint = "they come to PostgreSQL when the agent reaches it; its metrics tell what keeps it"
-        return NotFoundError(f"{told}, and PostgreSQL has none yet", hint=hint)
-    return type(error)(error.message, hint=f"{error.hint}; {told}")
+        return NotFoundError(f"{waiting_events}, and PostgreSQL has none yet", hint=hint)
+    return type(error)(error.message, hint=f"{error.hint}; {waiting_events}")
 
 
 def _add_counts(found: dict[str, Backend], places: _Places) -> None:
@@ -163,8 +163,8 @@ def _add_counts(found: dict[str, Backend], places: _Places) -> None:
         elif counts.quarantined:
             backend.note = backend.note or f"it refused some: `clew dead list --sink {name}`"
         if (counts.delivered or counts.pending) and not backend.is_on:
-            told = "got these while it was on" if counts.delivered else "these wait for it"
-            backend.note = f"it is off now, and {told}"
+            note = "got these while it was on" if counts.delivered else "these wait for it"
+            backend.note = f"it is off now, and {note}"
     for name, backend in found.items():
         if name not in places.sinks and backend.is_on:
             backend.note = backend.note or "the agent has not begun to ship there"

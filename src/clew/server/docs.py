@@ -66,6 +66,6 @@ def _operation(path: str, method: str, operation: dict[str, Any]) -> Iterator[st
         yield "<table>"
         for parameter in parameters:
             default = parameter.get("schema", {}).get("default")
-            told = escape(parameter.get("description", "")) + (f" (default {escape(str(default))})" if default else "")
-            yield f"<tr><td><code>{escape(parameter['name'])}</code><td>{parameter['in']}<td>{told}"
+            text = escape(parameter.get("description", "")) + (f" (default {escape(str(default))})" if default else "")
+            yield f"<tr><td><code>{escape(parameter['name'])}</code><td>{parameter['in']}<td>{text}"
         yield "</table>"

@@ -50,16 +50,16 @@ RETRY_AFTER_S = 5
 _log = logging.getLogger(__name__)
 
 
-def responses(told: dict[int, str], *content: str, schema: Any = SCHEMA) -> dict[int | str, dict[str, Any]]:
+def responses(descriptions: dict[int, str], *content: str, schema: Any = SCHEMA) -> dict[int | str, dict[str, Any]]:
     """Describe answers for the OpenAPI document.
 
     Args:
-        told: What each status means.
+        descriptions: What each status means.
         content: Media types of the answer; JSON unless told.
         schema: What they hold.
     """
     kinds = {kind: {"schema": schema} for kind in content or ("application/json",)}
-    return {status: {"description": text, "content": kinds} for status, text in told.items()}
+    return {status: {"description": text, "content": kinds} for status, text in descriptions.items()}
 
 
 RESPONSES: Final = responses({
@@ -112,8 +112,8 @@ async def _clew_error(_request: Request, error: Exception) -> Response:
 
 async def _malformed(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    told = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
-    return error_response(422, "; ".join(told), "the parameters are described at /docs")
+    problems = [f"{'.'.join(map(str, problem['loc'][1:]))}: {problem['msg']}" for problem in error.errors()]
+    return error_response(422, "; ".join(problems), "the parameters are described at /docs")
 
 
 async def _http_error(request: Request, error: Exception) -> Response:

@@ -88,11 +88,11 @@ def _get(url: str) -> bytes:
     opener = build_opener(*([ProxyHandler({})] if is_near else []))
     give_up_at = time.monotonic() + TIMEOUT_S
     with opener.open(Request(url), timeout=TIMEOUT_S) as answer:  # noqa: S310 - looked at above
-        told = bytearray()
+        content = bytearray()
         while chunk := cast("bytes", answer.read1(65536)):
-            told += chunk
-            if len(told) > MAX_ANSWER_BYTES:
+            content += chunk
+            if len(content) > MAX_ANSWER_BYTES:
                 raise ValueError(f"it has more than {MAX_ANSWER_BYTES} bytes to tell")
             if time.monotonic() > give_up_at:
                 raise TimeoutError("it is too slow")
-    return bytes(told)
+    return bytes(content)

@@ -79,8 +79,8 @@ class RequestCounts:
         for (route, status), number in sorted(self._requests.items()):
             requests.add_metric((route, str(status)), number)
         yield requests
-        name, told = "clew_server_request_duration_seconds", "Time to the end of the answer."
-        durations = HistogramMetricFamily(name, told, labels=("route",))
+        name, help_text = "clew_server_request_duration_seconds", "Time to the end of the answer."
+        durations = HistogramMetricFamily(name, help_text, labels=("route",))
         for route, buckets in sorted(self._buckets.items()):
             upto = zip([*map(str, BUCKETS_S), "+Inf"], accumulate(buckets), strict=True)
             durations.add_metric((route,), list(upto), sum_value=self._seconds[route])
@@ -148,10 +148,10 @@ def health_routes(
 
     @router.get("/metrics", summary="Metrics for Prometheus", responses=_EXPOSED, response_class=Response)
     async def metrics(request: Request) -> Response:
-        told = [*counts.families(), *await store.families()]
+        collected = [*counts.families(), *await store.families()]
         if more_metrics is not None:
-            told += await asyncio.to_thread(more_metrics)
-        exposition = await asyncio.to_thread(expose, told, request.headers.get("accept"))
+            collected += await asyncio.to_thread(more_metrics)
+        exposition = await asyncio.to_thread(expose, collected, request.headers.get("accept"))
         return Response(exposition.body, headers={"Content-Type": exposition.content_type})
 
     return router

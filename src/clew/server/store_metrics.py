@@ -39,10 +39,10 @@ TIMEOUT_S: Final = 2.0
 
 
 class _Seen(NamedTuple):
-    """What the store told, or None when it did not answer, and when."""
+    """What the store answered, or None when it did not answer, and when."""
 
     at: float
-    told: tuple[StoreStatus, Room] | None
+    answer: tuple[StoreStatus, Room] | None
 
 
 class StoreGauges:
@@ -69,7 +69,7 @@ class StoreGauges:
             if self._seen is None or now - self._seen.at >= ASK_EVERY_S:
                 self._seen = _Seen(now, await self._ask())
             seen = self._seen
-        return list(families(seen.told, self._connections.slow.statements()))
+        return list(families(seen.answer, self._connections.slow.statements()))
 
     async def _ask(self) -> tuple[StoreStatus, Room] | None:
         try:
@@ -81,13 +81,13 @@ class StoreGauges:
             return None
 
 
-def families(told: tuple[StoreStatus, Room] | None, slow: Iterable[SlowStatement]) -> Iterator[Family]:
-    """Make metrics of what the store told; what is not known is left out."""
+def families(answer: tuple[StoreStatus, Room] | None, slow: Iterable[SlowStatement]) -> Iterator[Family]:
+    """Make metrics of what the store answered; what is not known is left out."""
     from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 
-    yield GaugeMetricFamily("clew_store_up", "1 when the store answered within two seconds.", told is not None)
-    if told is not None:
-        status, room = told
+    yield GaugeMetricFamily("clew_store_up", "1 when the store answered within two seconds.", answer is not None)
+    if answer is not None:
+        status, room = answer
         for name, help_text, value in (
             ("clew_store_size_bytes", "Size of the database.", status.database_bytes),
             ("clew_store_growth_bytes_per_day", "Mean size of the last whole days.", status.growth_bytes_a_day),

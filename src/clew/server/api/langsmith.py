@@ -167,9 +167,9 @@ def _allowed(router: APIRouter, rest: str) -> list[str]:
 
 def _not_allowed(request: Request, allowed: list[str]) -> Response:
     """Answer a method that an address does not have."""
-    told = error_response(405, f"{_NOT_HERE}: no {request.method} of {request.url.path[:100]}", _READ)
-    told.headers["allow"] = ", ".join(allowed)
-    return told
+    response = error_response(405, f"{_NOT_HERE}: no {request.method} of {request.url.path[:100]}", _READ)
+    response.headers["allow"] = ", ".join(allowed)
+    return response
 
 
 class _Taking:
@@ -234,12 +234,12 @@ class _Taking:
 
 def _answer(operations: list[Operation], left_out: LeftOut, status: int) -> Response:
     """Answer a request that was taken: what was left out of it, and the id of a run that had none."""
-    told: dict[str, Any] = {}
+    content: dict[str, Any] = {}
     if left_out.number:
-        told = {"left_out": left_out.items, "left_out_count": left_out.number}
+        content = {"left_out": left_out.items, "left_out_count": left_out.number}
     elif len(operations) == 1:
-        told = {"id": operations[0].id}
-    return Response(json.encode(told), status, media_type="application/json")
+        content = {"id": operations[0].id}
+    return Response(json.encode(content), status, media_type="application/json")
 
 
 def _json(value: Any) -> Response:

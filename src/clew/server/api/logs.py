@@ -134,11 +134,11 @@ class _Stream(StreamingResponse):
 
 async def _follow(connections: Connections, follower: Follower, events: list[PublicEvent]) -> AsyncIterator[bytes]:
     """Look again and again, also for a store that is away; the framework ends this when nobody listens any more."""
-    told = time.monotonic()
+    last_sent = time.monotonic()
     while True:
-        if events or time.monotonic() - told >= HEARTBEAT_S:
+        if events or time.monotonic() - last_sent >= HEARTBEAT_S:
             yield b"".join(json.encode(event) + b"\n" for event in events) or b"\n"
-            told = time.monotonic()
+            last_sent = time.monotonic()
         if not follower.is_behind:
             await asyncio.sleep(LOOK_EVERY_S)
         try:

@@ -65,12 +65,12 @@ def metric_routes(connections: Connections) -> APIRouter:
         """
         now = clock.now()
         end = parse_moment(until, "until", now=now) if until else now
-        told = dict(zip(DIMENSIONS, (service, environment, version, stage, model), strict=True))
+        filters = dict(zip(DIMENSIONS, (service, environment, version, stage, model), strict=True))
         wanted = Span(
             since=parse_moment(since, "since", now=now) if since else _before(end),
             until=end,
             step=parse_step(step),
-            only={dimension: value for dimension, value in told.items() if value is not None},
+            only={dimension: value for dimension, value in filters.items() if value is not None},
         )
         found = await connections.ask(lambda: fetch_metrics(name, wanted, by=by, limit=limit))
         return Response(json.encode(found), media_type="application/json")

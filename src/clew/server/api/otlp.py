@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
 __all__ = ["otlp_routes"]
 
-_TOLD: Final = body_of({PROTOBUF: {}, JSON: {"type": "object"}})
+_BODY: Final = body_of({PROTOBUF: {}, JSON: {"type": "object"}})
 _TAKEN: Final[dict[int | str, dict[str, Any]]] = {200: {"description": "Taken", "content": {PROTOBUF: {}, JSON: {}}}}
 _STATUS: Final[dict[str, Any]] = {
     "type": "object",
@@ -83,17 +83,17 @@ def otlp_routes(receiver: OtlpReceiver, turns: Turns, settings: Settings) -> API
         try:
             body = await read_body(request, max_bytes=max_bytes)
             async with turns.turn():
-                told = await asyncio.to_thread(lambda: take(inflate_body(request, body, max_bytes=max_bytes), kind))
+                content = await asyncio.to_thread(lambda: take(inflate_body(request, body, max_bytes=max_bytes), kind))
         except ClewError as error:
             return _refusal(error, kind)
-        return Response(told, media_type=type_of(kind))
+        return Response(content, media_type=type_of(kind))
 
     def budget() -> Budget:
         return Budget(records=settings.receive_max_records)
 
     router = APIRouter(prefix="/v1", tags=["otlp"], responses=_REFUSALS)
 
-    @router.post("/traces", summary="Take spans", openapi_extra=_TOLD, responses=_TAKEN)
+    @router.post("/traces", summary="Take spans", openapi_extra=_BODY, responses=_TAKEN)
     async def traces(request: Request) -> Response:
         """Take an `ExportTraceServiceRequest`, as protobuf or JSON."""
 
@@ -102,7 +102,7 @@ def otlp_routes(receiver: OtlpReceiver, turns: Turns, settings: Settings) -> API
 
         return await answer(request, take)
 
-    @router.post("/logs", summary="Take log records", openapi_extra=_TOLD, responses=_TAKEN)
+    @router.post("/logs", summary="Take log records", openapi_extra=_BODY, responses=_TAKEN)
     async def logs(request: Request) -> Response:
         """Take an `ExportLogsServiceRequest`, as protobuf or JSON."""
 

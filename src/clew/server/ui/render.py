@@ -37,15 +37,15 @@ _environment = Environment(
 _environment.filters.update(FILTERS)
 
 
-def page(template: str, *, status: int = 200, **told: Any) -> Response:
+def page(template: str, *, status: int = 200, **values: Any) -> Response:
     """Write a page.
 
     Args:
         template: Name of its template, without the suffix.
         status: The status to answer with.
-        told: What the template shows.
+        values: What the template shows.
     """
-    text = _environment.get_template(f"{template}.html").render(told)
+    text = _environment.get_template(f"{template}.html").render(values)
     return Response(text.encode("utf-8", "replace"), status, HEADERS, "text/html; charset=utf-8")
 
 

@@ -163,7 +163,7 @@ def view_of(trace: Trace) -> TraceView:
 
 
 def _headline(summary: Summary) -> Facts:
-    told = [
+    facts = [
         ("took", duration(summary.duration_ms)),
         ("cost", money(summary.cost_usd)),
         ("tokens", tokens(summary.tokens_in, summary.tokens_out)),
@@ -173,7 +173,7 @@ def _headline(summary: Summary) -> Facts:
         ("services", ", ".join(summary.services)),
         ("user", summary.user_id or ""),
     ]
-    return [(name, text) for name, text in told if text]
+    return [(name, text) for name, text in facts if text]
 
 
 def _row(depth: int, node: SpanNode, whole_ms: float) -> SpanRow:
