@@ -29,19 +29,19 @@ def main() -> None:
     parser.add_argument("--directory", type=Path, required=True, help="where the index is kept")
     parser.add_argument("--port", type=int, default=8000, help="port to listen at, on this machine only")
     parser.add_argument("--fd", type=int, help="a socket that listens already; end when standard input closes")
-    told = parser.parse_args()
+    arguments = parser.parse_args()
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it finds wrong with a PDF reaches us as exceptions
     process.configure()
-    app = create_app(put_together(DemoSettings(endpoint=endpoint_from(os.environ)), told.directory))
+    app = create_app(put_together(DemoSettings(endpoint=endpoint_from(os.environ)), arguments.directory))
     config = uvicorn.Config(
-        app, port=told.port, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_TIMEOUT_S
+        app, port=arguments.port, log_level="warning", access_log=False, timeout_graceful_shutdown=STOP_TIMEOUT_S
     )
     server = uvicorn.Server(config)
-    if told.fd is None:
+    if arguments.fd is None:
         server.run()
         return
     threading.Thread(target=_end_with_parent, args=(server,), name="parent", daemon=True).start()
-    server.run(sockets=[socket.socket(fileno=told.fd)])
+    server.run(sockets=[socket.socket(fileno=arguments.fd)])
 
 
 def _end_with_parent(server: uvicorn.Server) -> None:

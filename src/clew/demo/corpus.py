@@ -148,10 +148,10 @@ def _document(name: str, data: bytes) -> Document:
 def _readme(package: str) -> Document | None:
     """Return the README of an installed package, from its metadata; None when it has none that we can read."""
     try:
-        told = metadata.metadata(package)
+        package_metadata = metadata.metadata(package)
     except metadata.PackageNotFoundError:
         return None
-    content_type = str(told.json.get("description_content_type") or "").partition(";")[0].strip()
-    text = str(told.json.get("description") or "")
+    content_type = str(package_metadata.json.get("description_content_type") or "").partition(";")[0].strip()
+    text = str(package_metadata.json.get("description") or "")
     ending = _ENDINGS.get(content_type)
     return _document(f"{package}-README{ending}", text.encode()) if ending and text.strip() else None

@@ -80,8 +80,8 @@ class Driver:
 
         def send() -> None:
             file = {"file": (document.name, document.data, document.content_type)}
-            told = {"ingest_run_id": ingest_run_id}
-            response = self._client.post("/documents", files=file, data=told, headers=_headers(exchange.user))
+            form = {"ingest_run_id": ingest_run_id}
+            response = self._client.post("/documents", files=file, data=form, headers=_headers(exchange.user))
             _note(exchange, response)
             exchange.is_complete = True
             if response.is_success:

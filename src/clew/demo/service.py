@@ -148,14 +148,14 @@ class Service:
         self._report(f"the service has died {MAX_RESTARTS} times and is not started again; see {self.log}")
 
     def _environment(self) -> dict[str, str]:
-        told = {
+        variables = {
             "CLEW_DATA_DIR": str(self._settings.data_dir),
             "CLEW_SPOOL_DIR": str(self._settings.spool_dir),
             "CLEW_SERVICE": SERVICE_NAME,
             "CLEW_ENVIRONMENT": self._settings.environment or "demo",
             "CLEW_AGENT": "external",
         }
-        return {**os.environ, **told}
+        return {**os.environ, **variables}
 
     def _wait_until_it_serves(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -84,8 +84,8 @@ def step(
 def tell(message: str, facts: Facts) -> None:
     """Tell an event of the catalogue, at its level, with those of *facts* that it declares."""
     event = EVENTS[message]
-    told = {name: facts[name] for name in event.fields if facts.get(name) is not None}
+    known = {name: facts[name] for name in event.fields if facts.get(name) is not None}
     if "error_type" in event.fields and "error" in facts:
-        told["error"] = facts["error"]
+        known["error"] = facts["error"]
     emit = {"DEBUG": _log.debug, "INFO": _log.info, "WARNING": _log.warning, "ERROR": _log.error}[event.level]
-    emit(message, **told)
+    emit(message, **known)

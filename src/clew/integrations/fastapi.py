@@ -137,15 +137,15 @@ class ClewMiddleware:
 
     def _begin(self, kind: type[_Exchange], scope: Scope, receive: Receive, send: Send) -> _Exchange:
         headers = _read_headers(scope, self._wanted)
-        told = from_headers(headers)
+        incoming = from_headers(headers)
         user_id, failure = self._name_user(scope, headers)
         span = Span(kind.name_of(scope, _path_of(scope)), stage="other", fields=kind.fields_of(scope))
         span.begin(
             Context(
-                trace_id=told.trace_id,
-                span_id=told.span_id,
+                trace_id=incoming.trace_id,
+                span_id=incoming.span_id,
                 user_id=user_id,
-                request_id=told.request_id or mint_id(),
+                request_id=incoming.request_id or mint_id(),
                 session_id=opaque_id(headers.get(self._session_header)),
             )
         )

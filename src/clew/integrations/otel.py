@@ -172,8 +172,8 @@ class ClewSpanProcessor(SpanProcessor):
         fields = read.fields
         _put(fields, "metrics", {"duration_ms": _duration_ms(span)})
         _put(fields, "context", _links(span))
-        for part, told in inside_span.fields.items():
-            _put(fields, part, told)
+        for part, values in inside_span.fields.items():
+            _put(fields, part, values)
         error = inside_span.error
         if has_failed and error is None:
             error = reported_error(attributes, span.status.description or "")
@@ -335,6 +335,6 @@ def _links(span: ReadableSpan) -> dict[str, Any]:
     return {"links": links} if links else {}
 
 
-def _put(fields: dict[str, Any], name: str, told: dict[str, Any]) -> None:
-    if told:
-        fields[name] = {**told, **(fields.get(name) or {})}
+def _put(fields: dict[str, Any], name: str, values: dict[str, Any]) -> None:
+    if values:
+        fields[name] = {**values, **(fields.get(name) or {})}

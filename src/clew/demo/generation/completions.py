@@ -171,10 +171,10 @@ def _refusal(response: httpx.Response, body: bytes) -> ModelError:
     """Say what an answer other than 200 means."""
     status = response.status_code
     try:
-        told = json.decode(body, type=_Piece).error
+        reason = json.decode(body, type=_Piece).error
     except (DecodeError, ValidationError):
-        told = None
-    why = _shown(told) if told is not None else response.reason_phrase
+        reason = None
+    why = _shown(reason) if reason is not None else response.reason_phrase
     return ModelError(
         f"the endpoint answered {status}: {why}",
         status_code=status,

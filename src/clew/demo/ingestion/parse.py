@@ -209,7 +209,7 @@ class _Builder:
 
     def head(self, level: int, text: str) -> None:
         """Begin a part; what was below a heading of this level or a deeper one ends."""
-        self._headings = {depth: told for depth, told in self._headings.items() if depth < level}
+        self._headings = {depth: heading for depth, heading in self._headings.items() if depth < level}
         if text := squeeze(text):
             self._headings[level] = text
 
@@ -220,7 +220,7 @@ class _Builder:
         else:
             text = "\n".join(line for line in map(squeeze, text.split("\n")) if line)
         if text.strip():
-            heading = HEADING_SEPARATOR.join(told for _, told in sorted(self._headings.items()))
+            heading = HEADING_SEPARATOR.join(title for _, title in sorted(self._headings.items()))
             self._blocks.append(Block(text, heading, self.page, is_code))
 
     def finish(self) -> Parsed:
