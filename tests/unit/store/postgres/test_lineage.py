@@ -68,11 +68,11 @@ def test_a_chunk_leads_both_ways(stored: str) -> None:
 
     assert found.documents == ["guide.md"]
     assert [(link.message, link.trace_id) for link in found.made] == [("chunks_created", INGESTED)]
-    assert found.made[0].told == {"document_id": "guide.md", "document_version": "v1", "chunker": "words"}
+    assert found.made[0].fields == {"document_id": "guide.md", "document_version": "v1", "chunker": "words"}
     assert [link.trace_id for link in found.found] == [OTHER, ASKED]
-    assert found.found[1].told == {"hits": [{"chunk_id": "guide#2", "rank": 1, "score": 0.9}]}
+    assert found.found[1].fields == {"hits": [{"chunk_id": "guide#2", "rank": 1, "score": 0.9}]}
     assert [link.trace_id for link in found.used] == [OTHER, ASKED]
-    assert [(link.trace_id, link.told["answer_id"]) for link in found.cited] == [(ASKED, "a1")]
+    assert [(link.trace_id, link.fields["answer_id"]) for link in found.cited] == [(ASKED, "a1")]
 
 
 def test_an_id_that_begins_like_another_is_not_it(stored: str) -> None:
