@@ -23,7 +23,8 @@ from clew.emit.foreign import STOPS, text_of
 from clew.emit.habits import LOGGING_WORDS, read_logging_words
 from clew.emit.redact import MEMO_KEYS
 from clew.emit.redact.names import is_identifier
-from clew.emit.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
+from clew.emit.sanitize import MAX_INT, MIN_INT, Sanitizer
+from clew.emit.values import collect, is_collected, with_replaced
 from clew.event import Event
 
 if TYPE_CHECKING:
@@ -34,9 +35,6 @@ __all__ = [
     "Limits",
     "Origin",
     "encode_event",
-    "encode_field",
-    "encode_value",
-    "is_clean",
     "stage_of",
 ]
 
@@ -115,9 +113,9 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
 
     Args:
         head: When, what, how grave.
-        fields: What was told. Names of ``METRIC_FIELDS`` become metrics, and so does
+        fields: What the application gave. Names of ``METRIC_FIELDS`` become metrics, and so does
             what a mapping ``metrics`` holds; the rest becomes context.
-        error: What was raised, if anything, or what another system told of it as ``emit.failure.encode_error`` would.
+        error: What was raised, if anything, or how another system describes it, as ``emit.failure.encode_error`` would.
         context: The ids in force.
         origin: The emitting service.
         limits: What an event may hold.
@@ -128,7 +126,7 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
     """
     redactor = limits.redactor
     described, head = (None, head) if error is None else _describe(error, head, redactor)
-    told = UNSET if described is None else described.told
+    error_fields = UNSET if described is None else described.told
     if context is not redactor.last_context:
         context = _without_tokens(context, redactor)
     try:
@@ -138,7 +136,11 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
     except BaseException:  # noqa: BLE001 - a name is a text of a foreign type, whose code fails; or another thread
         named = {str.__str__(name): value for name, value in fields.items()}
         plain, metrics, texts, is_redacted = *_by_role(named), None, False
-    if texts is not None and type(head.message) is str and (described is None or _is_told(described, redactor, texts)):
+    if (
+        texts is not None
+        and type(head.message) is str
+        and (described is None or _is_described(described, redactor, texts))
+    ):
         # Types that JSON knows, and names that are harmless: the texts alone have to be searched.
         flags: UnsetType | list[str] = list(head.sanitized) if head.sanitized else UNSET
         if is_redacted:
@@ -163,7 +165,7 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
                 is_clean = False
         if is_clean:
             try:
-                payload = _encode(_build(head, context, origin, plain, metrics, told, flags))
+                payload = _encode(_build(head, context, origin, plain, metrics, error_fields, flags))
             except (TypeError, ValueError, OverflowError, RecursionError):
                 payload = b""
             if 0 < len(payload) <= limits.max_field_bytes and not (
@@ -172,7 +174,7 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
                 return payload
     if is_redacted:
         head = replace(head, sanitized=(*head.sanitized, "redacted"))
-    return _encode_unclean(head, plain, metrics, told, context, origin, limits)
+    return _encode_unclean(head, plain, metrics, error_fields, context, origin, limits)
 
 
 def _describe(error: BaseException | dict[str, Any], head: Head, redactor: Redactor) -> tuple[Described, Head]:
@@ -186,13 +188,13 @@ def _describe(error: BaseException | dict[str, Any], head: Head, redactor: Redac
     return described, head
 
 
-def _is_told(described: Described, redactor: Redactor, texts: list[str]) -> bool:
-    """Collect the texts of what was raised; False if another system told it by something that is no text."""
+def _is_described(described: Described, redactor: Redactor, texts: list[str]) -> bool:
+    """Collect the texts of what was raised; False if another system describes it by something that is no text."""
     if described.texts:
         known = redactor.harmless_messages
         texts += [text for text in described.texts if text not in known]
         return True
-    return _is_collected(described.told, redactor, texts)
+    return is_collected(described.told, redactor, texts)
 
 
 def _with_redacted(flags: UnsetType | list[str]) -> list[str]:
@@ -219,26 +221,11 @@ def _replace_texts(
                     fields[name] = found[value]
                     places += 1
             elif kind is dict or kind is list or kind is tuple:
-                rebuilt = _with_replaced(value, found)
+                rebuilt = with_replaced(value, found)
                 if rebuilt is not None:
                     fields[name] = rebuilt
                     places += 1
     return places > 0
-
-
-def _with_replaced(value: Any, found: dict[str, str]) -> Any:
-    """Rebuild a container without the secrets in its texts; None if it holds none."""
-    kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
-    if kind is str:
-        return found.get(value)
-    if kind is dict:
-        changed = {name: part for name, item in value.items() if (part := _with_replaced(item, found)) is not None}
-        return {**value, **changed} if changed else None
-    if kind is list or kind is tuple:
-        parts = [_with_replaced(item, found) for item in value]
-        if any(part is not None for part in parts):
-            return [item if part is None else part for item, part in zip(value, parts, strict=True)]
-    return None
 
 
 def _without_tokens(context: Context, redactor: Redactor) -> Context:
@@ -300,7 +287,7 @@ def _look_over(  # noqa: C901, PLR0912
             kind is bool
             or value is None
             or (kind is Raw and is_span)
-            or ((kind is dict or kind is list or kind is tuple) and _collect(value, redactor, texts))
+            or ((kind is dict or kind is list or kind is tuple) and collect(value, redactor, texts))
         ):
             continue
         return _look_closely(fields, redactor, is_span=is_span)
@@ -334,23 +321,23 @@ def _look_closely(
             is_safe = False
         is_text_for_number = kind is str and name in METRIC_FIELDS
         is_safe = (
-            is_safe
-            and not is_text_for_number
-            and ((kind is Raw and is_span) or _is_collected([value], redactor, texts))
+            is_safe and not is_text_for_number and ((kind is Raw and is_span) or is_collected([value], redactor, texts))
         )
     return plain, metrics, texts if is_safe else None, False
 
 
-def _is_each_collected(name: str, told: dict[Any, Any], redactor: Redactor, texts: list[str], *, is_span: bool) -> bool:
-    """Do what ``is_clean`` does for what ``metrics`` or ``context`` holds, and add the texts to *texts*.
+def _is_each_collected(
+    name: str, values: dict[Any, Any], redactor: Redactor, texts: list[str], *, is_span: bool
+) -> bool:
+    """Do what ``values.is_collected`` does for what ``metrics`` or ``context`` holds.
 
-    The name itself stays nowhere: what receivers take in is told below it, event by event.
+    The name itself is not recorded: receivers give what they take in below it, event by event.
     """
     if name == "metrics":
-        return all(type(value) in (int, float) for value in told.values()) and _is_collected(told, redactor, texts)
+        return all(type(value) in (int, float) for value in values.values()) and is_collected(values, redactor, texts)
     if is_span:  # ``encode_value`` has searched what is encoded already
-        told = {key: value for key, value in told.items() if type(value) is not Raw or key not in redactor.harmless}
-    return _is_collected(told, redactor, texts)
+        values = {key: value for key, value in values.items() if type(value) is not Raw or key not in redactor.harmless}
+    return is_collected(values, redactor, texts)
 
 
 def _by_role(fields: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -371,134 +358,6 @@ def _remember_texts(fields: dict[str, Any], described: Described | None, redacto
     for name, value in fields.items():
         if type(value) is str and redactor.shortest <= len(value) <= MAX_REMEMBERED_CHARS and name in redactor.roles:
             redactor.last_texts[name] = value
-
-
-def is_clean(value: Any, redactor: Redactor) -> bool:
-    """Tell whether a container can be encoded as it is, but for its texts, which are still to be searched.
-
-    Args:
-        value: A dict, list or tuple.
-        redactor: Knows which names are harmless.
-
-    Returns:
-        False at the first thing that needs a closer look: a type that JSON does not know, a
-        number that JSON does not know, a name not yet judged, or too deep a nesting. False also
-        when another thread changes a container meanwhile, or a key of a foreign type fails.
-    """
-    return _is_collected(value, redactor, [])
-
-
-def _is_collected(value: Any, redactor: Redactor, texts: list[str]) -> bool:
-    """Do what ``is_clean`` does, and add the texts to *texts*."""
-    try:
-        return _collect(value, redactor, texts)
-    except STOPS:
-        raise
-    except BaseException:  # noqa: BLE001 - the ``__hash__`` of a foreign key, or another thread
-        return False
-
-
-def _collect(value: Any, redactor: Redactor, texts: list[str], depth: int = 0) -> bool:  # noqa: C901, PLR0911, PLR0912 - as hot
-    """Do the same; whatever the code of a foreign key raises passes."""
-    if depth > MAX_DEPTH:
-        return False
-    items: Any = value
-    if type(value) is dict:
-        harmless = redactor.harmless
-        for key in items:
-            if key not in harmless:
-                return False
-        if ("value" in items or "Value" in items) and redactor.is_named_secret(items):
-            return False
-        items = items.values()
-    elif len(items) == 2 and type(items[0]) is str and redactor.judge(items[0]):
-        return False  # the name and the value of a header, perhaps
-    for item in items:
-        kind: type[object] = type(item)  # pyright: ignore[reportUnknownVariableType]
-        if kind is str:
-            texts.append(item)
-            continue
-        if kind is bool or item is None:
-            continue
-        if kind is int:
-            if MIN_INT <= item <= MAX_INT:
-                continue
-            return False
-        if kind is float:
-            if item - item == 0.0:  # not so for NaN and the infinities
-                continue
-            return False
-        if (kind is dict or kind is list or kind is tuple) and _collect(item, redactor, texts, depth + 1):
-            continue
-        return False
-    return True
-
-
-def encode_field(name: str, value: Any, limits: Limits, flags: set[str]) -> Any:
-    """Encode a field as it is now, to be placed into an event later: as ``encode_value`` does, or as the metric it is.
-
-    Args:
-        name: Its name.
-        value: Anything.
-        limits: What an event may hold.
-        flags: What had to be changed is added to it.
-    """
-    if name in METRIC_FIELDS or name == "metrics":
-        sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
-        told: Any = sanitizer.metrics(value) if type(value) is dict else sanitizer.metric(value)  # pyright: ignore[reportUnknownArgumentType]
-        flags |= sanitizer.flags
-        return cast("Any", told) if type(told) is dict and name == "metrics" else Raw(_encode(told))
-    return encode_value(value, limits, flags)
-
-
-def encode_value(value: Any, limits: Limits, flags: set[str] | None = None) -> Raw:
-    """Encode a value as it is now, to be placed into an event later.
-
-    Args:
-        value: Anything.
-        limits: What an event may hold.
-        flags: What had to be changed is added to it, for ``Head.sanitized``.
-
-    Returns:
-        JSON text, safe for every store; at most ``capture_max_bytes`` long, else a note of its size and
-        how it begins.
-    """
-    payload = _encode_captured(value, limits, flags)
-    if payload:
-        return Raw(payload)
-    sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes)
-    payload = _encode(sanitizer.value(value))
-    if len(payload) > limits.capture_max_bytes:
-        sanitizer.flags.add("truncated")
-        beginning = payload[: min(2048, limits.capture_max_bytes // 2)].decode("utf-8", "replace")
-        payload = _encode({"truncated_bytes": len(payload), "head": beginning})
-    if flags is not None:
-        flags |= sanitizer.flags
-    return Raw(payload)
-
-
-def _encode_captured(value: Any, limits: Limits, flags: set[str] | None) -> bytes:
-    """Encode a value of types that JSON knows, and short enough; nothing for others."""
-    redactor, most = limits.redactor, min(limits.max_field_bytes, limits.capture_max_bytes)
-    texts: list[str] = []
-    try:
-        if not _is_collected([value], redactor, texts):
-            return b""
-        found = redactor.search(texts, most) if texts else {}
-        if found is None:
-            return b""
-        if found:
-            value = _with_replaced(value, found)
-            if value is None:
-                return b""
-        payload = _encode(value)
-    except (TypeError, ValueError, OverflowError, RuntimeError):
-        return b""
-    if len(payload) > most or payload.find(b"\\u0000") >= 0:
-        return b""
-    if found and flags is not None:
-        flags.add("redacted")
-    return payload
 
 
 def _build(
@@ -546,23 +405,23 @@ def _encode_unclean(
     limits: Limits,
 ) -> bytes:
     """Rebuild every part of the event, then encode it; shrink what is still too large."""
-    keeps_raw = head.kind != "log"  # encode_value has made it, from what a span was told
+    keeps_raw = head.kind != "log"  # encode_value has made it, from what a span was given
     sanitizer = Sanitizer(limits.redactor, max_field_bytes=limits.max_field_bytes, keeps_raw=keeps_raw)
     sanitizer.flags.update(head.sanitized)
     safe_fields, safe_metrics = sanitizer.fields(fields), sanitizer.metrics(metrics)
-    told = error if error is UNSET else sanitizer.fields(error)
+    safe_error = error if error is UNSET else sanitizer.fields(error)
     names = _sanitize_names(sanitizer, head, context, origin)
 
     def encode() -> bytes:
-        return _encode(_build(*names, safe_fields, safe_metrics, told, sorted(sanitizer.flags) or UNSET))
+        return _encode(_build(*names, safe_fields, safe_metrics, safe_error, sorted(sanitizer.flags) or UNSET))
 
     payload = encode()
     if len(payload) > limits.max_event_bytes:
         sanitizer.flags.add("truncated")
-        parts = [safe_fields, safe_metrics, *([] if told is UNSET else [told])]
+        parts = [safe_fields, safe_metrics, *([] if safe_error is UNSET else [safe_error])]
         _leave_out_largest(parts, len(payload) + FLAGS_BYTES - limits.max_event_bytes)
         payload = encode()
-    if len(payload) > limits.max_event_bytes:  # by its names, or by more fields than can be told one by one
+    if len(payload) > limits.max_event_bytes:  # by its names, or by more fields than can be named one by one
         names = _sanitize_names(Sanitizer(limits.redactor, max_field_bytes=MAX_NAME_CHARS), *names)
         safe_fields, safe_metrics = {"left_out_bytes": len(payload)}, {}
         payload = encode()

@@ -18,7 +18,8 @@ from clew.catalog.events import STAGE_OF_RUN_TYPE
 from clew.emit import process
 from clew.emit.context import Context, Entry, activate, current, enter, leave
 from clew.emit.foreign import UNREADABLE, attempt, text_of
-from clew.emit.record import Head, encode_field
+from clew.emit.record import Head
+from clew.emit.values import encode_field
 from clew.errors import ClewError
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from msgspec.structs import replace
 from clew import arrival, clock
 from clew.emit import identity, shipping
 from clew.emit.context import Context
-from clew.emit.record import Head, Limits, Origin, encode_event, encode_value
+from clew.emit.record import Head, Limits, Origin, encode_event
 from clew.emit.redact import Redactor
+from clew.emit.values import encode_value
 from clew.errors import SpoolClosedError, SpoolFullError
 from clew.event import STAGES
 from clew.spool.writer import Bounds, Writer

@@ -11,12 +11,11 @@ from msgspec import UNSET, Raw
 
 import clew
 from clew.emit.context import Context
-from clew.emit.record import Head, Limits, Origin, encode_event, encode_value, is_clean, stage_of
+from clew.emit.record import Head, Limits, Origin, encode_event, stage_of
 from clew.emit.redact import Redactor
 from clew.event import LEVELS, Event
 from clew.store.postgres.rows import COLUMNS
 from clew.testing import CapturedEvents, FakeClock
-from support.hostile import hostile_values
 
 NOON = datetime(2026, 11, 23, 12, 0, 0, 123456, tzinfo=UTC)
 ORIGIN = Origin("rag-api", "prod", "1.4.2")
@@ -202,49 +201,6 @@ def test_the_columns_are_those_of_an_event() -> None:
     assert set(names) - set(Event.__struct_fields__) == {"duration_ms", "cost_usd", "event_id"}
     assert len(names) == len(set(names))
     assert list(LEVELS.values()) == [10, 20, 30, 40, 50]
-
-
-def test_a_clean_container_is_known_by_its_names_and_types() -> None:
-    """Only what JSON knows, under names that have been judged, at a depth that is kept."""
-    redactor = Redactor()
-    redactor.is_secret("a")
-
-    assert is_clean({"a": [1, 1.5, "x", None, True, (1,)]}, redactor)
-    assert not is_clean({"a": [Raw(b"1")]}, redactor)
-    for refused in ({"b": 1}, [2**63], [float("nan")], [float("inf")], [object()], [{1}], [{1: 2}]):
-        assert not is_clean(refused, redactor)
-    loop: list[Any] = []
-    loop.append(loop)
-    assert not is_clean(loop, redactor)
-
-
-@pytest.mark.parametrize("what", list(hostile_values()))
-def test_any_value_can_be_encoded_ahead_of_its_event(what: str) -> None:
-    """Inputs and outputs are encoded when they are given; whatever they are, they are valid JSON."""
-    raw = encode_value(hostile_values()[what], limits())
-
-    assert len(bytes(raw)) <= 8000
-    assert b"\\u0000" not in bytes(raw)
-    json.loads(bytes(raw).decode(), parse_constant=pytest.fail)
-
-
-def test_a_value_encoded_ahead_is_as_it_was_then() -> None:
-    """What the application changes afterwards does not show."""
-    value = {"query": "why"}
-
-    raw = encode_value(value, limits())
-    value["query"] = "because"
-
-    assert json.loads(bytes(raw)) == {"query": "why"}
-
-
-def test_encoding_a_value_does_not_declare_its_name_harmless() -> None:
-    """A field that the operator calls secret stays so."""
-    bounds = Limits(Redactor(secret=["value"]), 1000, 8000)
-
-    encode_value("x", bounds)
-
-    assert json.loads(encode(fields={"value": "pin"}, bounds=bounds))["context"] == {"value": "[redacted]"}
 
 
 @pytest.mark.parametrize(

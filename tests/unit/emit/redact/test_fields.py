@@ -12,9 +12,10 @@ import pydantic
 import pytest
 
 from clew.emit.context import Context
-from clew.emit.record import Head, Limits, Origin, encode_event, encode_value
+from clew.emit.record import Head, Limits, Origin, encode_event
 from clew.emit.redact import Redactor
 from clew.emit.redact.redactor import MEMO_MESSAGES
+from clew.emit.values import encode_value
 
 LIMITS = Limits(Redactor(), 32 * 1024, 256 * 1024)
 
