@@ -34,7 +34,7 @@ SPANS = [
 ]
 REPORTS = frozenset({"Connections._note"})
 """What the store calls back: how long a statement took."""
-DOORS = ("clew.server.api.logs", "clew.cli.commands.logs")
+DOORS = ("clew.server.asking", "clew.cli.asking")
 
 
 def ask_the_application(dsn: str, data_dir: Path, method: str, path: str, **told: Any) -> tuple[httpx.Response, Way]:
@@ -79,11 +79,11 @@ def test_a_received_span_takes_the_documented_way(tmp_path: Path) -> None:
 def test_a_question_takes_the_documented_way(
     door: str, postgres: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Six hops from either door to the public form, in this order, and no room is come back to from below."""
+    """Eight hops from either door to the public form, in this order, and no room is come back to from below."""
     hops = [hop for hop in documented_way("a question") if hop == door or hop not in DOORS]
     store_events(postgres, make_event(NOON, message="rate limit hit", stage="retrieval"), make_event(NOON))
 
-    if door == "clew.server.api.logs":
+    if door == "clew.server.asking":
         answer, way = ask_the_application(postgres, tmp_path, "GET", "/api/logs", params={"q": QUESTION})
         found = answer.json()
     else:
@@ -91,7 +91,7 @@ def test_a_question_takes_the_documented_way(
         found = json.decode(capsys.readouterr().out)
 
     assert [event["message"] for event in found["logs"]] == ["rate limit hit"]
-    assert len(hops) == 6
+    assert len(hops) == 8
     assert way.first_entries(hops) == hops
     assert way.returns() == []
 

@@ -23,7 +23,7 @@ def parse_moment(text: str, what: str, *, now: datetime) -> datetime:
     Args:
         text: RFC 3339 (``2026-11-23T10:15:00Z``; without an offset it is UTC), a date, or how long
             ago: ``30s``, ``15m``, ``1h``, ``7d``, ``2w``; or ``now``, ``today``, ``yesterday``.
-        what: The option or parameter it was given for, for the message.
+        what: The parameter it was given for, for the message.
         now: What "ago" counts from.
 
     Returns:
@@ -43,5 +43,6 @@ def parse_moment(text: str, what: str, *, now: datetime) -> datetime:
     except ValueProblem:
         shown = moment if len(moment) <= 40 else f"{moment[:37]}…"
         raise UsageError(
-            f"{what} is {shown!r}, which is no moment", hint="write 2026-11-23T10:15:00Z, or how long ago: 15m, 1h, 7d"
+            f"{what} is {shown!r}, which is not a valid time",
+            hint="write 2026-11-23T10:15:00Z, or how long ago: 15m, 1h, 7d",
         ) from None

@@ -3,13 +3,13 @@
 ``{"error": {"message": "…", "hint": "…"}}``
 
 ====  ==========================================================================
-400   the request cannot be meant: a malformed id, moment, level or cursor
+400   a parameter is unknown, missing, malformed or out of range; or the time range is empty
 401   the token is missing or wrong
 403   the request is for another name, or from another site; or the token may not
 404   nothing is known about the id, or there is no such route
 413   the body is too large
 415   the body is in an encoding or of a type that is not known
-422   a parameter, or what a body tells, is of the wrong type
+422   what a body holds is of the wrong type
 429   the token asks too often; ``Retry-After`` tells when it may again
 500   a fault of ours; the server's log has the traceback
 503   the store is down, not migrated, or took too long; or the spool has no room
@@ -63,11 +63,11 @@ def responses(descriptions: dict[int, str], *content: str, schema: Any = SCHEMA)
 
 
 RESPONSES: Final = responses({
-    400: "The request cannot be meant",
+    400: "A parameter is unknown, missing, malformed or out of range",
     401: "The token is missing or wrong",
     403: "The token may not, or the request comes from another site",
     404: "Nothing is known about the id",
-    422: "A parameter is of the wrong type",
+    422: "What the body holds is of the wrong type",
     429: "The token asks too often",
     500: "A fault of the server",
     503: "The store or the spool cannot serve now",

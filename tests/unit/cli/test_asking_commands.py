@@ -255,9 +255,9 @@ def test_the_status_of_the_store_is_shown(stored: str, capsys: pytest.CaptureFix
         (["trace", "xyz"], 1, "nothing is known by the id 'xyz'"),
         (["trace", TRACE[:-1] + "1"], 1, "nothing is known by the id"),
         (["logs", "--trace", "xyz"], 2, "'xyz' is not a trace id"),
-        (["logs", "--since", "soon"], 2, "--since is 'soon'"),
-        (["logs", "--since", "1h", "--until", "2h"], 2, "--since is not before --until"),
-        (["logs", "--level", "loud"], 2, "'loud' is not a level"),
+        (["logs", "--since", "soon"], 2, "since is 'soon'"),
+        (["logs", "--since", "1h", "--until", "2h"], 2, "since is not before until"),
+        (["logs", "--level", "loud"], 2, "level is 'loud', which does not exist"),
         (["logs", "--user", "nobody"], 1, "no event is like that"),
     ],
 )

@@ -82,7 +82,7 @@ def test_a_lineage_is_followed(stored: str, capsys: pytest.CaptureFixture[str], 
     assert [word in shown for word in ("made by", "used in prompts", BAD, GOOD)] == [True] * 4
     assert (asked["documents"], asked["chunks"]) == (["guide.md"], ["c1"])
     assert ask_server(stored, "/api/lineage/chunk/nothing").status_code == 404
-    assert ask_server(stored, "/api/lineage/planet/mars").status_code == 422
+    assert ask_server(stored, "/api/lineage/planet/mars").status_code == 400
     assert run(["lineage", "planet", "mars", "--dsn", stored]) == 2
 
 

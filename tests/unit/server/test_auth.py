@@ -219,7 +219,7 @@ def test_a_token_that_asks_too_often_has_to_wait(ask_server: AskServer, postgres
 OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", "/static/clew.css"}
 READING = {
     *("/api/traces", "/api/traces/{trace_id:path}", "/api/lookup", "/api/spans/{span_id}", "/api/logs", "/api/logs/follow"),
-    *("/api/errors", "/api/costs", "/api/diff", "/api/lineage/{kind}/{id_:path}", "/api/export", "/api/metrics/{name}"),
+    *("/api/errors", "/api/costs", "/api/diff", "/api/lineage/{kind}/{id:path}", "/api/export", "/api/metrics/{name}"),
     *("/metrics", "/t", "/t/{any_id:path}", "/traces/{any_id:path}"),
 }  # fmt: skip
 TAKING = {

@@ -28,11 +28,11 @@ def test_costs_of_the_last_day_by_line(ask_server: AskServer, postgres: str) -> 
 
 
 def test_what_cannot_be_meant_is_refused(ask_server: AskServer, postgres: str) -> None:
-    """A wrong key says which there are; a limit out of bounds is malformed."""
+    """A wrong key says which there are; a limit out of bounds is refused."""
     wrong_key = ask_server(postgres, "/api/costs?by=colour")
     backwards = ask_server(postgres, "/api/costs?since=1h&until=2h")
 
     assert wrong_key.status_code == 400
     assert "line, stage, model" in wrong_key.json()["error"]["hint"]
     assert backwards.status_code == 400
-    assert ask_server(postgres, "/api/costs?limit=0").status_code == 422
+    assert ask_server(postgres, "/api/costs?limit=0").status_code == 400

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
 
-from clew import clock, config
-from clew.cli.asking import Data, Dsn, Json, ask
+from clew import config
+from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.look.render import clean, console, money, print_json
 from clew.errors import NotFoundError
-from clew.questions.when import parse_moment
-from clew.store.paging import MAX_LIMIT
-from clew.store.postgres.costs import KEYS, CostFilter, fetch_costs, parse_key
+from clew.questions.costs import CostsQuestion
 
 if TYPE_CHECKING:
     from clew.store.postgres.costs import CostPart, Costs
@@ -21,29 +18,13 @@ if TYPE_CHECKING:
 __all__ = ["costs"]
 
 
-def costs(  # noqa: PLR0913, PLR0917 - the options of the command
-    by: Annotated[str, typer.Option(help=f"Told apart by {', '.join(KEYS)}.")] = "line",
-    since: Annotated[str, typer.Option(help="From this moment, or this long ago: 15m, 24h, 7d.")] = "24h",
-    until: Annotated[str | None, typer.Option(help="Before this moment, or this long ago.")] = None,
-    user: Annotated[str | None, typer.Option(help="On this user's behalf.", show_default=False)] = None,
-    service: Annotated[str | None, typer.Option(help="Of this service.", show_default=False)] = None,
-    limit: Annotated[int, typer.Option(help="How many lines at most: the dearest.", min=1, max=MAX_LIMIT)] = 100,
-    data: Data = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
+@asks(CostsQuestion)
+def costs(question: CostsQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     """Show what was spent, each cost once; a price that is not known is told, never taken for zero.
 
     Example: clew costs --by model --since 7d
     """
-    now = clock.now()
-    wanted = CostFilter(
-        since=parse_moment(since, "--since", now=now),
-        until=now if until is None else parse_moment(until, "--until", now=now),
-        user_id=user,
-        service=service,
-    )
-    found = ask(config.load(data_dir=data, dsn=dsn), fetch_costs(wanted, by=parse_key(by), limit=limit))
+    found = ask(config.load(data_dir=data, dsn=dsn), question.reading())
     if as_json:
         print_json(found)
     if not found.total.calls:

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-import typer
 from msgspec import json
 from rich.text import Text
 
 from clew import config
-from clew.cli.asking import Data, Dsn, Json, ask
+from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.look.render import clean, duration, money, paged, print_json
-from clew.errors import UsageError
-from clew.store.diff import Step, TraceDiff, compare
-from clew.store.postgres.lookup import fetch_by_any_id, several_traces
+from clew.questions.differences import DiffQuestion
 
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from clew.store.diff import Change
-    from clew.store.postgres.reading import Reading
-    from clew.store.trace_tree import Summary, Trace
+    from clew.store.diff import Change, Step, TraceDiff
+    from clew.store.trace_tree import Summary
 
 __all__ = ["diff"]
 
@@ -28,34 +24,18 @@ LONGEST = 80
 MARKS = {"ok": ("- ", "red", "only in the good one"), "bad": ("+ ", "green", "only in the bad one")}
 
 
-def diff(
-    ok: Annotated[str, typer.Argument(metavar="TRACE_OK", help="Any id of the good one.", show_default=False)],
-    bad: Annotated[str, typer.Argument(metavar="TRACE_BAD", help="Any id of the bad one.", show_default=False)],
-    data: Data = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
+@asks(DiffQuestion)
+def diff(question: DiffQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     """Compare two traces: steps that only one has, and settings, documents, errors and times that differ.
 
     Example: clew diff 01a208dd-c7c1-7bc6-b23b-7c45f6a1a364 01a208de-0b52-7c11-9d0a-55e1f09a77aa
     """
-    settings = config.load(data_dir=data, dsn=dsn)
-    mine, theirs = ask(settings, _trace(ok)), ask(settings, _trace(bad))
-    if mine.summary.trace_id == theirs.summary.trace_id:
-        raise UsageError("both ids lead to the same trace", hint="name a good one and a bad one")
-    found = compare(mine, theirs)
+    found = ask(config.load(data_dir=data, dsn=dsn), question.reading())
     if as_json:
         print_json(found)
         return
     with paged() as out:
         _show(found, out)
-
-
-def _trace(any_id: str) -> Reading[Trace]:
-    found = yield from fetch_by_any_id(any_id)
-    if isinstance(found, list):
-        raise several_traces(any_id, found)
-    return found
 
 
 def _show(found: TraceDiff, out: Console) -> None:

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-import typer
 from rich.text import Text
 
-from clew import clock, config
-from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.commands.logs import parse_query
+from clew import config
+from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.look.render import clean, console, print_json
-from clew.errors import NotFoundError, UsageError
-from clew.questions.when import parse_moment
-from clew.store.paging import MAX_LIMIT
-from clew.store.postgres.fingerprints import MAX_EVENTS, fetch_faults
+from clew.errors import NotFoundError
+from clew.questions.faults import ErrorsQuestion
+from clew.store.postgres.fingerprints import MAX_EVENTS
 
 if TYPE_CHECKING:
     from clew.store.postgres.fingerprints import Fault
@@ -24,26 +21,13 @@ __all__ = ["errors"]
 LONGEST = 200
 
 
-def errors(
-    query: Annotated[str, typer.Argument(help="Only among events like that; see Search the logs.")] = "",
-    since: Annotated[str, typer.Option(help="From this moment, or this long ago: 15m, 24h, 7d.")] = "24h",
-    until: Annotated[str | None, typer.Option(help="Before this moment, or this long ago.")] = None,
-    limit: Annotated[int, typer.Option(help="How many faults at most.", min=1, max=MAX_LIMIT)] = 20,
-    data: Data = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
+@asks(ErrorsQuestion)
+def errors(question: ErrorsQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     """Show errors by the fault behind them: type and stack, without line numbers and messages.
 
     Example: clew errors stage:retrieval --since 7d
     """
-    now = clock.now()
-    begin = parse_moment(since, "--since", now=now)
-    end = now if until is None else parse_moment(until, "--until", now=now)
-    if begin >= end:
-        raise UsageError("--since is not before --until")
-    reading = fetch_faults(parse_query(query, now), since=begin, until=end, limit=limit)
-    found = ask(config.load(data_dir=data, dsn=dsn), reading)
+    found = ask(config.load(data_dir=data, dsn=dsn), question.reading())
     if as_json:
         print_json(found)
     if not found.errors:

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from msgspec import json
 
-from clew import clock, config
-from clew.cli.asking import Data, Dsn  # noqa: TC001 - typer reads annotations at run time
-from clew.cli.commands.logs import parse_query
+from clew import config
+from clew.cli.asking import Data, Dsn, asks
 from clew.cli.look.parquet import write_parquet
 from clew.cli.look.render import print_json
 from clew.errors import ClewError, UsageError
-from clew.questions.when import parse_moment
+from clew.questions.exports import ExportQuestion
 from clew.spool.files.replace import replacing
 from clew.store.postgres.connect import connect, find_dsn
-from clew.store.postgres.export import export_events
-from clew.store.postgres.logs import LogFilter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -33,16 +30,13 @@ ANYBODY = 0o666
 """Permissions of the file, less the umask: it is the caller's own."""
 
 
-def export(  # noqa: PLR0913, PLR0917 - the options of the command
-    query: Annotated[
-        str | None, typer.Argument(help="Which events; see Search the logs. All by default.", show_default=False)
-    ] = None,
+@asks(ExportQuestion)
+def export(
+    question: ExportQuestion,
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="The file; stdout by default.", show_default=False)
     ] = None,
     form: Annotated[Literal["jsonl", "parquet"], typer.Option("--format", help="How to write them.")] = "jsonl",
-    since: Annotated[str | None, typer.Option(help="From this moment, or this long ago: 1h, 7d.")] = None,
-    until: Annotated[str | None, typer.Option(help="Before this moment, or this long ago.")] = None,
     data: Data = None,
     dsn: Dsn = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
@@ -53,12 +47,6 @@ def export(  # noqa: PLR0913, PLR0917 - the options of the command
 
     Example: clew export 'stage:generation' --since 7d --format parquet -o week.parquet
     """
-    now = clock.now()
-    wanted = LogFilter(
-        query=None if query is None else parse_query(query, now),
-        since=None if since is None else parse_moment(since, "--since", now=now),
-        until=None if until is None else parse_moment(until, "--until", now=now),
-    )
     if output is None and form == "parquet":
         raise UsageError("Parquet cannot be written to stdout", hint="name a file with -o")
     if output is None and as_json:
@@ -66,7 +54,7 @@ def export(  # noqa: PLR0913, PLR0917 - the options of the command
     where = find_dsn(config.load(data_dir=data, dsn=dsn))
     with (
         connect(where, is_reader=True, application_name="clew-export") as connection,
-        closing(export_events(connection, wanted)) as events,
+        closing(question.events(connection)) as events,
     ):
         connection.execute("SET statement_timeout = 0")
         if output is None:

@@ -2,20 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING
 
-import typer
 from rich.table import Table
 from rich.text import Text
 
-from clew import clock, config
-from clew.cli.asking import Data, Dsn, Json, ask
+from clew import config
+from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.look.render import clean, fields, paged, print_json, print_table
-from clew.questions.when import parse_moment
-from clew.store.postgres.lineage import Lineage, Link, fetch_lineage
+from clew.questions.lineage import LineageQuestion
 
 if TYPE_CHECKING:
     from rich.console import Console
+
+    from clew.store.postgres.lineage import Lineage, Link
 
 __all__ = ["lineage"]
 
@@ -23,24 +23,13 @@ SHOWN = 20
 SHOWN_CHUNKS = 5
 
 
-def lineage(
-    kind: Annotated[
-        Literal["chunk", "document", "answer"], typer.Argument(help="What the id names.", show_default=False)
-    ],
-    id_: Annotated[
-        str, typer.Argument(metavar="ID", help="Its chunk_id, document_id or answer_id.", show_default=False)
-    ],
-    since: Annotated[str | None, typer.Option(help="From this moment, or this long ago: 1h, 7d.")] = None,
-    data: Data = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
+@asks(LineageQuestion)
+def lineage(question: LineageQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     """Follow a piece of knowledge both ways: from the document to the answers, from an answer to its documents.
 
     Example: clew lineage chunk guide.md#3
     """
-    begin = None if since is None else parse_moment(since, "--since", now=clock.now())
-    found = ask(config.load(data_dir=data, dsn=dsn), fetch_lineage(kind, id_, since=begin))
+    found = ask(config.load(data_dir=data, dsn=dsn), question.reading())
     if as_json:
         print_json(found)
         return

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-import typer
 from rich.cells import cell_len
 from rich.table import Table
 from rich.text import Text
 
-from clew import clock, config
-from clew.cli.asking import Data, Dsn, Json, ask
-from clew.cli.commands.logs import parse_query
+from clew import config
+from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.look.render import (
     LEVEL_STYLES,
     PIPED_TABLE_WIDTH,
@@ -25,14 +23,9 @@ from clew.cli.look.render import (
     print_table,
 )
 from clew.errors import NotFoundError
-from clew.questions.when import parse_moment
-from clew.store.paging import MAX_LIMIT
-from clew.store.postgres.logs import LogFilter
-from clew.store.postgres.traces import TracePage, matching_traces, recent_traces
+from clew.questions.traces import ManyTracesQuestion
 
 if TYPE_CHECKING:
-    from clew.query.tree import Query
-    from clew.store.postgres.reading import Reading
     from clew.store.trace_tree import Summary
 
 __all__ = ["traces"]
@@ -40,26 +33,13 @@ __all__ = ["traces"]
 NAME_WIDTH = 36
 
 
-def traces(
-    query: Annotated[
-        str | None, typer.Argument(help="What one of its events must hold; see Search the logs.", show_default=False)
-    ] = None,
-    since: Annotated[str | None, typer.Option(help="From this moment, or this long ago: 15m, 1h, 7d.")] = None,
-    limit: Annotated[int, typer.Option(help="How many at most: the newest.", min=1, max=MAX_LIMIT)] = 50,
-    data: Data = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
+@asks(ManyTracesQuestion)
+def traces(question: ManyTracesQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     """List traces, the one with the newest event first: when, what, how it ended, how long, cost, tokens, score, who.
 
     Example: clew traces 'level>=error stage:retrieval' --since 1h
     """
-    now = clock.now()
-    wanted: Query | None = None
-    if query is not None or since is not None:
-        begin = None if since is None else parse_moment(since, "--since", now=now)
-        wanted = LogFilter(query=None if query is None else parse_query(query, now), since=begin).as_query()
-    found = ask(config.load(data_dir=data, dsn=dsn), _fetch(wanted, limit))
+    found = ask(config.load(data_dir=data, dsn=dsn), question.reading())
     if as_json:
         print_json(found)
     if not found.traces:
@@ -67,22 +47,6 @@ def traces(
     if not as_json:
         with paged() as out:
             print_table(out, _table(found.traces, out.width if out.is_terminal else None))
-
-
-def _fetch(wanted: Query | None, limit: int) -> Reading[TracePage]:
-    """Fetch page after page until *limit* traces are there or none is left."""
-    found: list[Summary] = []
-    cursor: str | None = None
-    while True:
-        left = limit - len(found)
-        if wanted is None:
-            page = yield from recent_traces(limit=left, cursor=cursor)
-        else:
-            page = yield from matching_traces(wanted, limit=left, cursor=cursor)
-        found += page.traces
-        cursor = page.next_cursor
-        if cursor is None or len(found) >= limit:
-            return TracePage(found, cursor)
 
 
 class _Column(NamedTuple):

@@ -9,21 +9,16 @@ from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import psycopg
-from fastapi import APIRouter, Path, Query, Response
+from fastapi import APIRouter, Response
 from fastapi.responses import StreamingResponse
 from msgspec import json
 
-from clew import clock
-from clew.errors import UsageError
-from clew.query import parse
-from clew.questions.when import parse_moment
+from clew.questions.differences import DiffQuestion
+from clew.questions.exports import ExportQuestion
+from clew.questions.lineage import LineageQuestion
+from clew.server.asking import asked, described
 from clew.server.errors import error_response
-from clew.store.diff import compare
 from clew.store.postgres.connect import connect
-from clew.store.postgres.export import export_events
-from clew.store.postgres.lineage import Kind, fetch_lineage
-from clew.store.postgres.logs import LogFilter
-from clew.store.postgres.lookup import fetch_by_any_id, several_traces
 from clew.store.postgres.upkeep.migrate import fetch_pending, refuse_unmigrated
 
 if TYPE_CHECKING:
@@ -33,7 +28,6 @@ if TYPE_CHECKING:
 
     from clew.server.connections import Connections
     from clew.store.events import PublicEvent
-    from clew.store.trace_tree import Trace
 
 __all__ = ["insight_routes"]
 
@@ -44,14 +38,9 @@ CHUNK_EVENTS: Final = 500
 CANCEL_EVERY_S: Final = 0.2
 RETRY_AFTER_S: Final = 30
 
-_MOMENT = "RFC 3339, or how long ago: 15m, 1h, 7d"
-Ok = Annotated[str, Query(description="Any id of the good trace")]
-Bad = Annotated[str, Query(description="Any id of the bad trace")]
-LineageKind = Annotated[Kind, Path(description="What the id names")]
-Id = Annotated[str, Path(description="chunk_id, document_id or answer_id", max_length=500)]
-Q = Annotated[str | None, Query(description="Which events; see Search the logs")]
-Since = Annotated[str | None, Query(description=f"At or after this moment: {_MOMENT}")]
-Until = Annotated[str | None, Query(description=f"Before this moment: {_MOMENT}")]
+AskedForDiff = Annotated[DiffQuestion, asked(DiffQuestion)]
+AskedForLineage = Annotated[LineageQuestion, asked(LineageQuestion)]
+AskedForExport = Annotated[ExportQuestion, asked(ExportQuestion)]
 
 
 def insight_routes(connections: Connections) -> APIRouter:
@@ -59,19 +48,20 @@ def insight_routes(connections: Connections) -> APIRouter:
     router = APIRouter(prefix="/api", tags=["insight"])
     exports = threading.BoundedSemaphore(MAX_EXPORTS)
 
-    @router.get("/diff", summary="What sets a bad trace apart from a good one")
-    async def diff(ok: Ok, bad: Bad) -> Response:
+    @router.get("/diff", summary="What sets a bad trace apart from a good one", openapi_extra=described(DiffQuestion))
+    async def diff(question: AskedForDiff) -> Response:
         """Get `{"ok", "bad", "steps", "same"}`: steps that only one has, and what is told otherwise in both."""
-        mine, theirs = await _trace(connections, ok), await _trace(connections, bad)
-        if mine.summary.trace_id == theirs.summary.trace_id:
-            raise UsageError("both ids lead to the same trace", hint="name a good one and a bad one")
-        return Response(json.encode(compare(mine, theirs)), media_type="application/json")
+        found = await connections.ask(question.reading)
+        return Response(json.encode(found), media_type="application/json")
 
-    @router.get("/lineage/{kind}/{id_:path}", summary="Where a chunk, a document or an answer came from and went")
-    async def lineage(kind: LineageKind, id_: Id, since: Since = None) -> Response:
+    @router.get(
+        "/lineage/{kind}/{id:path}",
+        summary="Where a chunk, a document or an answer came from and went",
+        openapi_extra=described(LineageQuestion),
+    )
+    async def lineage(question: AskedForLineage) -> Response:
         """Get `{"documents", "chunks", "made", "found", "used", "cited"}`, each a list of events, the newest first."""
-        begin = None if since is None else parse_moment(since, "since", now=clock.now())
-        found = await connections.ask(lambda: fetch_lineage(kind, id_, since=begin))
+        found = await connections.ask(question.reading)
         return Response(json.encode(found), media_type="application/json")
 
     @router.get(
@@ -79,15 +69,10 @@ def insight_routes(connections: Connections) -> APIRouter:
         summary="All events like that, a JSON object a line",
         response_class=StreamingResponse,
         responses={200: {"content": {"application/x-ndjson": {}}}},
+        openapi_extra=described(ExportQuestion),
     )
-    async def export(q: Q = None, since: Since = None, until: Until = None) -> Response:
+    async def export(question: AskedForExport) -> Response:
         """Stream events in the public format, the oldest first, as `application/x-ndjson`; two at a time are served."""
-        now = clock.now()
-        wanted = LogFilter(
-            query=None if q is None else parse(q, now=now),
-            since=None if since is None else parse_moment(since, "since", now=now),
-            until=None if until is None else parse_moment(until, "until", now=now),
-        )
         dsn = await connections.dsn()
         refuse_unmigrated(
             await connections.ask(fetch_pending), dsn
@@ -96,16 +81,9 @@ def insight_routes(connections: Connections) -> APIRouter:
             refusal = error_response(429, f"{MAX_EXPORTS} exports run already", "come back later")
             refusal.headers["retry-after"] = str(RETRY_AFTER_S)
             return refusal
-        return _Export(_Source(dsn, wanted, done=exports.release))
+        return _Export(_Source(dsn, question, done=exports.release))
 
     return router
-
-
-async def _trace(connections: Connections, any_id: str) -> Trace:
-    found = await connections.ask(lambda: fetch_by_any_id(any_id))
-    if isinstance(found, list):
-        raise several_traces(any_id, found)
-    return found
 
 
 class _Source:
@@ -113,13 +91,13 @@ class _Source:
 
     Args:
         dsn: The store.
-        wanted: Which events.
+        question: Which events.
         done: Called when nothing is read any more.
     """
 
-    def __init__(self, dsn: str, wanted: LogFilter, *, done: Callable[[], None]) -> None:
+    def __init__(self, dsn: str, question: ExportQuestion, *, done: Callable[[], None]) -> None:
         self._dsn = dsn
-        self._wanted = wanted
+        self._question = question
         self._done = done
         self._reading = threading.Lock()
         self._is_closed = threading.Event()
@@ -132,7 +110,7 @@ class _Source:
             if self._events is None and not self._is_closed.is_set():
                 self._connection = connect(self._dsn, is_reader=True, application_name="clew-export")
                 self._connection.execute("SET statement_timeout = 0")
-                self._events = export_events(self._connection, self._wanted)
+                self._events = self._question.events(self._connection)
             if self._events is None or self._is_closed.is_set():
                 return b""
             return b"".join(json.encode(event) + b"\n" for event in islice(self._events, CHUNK_EVENTS))

@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Annotated
 
-from fastapi import APIRouter, Path, Query, Request, Response
+from fastapi import APIRouter, Request, Response
 from msgspec import json
 
 from clew.errors import NotFoundError, StoreError
-from clew.query import parse
+from clew.questions.traces import LookupQuestion, SpanQuestion, TraceQuestion, TracesQuestion
+from clew.server.asking import asked, described
 from clew.server.correlation import correlate, with_waiting
-from clew.store.events import parse_id
-from clew.store.paging import MAX_LIMIT
-from clew.store.postgres.lookup import fetch_by_any_id, find_matches, several_traces
-from clew.store.postgres.spans import fetch_span
-from clew.store.postgres.traces import matching_traces, recent_traces
+from clew.store.postgres.lookup import fetch_by_any_id, several_traces
 
 if TYPE_CHECKING:
     from clew.config import Settings
@@ -24,14 +21,10 @@ if TYPE_CHECKING:
 
 __all__ = ["trace_routes"]
 
-_ID = "A UUID, or its 32 hex digits"
-_ANY_ID = "Any id of it: trace (UUID or 32 hex digits), span, LangSmith run, W3C span, event, request or session"
-TraceId = Annotated[str, Path(description=_ANY_ID, examples=["550e8400-e29b-41d4-a716-446655440000"])]
-AnyId = Annotated[str, Query(alias="id", description=_ANY_ID)]
-SpanId = Annotated[str, Path(description=_ID, examples=["f4dfc083-7f4b-4b1e-9f3c-0d6c7a1b2c3d"])]
-Q = Annotated[str | None, Query(description="What one of its events must hold; see Search the logs")]
-Limit = Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many traces at most")]
-Cursor = Annotated[str | None, Query(description="next_cursor of the page before")]
+AskedForTraces = Annotated[TracesQuestion, asked(TracesQuestion)]
+AskedForTrace = Annotated[TraceQuestion, asked(TraceQuestion)]
+AskedForId = Annotated[LookupQuestion, asked(LookupQuestion)]
+AskedForSpan = Annotated[SpanQuestion, asked(SpanQuestion)]
 
 
 def trace_routes(connections: Connections, settings: Settings, account: Account | None) -> APIRouter:
@@ -44,24 +37,17 @@ def trace_routes(connections: Connections, settings: Settings, account: Account 
     """
     router = APIRouter(prefix="/api", tags=["traces"])
 
-    @router.get("/traces", summary="The latest traces, a line each")
-    async def list_traces(q: Q = None, limit: Limit = 50, cursor: Cursor = None) -> Response:
+    @router.get("/traces", summary="The latest traces, a line each", openapi_extra=described(TracesQuestion))
+    async def list_traces(question: AskedForTraces) -> Response:
         """List `{"traces": [...], "next_cursor": ...}`, the trace with the newest event first.
 
         With `q`, only traces of which an event fits; a page may then be short and yet have a `next_cursor`.
         """
-        wanted = parse(q) if q else None
-        page = await connections.ask(
-            lambda: (
-                matching_traces(wanted, limit=limit, cursor=cursor)
-                if wanted
-                else recent_traces(limit=limit, cursor=cursor)
-            )
-        )
+        page = await connections.ask(question.reading)
         return Response(json.encode(page), media_type="application/json")
 
-    @router.get("/traces/{trace_id:path}", summary="A whole trace")
-    async def get_trace(request: Request, trace_id: TraceId) -> Response:
+    @router.get("/traces/{trace_id:path}", summary="A whole trace", openapi_extra=described(TraceQuestion))
+    async def get_trace(request: Request, question: AskedForTrace) -> Response:
         """Get `{"trace_id", "summary", "spans", "logs", "backends"}`: spans nested by parent, each with its logs.
 
         `backends` tells by name what each backend holds of it, how many events wait for it, and its address there.
@@ -70,29 +56,28 @@ def trace_routes(connections: Connections, settings: Settings, account: Account 
         the top with `is_orphan`. An id that is in several traces, such as a session's, is answered 404 with a hint.
         """
         try:
-            found = await connections.ask(lambda: fetch_by_any_id(trace_id))
+            found = await connections.ask(lambda: fetch_by_any_id(question.trace_id))
         except (NotFoundError, StoreError) as error:
-            raise await asyncio.to_thread(with_waiting, error, trace_id, account) from error
+            raise await asyncio.to_thread(with_waiting, error, question.trace_id, account) from error
         if isinstance(found, list):
-            raise several_traces(trace_id, found)
+            raise several_traces(question.trace_id, found)
         here = str(request.base_url)
         backends = await asyncio.to_thread(correlate, found, settings, account, here=here)
         return Response(json.encode({**found.to_json(), "backends": backends}), media_type="application/json")
 
-    @router.get("/lookup", summary="What an id is the id of")
-    async def look_up(any_id: AnyId) -> Response:
+    @router.get("/lookup", summary="What an id is the id of", openapi_extra=described(LookupQuestion))
+    async def look_up(question: AskedForId) -> Response:
         """List `{"matches": [{"kind", "trace_id", "span_id", "service", "timestamp"}]}`, the newest first, at most 100.
 
         `kind` is `trace`, `span`, `event`, `request` or `session`. Nothing known is an empty list.
         """
-        matches = await connections.ask(lambda: find_matches(any_id))
+        matches = await connections.ask(question.reading)
         return Response(json.encode({"matches": matches}), media_type="application/json")
 
-    @router.get("/spans/{span_id}", summary="The event of one span")
-    async def get_span(span_id: SpanId) -> Response:
+    @router.get("/spans/{span_id}", summary="The event of one span", openapi_extra=described(SpanQuestion))
+    async def get_span(question: AskedForSpan) -> Response:
         """Get the span's event in the public format; its status is `running` until it ends."""
-        found = parse_id(span_id, "span")
-        event = await connections.ask(lambda: fetch_span(found))
+        event = await connections.ask(question.reading)
         return Response(json.encode(event), media_type="application/json")
 
     return router

@@ -12,7 +12,7 @@ from clew.errors import UsageError
 from clew.event import LEVELS
 from clew.query.tree import All, Compare, Query
 from clew.store.events import PublicEvent, to_public
-from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
+from clew.store.paging import MAX_LIMIT, Place, check_limit, format_cursor, parse_cursor
 from clew.store.postgres.reading import Reading, Statement
 from clew.store.postgres.search.conditions import compile_query, is_indexed, is_look_up, time_bounds
 from clew.store.postgres.search.pieces_of_sql import Parameters
@@ -21,7 +21,7 @@ from clew.store.postgres.search.walk import Walked, before, walk, with_condition
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["MAX_NEW", "LogFilter", "LogPage", "fetch_logs", "fetch_new_logs", "parse_level"]
+__all__ = ["MAX_NEW", "LogFilter", "LogPage", "fetch_logs", "fetch_many_logs", "fetch_new_logs", "parse_level"]
 
 MAX_NEW = 1000
 """Most events of one look at what is new."""
@@ -105,6 +105,26 @@ def fetch_logs(wanted: LogFilter, *, limit: int = 100, cursor: str | None = None
     if len(found.rows) > limit:
         end = Place(shown[-1]["timestamp"], shown[-1]["event_id"])
     return LogPage([to_public(row) for row in shown], format_cursor(end) if end else None)
+
+
+def fetch_many_logs(wanted: LogFilter, *, limit: int) -> Reading[LogPage]:
+    """Fetch page after page until *limit* events are there or none is left.
+
+    Args:
+        wanted: Which ones.
+        limit: How many at most; more than a page has may be asked for.
+
+    Raises:
+        UsageError: A value is malformed.
+    """
+    found: list[PublicEvent] = []
+    cursor: str | None = None
+    while True:
+        page = yield from fetch_logs(wanted, limit=min(limit - len(found), MAX_LIMIT), cursor=cursor)
+        found += page.logs
+        cursor = page.next_cursor
+        if cursor is None or len(found) >= limit:
+            return LogPage(found, cursor)
 
 
 def fetch_new_logs(

@@ -75,8 +75,8 @@ def test_costs_as_json(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
 @pytest.mark.parametrize(
     ("options", "code", "told"),
     [
-        (["--by", "colour"], 2, "use one of line, stage"),
-        (["--since", "soon"], 2, "--since is 'soon'"),
+        (["--by", "colour"], 2, "by is one of line, stage"),
+        (["--since", "soon"], 2, "since is 'soon'"),
         (["--until", "2026-11-22"], 2, "since is not before until"),
         (["--user", "nobody"], 1, "nothing told a cost"),
     ],
