@@ -201,11 +201,11 @@ class trace_context:  # noqa: N801 - reads as the function it is used like
 
     def __enter__(self) -> Context:
         outer = current()
-        told_id, told_parent = _told(self._trace_id), _told(self._parent_span_id)
-        trace_id = parse_uuid(told_id) if told_id else None
-        parent = _span_id(told_parent) if told_parent else None
-        ids_told = {name: _told(value) for name, value in self._ids.items()}
-        changes: dict[str, str | None] = {name: text for name, text in ids_told.items() if text is not None}
+        trace_text, parent_text = _text_of_id(self._trace_id), _text_of_id(self._parent_span_id)
+        trace_id = parse_uuid(trace_text) if trace_text else None
+        parent = _span_id(parent_text) if parent_text else None
+        ids = {name: _text_of_id(value) for name, value in self._ids.items()}
+        changes: dict[str, str | None] = {name: text for name, text in ids.items() if text is not None}
         if trace_id is not None and trace_id != outer.trace_id:
             changes |= {"trace_id": trace_id, "span_id": parent, "parent_span_id": None, "stage": None}
         elif outer.trace_id is None:
@@ -307,7 +307,7 @@ def _from_dotted_order(header: str) -> tuple[str | None, str | None]:
     return parse_uuid(segments[0][-36:]), parse_uuid(segments[-1][-36:])
 
 
-def _told(value: object) -> str | None:
+def _text_of_id(value: object) -> str | None:
     """Return an id as text; None for none, and for one whose own code fails."""
     text = value if value is None or type(value) is str else attempt(str, value)
     return text if type(text) is str else None

@@ -43,12 +43,12 @@ class Described(NamedTuple):
     """What was raised, and which of its texts are to be searched for secrets.
 
     Attributes:
-        told: As ``encode_error`` returns it.
+        error: As ``encode_error`` returns it.
         texts: All of it but the frames that are known to be harmless.
         frames: File and function of each frame that is not known yet, and is among the texts.
     """
 
-    told: dict[str, Any]
+    error: dict[str, Any]
     texts: list[str]
     frames: set[tuple[str, str]]
 
@@ -68,7 +68,7 @@ def encode_error(error: BaseException, flags: set[str] | None = None) -> dict[st
         >>> encode_error(ValueError("no chunk"))
         {'type': 'ValueError', 'message': 'no chunk', 'stack': 'ValueError: no chunk'}
     """
-    return describe_error(error, set() if flags is None else flags, ()).told
+    return describe_error(error, set() if flags is None else flags, ()).error
 
 
 def describe_error(error: BaseException, flags: set[str], known: Container[tuple[str, str]]) -> Described:
@@ -84,14 +84,14 @@ def describe_error(error: BaseException, flags: set[str], known: Container[tuple
     """
     telling = _Telling(flags, known)
     stack = telling.chain(error)
-    told = {"type": name_of(type(error)), "message": telling.message, "stack": stack}
-    return Described(told, telling.texts, telling.frames)
+    described = {"type": name_of(type(error)), "message": telling.message, "stack": stack}
+    return Described(described, telling.texts, telling.frames)
 
 
 class _Telling:
     """One event's account of an exception: what it has told already, and what could not be read."""
 
-    __slots__ = ("_flags", "_known", "_told", "frames", "message", "texts")
+    __slots__ = ("_flags", "_known", "_seen", "frames", "message", "texts")
 
     def __init__(self, flags: set[str], known: Container[tuple[str, str]]) -> None:
         self.message = ""
@@ -99,15 +99,15 @@ class _Telling:
         self.frames: set[tuple[str, str]] = set()
         self._flags = flags
         self._known = known
-        self._told: set[int] = set()
+        self._seen: set[int] = set()
 
     def chain(self, error: BaseException) -> str:
         """Tell an exception and what caused it, the first cause first."""
         parts: list[str] = []
         link: BaseException | None = error
-        told = self._told
-        while link is not None and len(parts) < MAX_CAUSES and len(told) < MAX_EXCEPTIONS and id(link) not in told:
-            told.add(id(link))
+        seen = self._seen
+        while link is not None and len(parts) < MAX_CAUSES and len(seen) < MAX_EXCEPTIONS and id(link) not in seen:
+            seen.add(id(link))
             trace, cause, context, notes = self._parts(link)
             parts.append(self._one(link, trace, notes))
             if cause is None and context is not None and not _suppresses_context(link):
@@ -144,7 +144,7 @@ class _Telling:
         kind = type(error)
         message = message_of(error, self._flags)
         said = f"{_qualified_name(kind)}: {message}"
-        if len(self._told) == 1:
+        if len(self._seen) == 1:
             self.message = message
             self.texts.append(message)  # as it stands in its own field, without the type before it
         self.texts.append(said)
@@ -195,10 +195,10 @@ class _Telling:
         members: tuple[BaseException, ...] = BaseExceptionGroup.__dict__["exceptions"].__get__(group)
         lines: list[str] = []
         for number, member in enumerate(members[:MAX_MEMBERS], 1):
-            told = self.chain(member)
-            if told:
+            text = self.chain(member)
+            if text:
                 lines.append(f"  +---------------- {number} ----------------")
-                lines += [f"  | {line}" for line in told.split("\n")]
+                lines += [f"  | {line}" for line in text.split("\n")]
         if len(members) > MAX_MEMBERS:
             lines.append(f"  +---- and {len(members) - MAX_MEMBERS} more ----")
         return lines

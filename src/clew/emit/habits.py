@@ -52,22 +52,22 @@ def format_message(template: object, args: tuple[object, ...]) -> tuple[str, dic
         ('read %d pages', {'message_args': ['many']}, ('format',))
     """
     text = text_of(template)
-    told: Any = args[0] if len(args) == 1 and _is_mapping(args[0]) and attempt(bool, args[0]) is True else args
-    is_plain = told is args and _PLAIN.issuperset(map(type, args))
-    message = attempt(text.__mod__, told) if is_plain else describe(text.__mod__, told)
+    values: Any = args[0] if len(args) == 1 and _is_mapping(args[0]) and attempt(bool, args[0]) is True else args
+    is_plain = values is args and _PLAIN.issuperset(map(type, args))
+    message = attempt(text.__mod__, values) if is_plain else describe(text.__mod__, values)
     flags: tuple[str, ...] = ()
     if message is None:  # it does not fit, or the code of an argument failed: then its neighbours can still be told
-        message, flags = attempt(text.__mod__, _as_texts(told)), ("unreadable",)
-    if type(message) is str and (told is args or message != text):
+        message, flags = attempt(text.__mod__, _as_texts(values)), ("unreadable",)
+    if type(message) is str and (values is args or message != text):
         return message, {TEMPLATE_FIELD: text}, flags
     return text, {ARGUMENTS_FIELD: list(args)}, ("format",)
 
 
-def _as_texts(told: Any) -> Any:
+def _as_texts(arguments: Any) -> Any:
     """Replace arguments by texts that no foreign code has to make any more."""
-    if type(told) is tuple:
-        return tuple(map(_as_text, cast("tuple[object, ...]", told)))
-    pairs = attempt(_pairs, told)
+    if type(arguments) is tuple:
+        return tuple(map(_as_text, cast("tuple[object, ...]", arguments)))
+    pairs = attempt(_pairs, arguments)
     return {name: _as_text(value) for name, value in pairs} if type(pairs) is list else ()
 
 

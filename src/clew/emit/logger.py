@@ -108,8 +108,8 @@ class Logger:
         Numbers between two levels are the lower one's, and an unknown name is INFO; what was told is then
         told as ``level_told``.
         """
-        name, told = level_of(level)
-        self._emit(name, message, args, {**told, **fields})
+        name, level_fields = level_of(level)
+        self._emit(name, message, args, {**level_fields, **fields})
 
     def isEnabledFor(self, level: int | str) -> bool:  # noqa: N802 - the name that people know
         """Whether an event of this level is emitted."""
@@ -129,8 +129,8 @@ class Logger:
             if not args:
                 head = Head(clock.now(), "log", level, message, self._name)  # pyright: ignore[reportArgumentType]
             elif process.is_enabled(level):
-                text, told, flags = format_message(message, args)
-                fields = {**told, **fields}
+                text, message_fields, flags = format_message(message, args)
+                fields = {**message_fields, **fields}
                 head = Head(clock.now(), "log", level, text, self._name, UNSET, UNSET, flags)
             else:
                 return
@@ -168,11 +168,11 @@ def _take_error(fields: dict[str, Any]) -> BaseException | None:
         del fields["error"]
         fields.pop("exc_info", None)
         return error
-    told: Any = fields.pop("exc_info", None)
-    kind: type[object] = type(told)  # pyright: ignore[reportUnknownVariableType]
-    if kind is tuple and len(told) == 3:
-        told = told[1]
-    if issubclass(type(told), BaseException):
-        return told
-    is_wanted = told is not None and told is not False and not (kind is int and told == 0)
+    given: Any = fields.pop("exc_info", None)
+    kind: type[object] = type(given)  # pyright: ignore[reportUnknownVariableType]
+    if kind is tuple and len(given) == 3:
+        given = given[1]
+    if issubclass(type(given), BaseException):
+        return given
+    is_wanted = given is not None and given is not False and not (kind is int and given == 0)
     return sys.exc_info()[1] if is_wanted else None

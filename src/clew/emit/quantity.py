@@ -34,8 +34,8 @@ def number_of(value: Any) -> int | float | Raw | None:
     """
     kind: type[object] = type(value)  # pyright: ignore[reportUnknownVariableType]
     if issubclass(kind, Decimal):
-        told = _exactly(Decimal.__str__(value))
-        return Decimal.__float__(value) if told is None else told
+        exact = _exactly(Decimal.__str__(value))
+        return Decimal.__float__(value) if exact is None else exact
     if issubclass(kind, str):
         return _exactly(str.__str__(value))
     if issubclass(kind, (int, float, complex)) or getattr(value, "shape", ()) != ():

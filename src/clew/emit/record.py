@@ -126,7 +126,7 @@ def encode_event(  # noqa: C901, PLR0912 - as hot as the loop below
     """
     redactor = limits.redactor
     described, head = (None, head) if error is None else _describe(error, head, redactor)
-    error_fields = UNSET if described is None else described.told
+    error_fields = UNSET if described is None else described.error
     if context is not redactor.last_context:
         context = _without_tokens(context, redactor)
     try:
@@ -194,7 +194,7 @@ def _is_described(described: Described, redactor: Redactor, texts: list[str]) ->
         known = redactor.harmless_messages
         texts += [text for text in described.texts if text not in known]
         return True
-    return is_collected(described.told, redactor, texts)
+    return is_collected(described.error, redactor, texts)
 
 
 def _with_redacted(flags: UnsetType | list[str]) -> list[str]:

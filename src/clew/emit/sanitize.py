@@ -301,8 +301,8 @@ class Sanitizer:
             return {"type": name_of(kind), "message": self.beginning(message_of(value, self.flags), MAX_MESSAGE_CHARS)}
         from clew.emit.shapes import fields_of  # only who logs models needs it: `import clew` stays cheap
 
-        if (told := fields_of(value, kind)) is not None:
-            return self._mapping([(name, self._noted(item)) for name, item in told if item is not UNSET], depth + 1)
+        if (fields := fields_of(value, kind)) is not None:
+            return self._mapping([(name, self._noted(item)) for name, item in fields if item is not UNSET], depth + 1)
         if str(kind.__module__).partition(".")[0] in {"numpy", "torch"}:
             return self._array(value, kind, depth)
         return self._collection(value, kind, depth)

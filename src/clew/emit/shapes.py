@@ -64,18 +64,18 @@ def _read_pydantic(value: object, kind: type[object], declared: Mapping[str, Any
     inner = getattr(kind, "__dataclass_fields__", {})
     hidden = {name for name, info in infos.items() if _is_hidden(info) or _is_hidden(inner.get(name))}
     if getattr(decorators, "model_serializers", None):
-        told = _dump(value, kind)
-        if not isinstance(told, dict):
-            return [("dumped", told)]
-        return [(name, item) for name, item in told.items() if name not in hidden]  # pyright: ignore[reportUnknownVariableType]
+        dumped = _dump(value, kind)
+        if not isinstance(dumped, dict):
+            return [("dumped", dumped)]
+        return [(name, item) for name, item in dumped.items() if name not in hidden]  # pyright: ignore[reportUnknownVariableType]
     own_way = _written_in_its_own_way(infos, decorators)
     fields = _read(value, (name for name in infos if name not in hidden and name not in own_way))
     for name in own_way - hidden:
-        told = _dump(value, kind, include={name})
-        if not isinstance(told, dict):
+        dumped = _dump(value, kind, include={name})
+        if not isinstance(dumped, dict):
             fields.append((name, UNREADABLE))
-        elif name in told:
-            fields.append((name, told[name]))  # pyright: ignore[reportUnknownArgumentType]
+        elif name in dumped:
+            fields.append((name, dumped[name]))  # pyright: ignore[reportUnknownArgumentType]
     extra = attempt(getattr, value, "__pydantic_extra__", None)
     fields += list(dict[str, object].items(extra)) if isinstance(extra, dict) else []  # pyright: ignore[reportUnknownArgumentType]
     return [(name, item) for name, item in fields if not _is_left_out(infos.get(name), item)]

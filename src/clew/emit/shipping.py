@@ -88,8 +88,8 @@ def start_agent(settings: Settings) -> None:
     make_private_directory(settings.data_dir)
     make_private_directory(settings.spool_dir / AGENTS_DIRECTORY)  # its own complaint would go to its log, unseen
     log = settings.data_dir / "agent.log"
-    told = {f"CLEW_{name.upper()}": _as_text(getattr(settings, name)) for name in _HANDED_ON}
-    environment = {**os.environ, **told, "CLEW_SERVICE": "clew-agent"}
+    variables = {f"CLEW_{name.upper()}": _as_text(getattr(settings, name)) for name in _HANDED_ON}
+    environment = {**os.environ, **variables, "CLEW_SERVICE": "clew-agent"}
     # The shell puts the agent into the background and ends: init adopts the agent, and the
     # application is left with no child that it does not know.
     script = 'exec "$0" -m clew.agent --until-idle --auto >>"$1" 2>&1 </dev/null &'

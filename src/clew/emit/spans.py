@@ -214,11 +214,11 @@ class Span:
             self._has_inputs = False
 
     def _encode(self, name: str, value: Any) -> Any:
-        told = attempt(encode_field, name, value, process.limits(), self._flags)
-        if told is UNREADABLE:
+        encoded = attempt(encode_field, name, value, process.limits(), self._flags)
+        if encoded is UNREADABLE:
             self._flags.add("unreadable")
             return repr(UNREADABLE)
-        return told
+        return encoded
 
     def __enter__(self) -> Self:
         self.begin()

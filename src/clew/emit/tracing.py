@@ -91,8 +91,8 @@ class _Plan:
 
     def __init__(self, function: Callable[..., Any], options: dict[str, Any]) -> None:
         named: Any = getattr(function, "func", function) if _is_partial(function) else function
-        told = options.get("name")
-        self.name = ("" if told is None else text_of(told)) or text_of(
+        name = options.get("name")
+        self.name = ("" if name is None else text_of(name)) or text_of(
             getattr(named, "__name__", None) or type(named).__name__
         )
         self.run_type = options.get("run_type")
@@ -109,9 +109,9 @@ class _Plan:
         extra = kwargs.pop("langsmith_extra", None) if "langsmith_extra" in kwargs else None
         fields, name = self._labels, self.name
         if type(extra) is dict:
-            told = cast("dict[str, Any]", extra)
-            name = name if told.get("name") is None else text_of(told["name"]) or name
-            fields = with_labels(dict(fields), told.get("tags"), told.get("metadata"))
+            options = cast("dict[str, Any]", extra)
+            name = name if options.get("name") is None else text_of(options["name"]) or name
+            fields = with_labels(dict(fields), options.get("tags"), options.get("metadata"))
         inputs, flags = None, ()
         if is_capturing():
             inputs, flags = _processed(self.process_inputs, self._signature.bind(args, kwargs))
@@ -120,8 +120,8 @@ class _Plan:
     def finish(self, span: Span, outputs: Any) -> None:
         """End the span of a call that returned *outputs*."""
         if outputs is not None:
-            told, flags = _processed(self.process_outputs, outputs)
-            span.set_outputs(told, flags=flags)
+            processed, flags = _processed(self.process_outputs, outputs)
+            span.set_outputs(processed, flags=flags)
         span.end()
 
     def finish_items(self, span: Span, items: list[Any], error: BaseException | None = None) -> None:

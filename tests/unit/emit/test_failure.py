@@ -243,7 +243,7 @@ def test_a_frame_is_collected_until_it_is_known() -> None:
     assert first.frames == {("app.py", "<module>")}
     assert first.texts == ["no chunk", "ValueError: no chunk", frame, "while reading a.pdf"]
     assert (again.frames, again.texts) == (set(), ["no chunk", "ValueError: no chunk", "while reading a.pdf"])
-    assert first.told == again.told == encode_error(error)
+    assert first.error == again.error == encode_error(error)
 
 
 def test_a_secret_in_the_name_of_a_file_is_taken_out_each_time(emitted: Emitted) -> None:
