@@ -307,5 +307,5 @@ def _enter_process() -> Append | None:
 
 
 def _span_priority(context: Context) -> int:
-    """Return how important a span is when the spool fills up (see ``spool.writer``)."""
+    """Return how important a span is when the spool fills up (see ``spool.bounds``)."""
     return 1 if context.parent_span_id is None or context.stage == "evaluation" else 2

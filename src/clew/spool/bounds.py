@@ -1,4 +1,14 @@
-"""How much room a spool may take, and which events go first when it fills up."""
+"""How much room a spool may take, and which events go first when it fills up.
+
+======== ============================================ ===========================================
+priority what                                         dropped
+======== ============================================ ===========================================
+0        errors, warnings, losses, markers            only when nothing more can be written
+1        requests (root spans), evaluation            only when nothing more can be written
+2        other spans and logs                         from 95 % of the bound on
+3        debug                                        from 80 % of the bound on
+======== ============================================ ===========================================
+"""
 
 from __future__ import annotations
 

@@ -102,6 +102,21 @@ class Home:
             _remove(self.directory)
             raise
 
+    def begin(self) -> Segment:
+        """Make the first segment of a new directory, and lock it.
+
+        Raises:
+            SpoolError: It cannot be made; nothing is left of the directory then.
+            OSError: Likewise.
+        """
+        try:
+            first = self.new_segment()
+            self.take_lock()
+        except BaseException:
+            self.remove()
+            raise
+        return first
+
     def new_segment(self, directory: Path | None = None) -> Segment:
         """Make the next segment, in *directory* if it is not to be seen yet.
 

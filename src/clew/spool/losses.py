@@ -132,8 +132,13 @@ class Losses(Counts):
             if reason in totals or reason in carried
         }
 
+    def unreported(self, totals: dict[str, int]) -> dict[str, int]:
+        """Return how many of the losses up to *totals* no event has reported yet, by reason."""
+        new = {reason: total - self._reported.get(reason, 0) for reason, total in totals.items()}
+        return {reason: number for reason, number in new.items() if number}
+
     def note_reported(self, totals: dict[str, int]) -> None:
-        """Remember that an event has told of losses up to *totals*."""
+        """Remember that an event has reported losses up to *totals*."""
         self._reported = totals
         for reason, total in totals.items():
             _SLOT.pack_into(self._map, _REPORTED + 8 * REASONS.index(reason), total)

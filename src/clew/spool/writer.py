@@ -9,18 +9,8 @@ When a burst outruns the flusher, the caller makes the next segment itself. Two 
 one each; linking decides, and the loser's is removed unused.
 
 At a declared bound nothing is overwritten: the newest event is dropped, counted by reason, and the
-caller goes on at once. Which events go first is declared by their *priority*, as the spool fills up:
-
-======== ============================================ ===========================================
-priority what                                         dropped
-======== ============================================ ===========================================
-0        errors, warnings, losses, markers            only when nothing more can be written
-1        requests (root spans), evaluation            only when nothing more can be written
-2        other spans and logs                         from 95 % of the bound on
-3        debug                                        from 80 % of the bound on
-======== ============================================ ===========================================
-
-What was dropped is told by an event of its own as soon as there is room for it, by the agent if the
+caller goes on at once. Which events go first as the spool fills up is declared by their *priority* (``bounds``).
+What was dropped is reported by an event of its own as soon as there is room for it, by the agent if the
 process did not live to see that.
 
 Before: ``process`` hands over one encoded event. After: ``reader``, in the agent.
@@ -35,6 +25,7 @@ from zlib import crc32
 
 from clew.errors import SpoolClosedError, SpoolError
 from clew.spool.bounds import Bounds, spool_bytes
+from clew.spool.chain import abandon_chain, chain_from, close_segment, end_chain, link_behind
 from clew.spool.flusher import Flusher
 from clew.spool.format import (
     CRC_SLICE_BYTES,
@@ -46,13 +37,13 @@ from clew.spool.format import (
     pack_record,
 )
 from clew.spool.home import Finding, Home
-from clew.spool.segment import Segment, trim
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from clew.spool.losses import Losses
+    from clew.spool.segment import Segment
 
 __all__ = ["Bounds", "Writer", "spool_bytes"]
 
@@ -127,7 +118,6 @@ class Writer:
         self._describe_losses = describe_losses
         self._heartbeat = heartbeat
         self._report = report
-        self._reported: dict[str, int] = {}
         self._has_lost_before = False
         self._lowest_priority = LOWEST_PRIORITY
         self._beat_due = self._leave_due = self._move_due = 0.0
@@ -136,7 +126,7 @@ class Writer:
         self._said = ""
         self._finding: Finding = "in place"
         self._home = Home(spool, service, identity, segment_bytes=segment_bytes)
-        self._segment = self._first = self._begin(self._home)
+        self._segment = self._first = self._home.begin()
         self._is_open = True
         self._flusher = Flusher(self.maintain, interval_s=flush_interval_s)
         self._flusher.start()
@@ -166,7 +156,7 @@ class Writer:
 
         Args:
             payload: One encoded event, UTF-8.
-            priority: 0 to 3, the least important last (see the table above).
+            priority: 0 to 3, the least important last (see ``bounds``).
 
         Returns:
             False when it was dropped; the loss has then been counted in ``losses``.
@@ -216,7 +206,7 @@ class Writer:
         self._is_open = False
         self._flusher.stop()
         self._report_losses()
-        self._end_chain()
+        end_chain(self._segment)
         try:
             self._look_after_home(is_asked=True)
         except (OSError, SpoolError, ValueError, MemoryError) as error:
@@ -224,8 +214,8 @@ class Writer:
             is_whole = False
         else:
             is_whole = self._rewrite_refused()
-        for segment in self._chain():
-            is_whole &= self._close_segment(segment)
+        for segment in chain_from(self._first):
+            is_whole &= close_segment(segment)
         self._home.close()
         return is_whole
 
@@ -237,14 +227,7 @@ class Writer:
         """Forget an inherited writer after a fork, leaving its files to the parent; return the segments that it wrote to."""
         self._is_open = False
         self._flusher.stop(join=False)
-        chain = self._chain()
-        used: list[Path] = []
-        for segment in chain:
-            with contextlib.suppress(ValueError):  # the parent had just retired it, when it was on the disk
-                if segment.is_used:
-                    used.append(segment.path)
-        for segment in chain:
-            segment.close()
+        used = abandon_chain(self._first)
         self._home.release()
         return used
 
@@ -290,35 +273,6 @@ class Writer:
 
     def _new_segment(self, before: Segment) -> Segment:
         return (before.home or self._home).new_segment()
-
-    def _begin(self, home: Home) -> Segment:
-        """Make the first segment of a new directory, and lock it.
-
-        Raises:
-            SpoolError: It cannot be made; nothing is left of the directory then.
-            OSError: Likewise.
-        """
-        try:
-            first = home.new_segment()
-            home.take_lock()
-        except BaseException:
-            home.remove()
-            raise
-        return first
-
-    def _end_chain(self) -> None:
-        """Seal every segment, and let none follow: a thread that makes one meanwhile finds the log closed."""
-        segment: Segment | None = self._segment
-        while segment is not None:
-            segment.seal()
-            segment = segment.link(None)
-
-    def _chain(self) -> list[Segment]:
-        """List the segments still mapped, oldest first."""
-        chain = [self._first]
-        while (following := chain[-1].next) is not None:
-            chain.append(following)
-        return chain
 
     def maintain(self, is_flush: bool = True, is_asked: bool = False) -> bool:
         """Do one round of the flusher's duties: look after the files, sync, retire, make ready, fault in.
@@ -410,7 +364,7 @@ class Writer:
             except OSError:
                 return False
             self._refused.remove(segment)
-            if segment not in self._chain():
+            if segment not in chain_from(self._first):
                 segment.close()
         return True
 
@@ -445,7 +399,7 @@ class Writer:
     def _look(self) -> Finding:
         finding = self._home.look(self._segment)
         if finding == "in place":
-            for segment in self._chain():
+            for segment in chain_from(self._first):
                 segment.mend()
             if self._home.is_missing_files():
                 return "incomplete"
@@ -456,8 +410,8 @@ class Writer:
         stage = self._home.stage()
         if self._is_open:
             following = self._home.new_segment(stage)
-            self._link_behind(following)
-        chain = self._chain()
+            link_behind(self._first, following)
+        chain = chain_from(self._first)
         old = chain[:-1] if self._is_open else chain
         for segment in old:
             segment.seal()
@@ -474,9 +428,9 @@ class Writer:
             return
         moved_to = self._segment.moved_to()
         home = Home(self._spool, self._service, self._identity, segment_bytes=self._segment_bytes)
-        first = self._begin(home)
-        self._link_behind(first)
-        chain = self._chain()
+        first = home.begin()
+        link_behind(self._first, first)
+        chain = chain_from(self._first)
         old = [segment for segment in chain if segment.home is not home]
         old += [segment for segment in self._refused if segment not in chain]
         for segment in old:
@@ -484,36 +438,16 @@ class Writer:
         self._has_lost_before = self.has_lost
         left, self._home = self._home, home
         self._first = self._segment = first
-        self._refused, self._reported = [], {}
+        self._refused = []
         for segment in old:
             with contextlib.suppress(OSError):
                 segment.sync()
             segment.close()
         left.leave(moved_to)
 
-    def _link_behind(self, following: Segment) -> None:
-        """Have *following* come after the last segment, whatever other threads link meanwhile."""
-        last: Segment | None = self._chain()[-1]
-        while last is not None and (linked := last.link(following)) is not following:
-            last = linked
-
-    def _close_segment(self, segment: Segment) -> bool:
-        """Bring a segment to the disk and let go of it; true if it is there."""
-        is_whole = True
-        try:
-            segment.sync()
-        except (OSError, ValueError):
-            is_whole = False
-        is_used = segment.is_used
-        segment.close(unlink=not is_used)
-        if is_used:
-            with contextlib.suppress(OSError):
-                trim(segment.path)
-        return is_whole
-
     def _say_lost(self, error: BaseException) -> None:
         """Say what ends with this process, because its log was removed and could not be made again."""
-        number = sum(segment.count_records() for segment in self._chain())
+        number = sum(segment.count_records() for segment in chain_from(self._first))
         if number:
             self._say(f"{number} events are lost: their log was removed, and could not be made again ({error})")
 
@@ -534,10 +468,9 @@ class Writer:
             self._heartbeat()
 
     def _report_losses(self) -> None:
-        """Tell of losses that no event has told of yet, if there is room for that; else try again later."""
+        """Store an event that reports losses which none has reported yet, if there is room for it; else try again later."""
         totals = self.losses.totals()
-        new = {reason: total - self._reported.get(reason, 0) for reason, total in totals.items()}
-        new = {reason: number for reason, number in new.items() if number}
+        new = self.losses.unreported(totals)
         if not new or self._describe_losses is None:
             return
         payload, segment = self._describe_losses(new), self._segment
@@ -546,7 +479,6 @@ class Writer:
         with contextlib.suppress(ValueError):  # no room: this attempt is not a loss of its own
             segment.store(pack_record(MAGIC, len(payload), checksum(payload, segment.salt)) + payload)
             self.losses.note_reported(totals)
-            self._reported = totals
 
     def _make_ready(self, current: Segment) -> None:
         used = current.used_bytes
@@ -554,8 +486,6 @@ class Writer:
             with contextlib.suppress(SpoolError):
                 # At a bound: the caller that needs the room meets the same refusal and counts the loss.
                 self.prepare(current)
-        if not self._is_open:
-            return
         for segment, until in ((current, used + POPULATE_AHEAD_BYTES), (current.next, self._segment_bytes)):
-            while segment is not None and segment.populate(until) and self._is_open:
+            while self._is_open and segment is not None and segment.populate(until):
                 time.sleep(POPULATE_PAUSE_S)

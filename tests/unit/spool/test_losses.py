@@ -71,3 +71,17 @@ def test_a_finaliser_that_loses_an_event_while_one_is_counted_counts_too(tmp_pat
     gc.collect()
 
     assert losses.totals() == {"closed": 200}
+
+
+def test_losses_are_unreported_until_an_event_has_reported_them(tmp_path: Path) -> None:
+    """Only up to the totals that the event had."""
+    losses = Losses(tmp_path)
+    losses.add("oversize")
+    before = losses.totals()
+    losses.add("oversize")
+
+    assert losses.unreported(before) == {"oversize": 1}
+    losses.note_reported(before)
+    assert losses.unreported(losses.totals()) == {"oversize": 1}
+    losses.note_reported(losses.totals())
+    assert losses.unreported(losses.totals()) == {}
