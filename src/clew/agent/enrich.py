@@ -31,6 +31,7 @@ from msgspec import DecodeError, Raw, Struct, ValidationError, json
 from clew import arrival, clock
 from clew.agent.prices import Cost, Prices, Use
 from clew.catalog.bill import PAID_MESSAGES, PAID_RUN_TYPES, paid_for
+from clew.catalog.usage import TOKENS
 
 if TYPE_CHECKING:
     from clew.catalog.bill import Paid
@@ -203,9 +204,9 @@ def _sign(model: str) -> bytes:
 
 
 def _use(event: _Event, paid: Paid) -> Use:
-    tokens = [_number(event.metrics.get(f"tokens_{kind}")) for kind in ("in", "out", "cached", "cache_written")]
+    tokens = {name: _number(event.metrics.get(name)) for name in TOKENS}
     counts = (_count_of(event.context.get(name)) for name in paid.counted_by)
-    return Use(*tokens, documents=next((count for count in counts if count is not None), None))
+    return Use(**tokens, documents=next((count for count in counts if count is not None), None))
 
 
 def _text(raw: Raw | None) -> str | None:

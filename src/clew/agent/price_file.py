@@ -11,6 +11,8 @@ Layout::
     output = 1.50                  # per million tokens written
     cache_read = 0.05              # per million tokens read from the provider's cache; left out: as input
     cache_write = 0.60             # per million tokens written to it; left out: as input
+    cache_write_1h = 1.00          # per million of those that stay in it for an hour; left out: as cache_write
+    reasoning = 3.00               # per million tokens written to think; left out: as output
     per_request = 0.002            # for each call
     per_document = 0.00001         # for each document embedded, stored, found or ranked
 
@@ -38,8 +40,18 @@ if TYPE_CHECKING:
 
 __all__ = ["OwnPrice", "read_prices"]
 
-AMOUNTS: Final = ("input", "output", "cache_read", "cache_write", "per_request", "per_document")
+AMOUNTS: Final = (
+    "input",
+    "output",
+    "cache_read",
+    "cache_write",
+    "cache_write_1h",
+    "reasoning",
+    "per_request",
+    "per_document",
+)
 _KEYS: Final = ("provider", "model", "effective_from", "effective_to", *AMOUNTS)
+_BESIDE_INPUT: Final = frozenset(AMOUNTS[1:6])  # prices of tokens
 _HEADER = re.compile(r"\s*\[\[\s*price\s*\]\]")
 
 
@@ -55,6 +67,8 @@ class OwnPrice(Struct, frozen=True, kw_only=True):
         output: The same for tokens written.
         cache_read: The same for tokens read from the provider's cache; None: as ``input``.
         cache_write: The same for tokens written to that cache; None: as ``input``.
+        cache_write_1h: The same for those of them that stay for an hour; None: as ``cache_write``.
+        reasoning: The same for tokens written to think; None: as ``output``.
         per_request: US dollars for each call.
         per_document: US dollars for each document of a call.
     """
@@ -67,6 +81,8 @@ class OwnPrice(Struct, frozen=True, kw_only=True):
     output: Decimal | None = None
     cache_read: Decimal | None = None
     cache_write: Decimal | None = None
+    cache_write_1h: Decimal | None = None
+    reasoning: Decimal | None = None
     per_request: Decimal | None = None
     per_document: Decimal | None = None
 
@@ -161,7 +177,7 @@ def _price(file: _File, number: int, entry: Any) -> OwnPrice:
         raise file.wrong(
             number, "model", f"no price is told; tell one of {', '.join(AMOUNTS)}, zero if it costs nothing"
         )
-    if "input" not in amounts and amounts.keys() & {"output", "cache_read", "cache_write"}:
+    if "input" not in amounts and amounts.keys() & _BESIDE_INPUT:
         raise file.wrong(number, "model", "there are prices of tokens, but no input; tell it, zero if it costs nothing")
     return convert({**fields, **amounts}, OwnPrice)
 

@@ -8,7 +8,8 @@ A provider that nobody tells is read off the model's name. Where the name does n
 the price holds that all who sell the model ask, if they are two at least: one alone may not be who ran it.
 
 Tokens read from or written to the provider's cache are part of ``tokens_in`` (as OpenTelemetry and
-LangSmith count them); where they have no price of their own, they cost what all others do.
+LangSmith count them); where they have no price of their own, they cost what all others do. Counts that cannot be,
+such as more tokens of the cache than were read, have no cost: what was left out of them is not known.
 
 Source:
     Rates by tier as the providers bill them: the tier that the tokens read come to holds for all tokens
@@ -23,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from clew.agent.price_file import OwnPrice, read_prices
+from clew.agent.price_file import AMOUNTS, OwnPrice, read_prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +54,8 @@ class Use(NamedTuple):
         tokens_cached: Those of ``tokens_in`` that were read from the provider's cache.
         tokens_cache_written: Those of ``tokens_in`` that were written to it.
         documents: Documents embedded, stored, found or ranked.
+        tokens_cache_written_1h: Those of ``tokens_cache_written`` that stay for an hour.
+        tokens_reasoning: Those of ``tokens_out`` that were written to think.
     """
 
     tokens_in: _Number | None = None
@@ -60,6 +63,8 @@ class Use(NamedTuple):
     tokens_cached: _Number | None = None
     tokens_cache_written: _Number | None = None
     documents: _Number | None = None
+    tokens_cache_written_1h: _Number | None = None
+    tokens_reasoning: _Number | None = None
 
     def has_tokens(self) -> bool:
         """Tell whether any tokens were told."""
@@ -92,6 +97,8 @@ class Rates(Struct, frozen=True):
         cache_write: Rate of tokens written to it.
         per_request: US dollars for each call.
         per_document: US dollars for each document.
+        cache_write_1h: Rate of tokens written to the cache for an hour; None: as ``cache_write``.
+        reasoning: Rate of tokens written to think; None: as ``output``.
     """
 
     input: Rate | None = None
@@ -100,6 +107,8 @@ class Rates(Struct, frozen=True):
     cache_write: Rate | None = None
     per_request: Decimal | None = None
     per_document: Decimal | None = None
+    cache_write_1h: Rate | None = None
+    reasoning: Rate | None = None
 
     def has_flat(self) -> bool:
         """Tell whether a call costs something that does not depend on its tokens."""
@@ -182,8 +191,7 @@ class Prices:
     def _find_own(self, models: tuple[str, ...], provider: str | None, day: date) -> _Found | None:
         for own in self.own:
             if any(own.fits(provider, model, day) for model in models):
-                rates = Rates(own.input, own.output, own.cache_read, own.cache_write, own.per_request, own.per_document)
-                return _Found(rates, OWN)
+                return _Found(Rates(**{name: getattr(own, name) for name in AMOUNTS}), OWN)
         return None
 
 
@@ -202,12 +210,14 @@ def price(rates: Rates, use: Use) -> Decimal | None:
     ``cost = Σ tokens × rate / 10⁶ + per_request + documents × per_document``
 
     Returns:
-        The cost; None when something was used that has no price, or nothing that has one.
+        The cost; None when something was used that has no price, or nothing that has one, and for counts that
+        cannot be: more tokens of the cache than were read, more reasoning than was written.
     """
-    flat, parts = _flat(rates, use), _parts(rates, use)
+    flat = _flat(rates, use)
     if rates.input is None and rates.output is None:
         return flat if rates.has_flat() else None  # tokens, if any, cost nothing more
-    if flat is None or not use.has_tokens() or any(rate is None for count, rate in parts if count):
+    parts = _parts(rates, use)
+    if flat is None or not use.has_tokens() or any(count < 0 or (count and rate is None) for count, rate in parts):
         return None
     reads = _decimal(use.tokens_in)
     return flat + sum((count * _at(rate, reads) for count, rate in parts if rate is not None), Decimal(0)) / MILLION
@@ -220,16 +230,23 @@ def _flat(rates: Rates, use: Use) -> Decimal | None:
 
 
 def _parts(rates: Rates, use: Use) -> list[tuple[Decimal, Rate | None]]:
-    """Return (tokens, rate) of each kind of tokens."""
-    reads = _decimal(use.tokens_in)
-    cached = min(_decimal(use.tokens_cached), reads)
-    written = min(_decimal(use.tokens_cache_written), reads - cached)
+    """Return (tokens, rate) of each kind of tokens; less than none where a part is reported as more than the whole."""
+    reads, writes = _decimal(use.tokens_in), _decimal(use.tokens_out)
+    cached, written = _decimal(use.tokens_cached), _decimal(use.tokens_cache_written)
+    for_an_hour, reasoning = _decimal(use.tokens_cache_written_1h), _decimal(use.tokens_reasoning)
+    cache_write = _or(rates.cache_write, rates.input)
     return [
         (reads - cached - written, rates.input),
-        (cached, rates.input if rates.cache_read is None else rates.cache_read),
-        (written, rates.input if rates.cache_write is None else rates.cache_write),
-        (_decimal(use.tokens_out), rates.output),
+        (cached, _or(rates.cache_read, rates.input)),
+        (written - for_an_hour, cache_write),
+        (for_an_hour, _or(rates.cache_write_1h, cache_write)),
+        (writes - reasoning, rates.output),
+        (reasoning, _or(rates.reasoning, rates.output)),
     ]
+
+
+def _or(rate: Rate | None, otherwise: Rate | None) -> Rate | None:
+    return otherwise if rate is None else rate
 
 
 def _at(rate: Rate, reads: Decimal) -> Decimal:
@@ -302,4 +319,6 @@ def _rates(price: ModelPrice) -> Rates:
         rate("cache_read_mtok"),
         rate("cache_write_mtok"),
         per_thousand / 1000 if isinstance(per_thousand, Decimal) else None,
+        cache_write_1h=rate("cache_write_1h_mtok"),
+        reasoning=rate("output_reasoning_mtok"),
     )

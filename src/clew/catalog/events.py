@@ -31,6 +31,7 @@ __all__ = [
     "FAILURE_METRICS",
     "FIELDS",
     "METRIC_FIELDS",
+    "MODEL_CALLS",
     "STAGE_OF",
     "STAGE_OF_RUN_TYPE",
     "STEP_METRICS",
@@ -45,6 +46,9 @@ Level = Literal["DEBUG", "INFO", "WARNING", "ERROR"]
 
 STAGE_OF_RUN_TYPE: Final = {"retriever": "retrieval", "llm": "generation", "prompt": "generation"}
 """The stage that a span's run type implies when none is given; other types inherit their parent's."""
+
+MODEL_CALLS: Final = frozenset({"llm", "embedding"})
+"""Run types of a call to a model: the answer of such a span reports its tokens."""
 
 
 class Field(Struct, frozen=True):
@@ -195,9 +199,9 @@ _FIELDS = (
           attribute="rag.duration", attribute_scale=0.001),
     Field("cost_usd", "number", "What it cost.", "USD", is_metric=True,
           attribute="rag.cost.usd", langsmith="extra.metadata.usage_metadata.total_cost"),
-    Field("tokens_in", "integer", "Tokens read by the model.", "tokens", is_metric=True,
+    Field("tokens_in", "integer", "Tokens read by the model, those of the provider's cache included.", "tokens", is_metric=True,
           attribute="gen_ai.usage.input_tokens", langsmith="extra.metadata.usage_metadata.input_tokens"),
-    Field("tokens_out", "integer", "Tokens written by the model.", "tokens", is_metric=True,
+    Field("tokens_out", "integer", "Tokens written by the model, reasoning included.", "tokens", is_metric=True,
           attribute="gen_ai.usage.output_tokens", langsmith="extra.metadata.usage_metadata.output_tokens"),
     Field("tokens_cached", "integer", "Tokens read from the provider's cache.", "tokens", is_metric=True,
           attribute="gen_ai.usage.cache_read.input_tokens",
@@ -205,6 +209,11 @@ _FIELDS = (
     Field("tokens_cache_written", "integer", "Tokens written to the provider's cache.", "tokens", is_metric=True,
           attribute="gen_ai.usage.cache_creation.input_tokens",
           langsmith="extra.metadata.usage_metadata.input_token_details.cache_creation"),
+    Field("tokens_cache_written_1h", "integer", "Those of them that stay in the cache for an hour, at a higher price.", "tokens",
+          is_metric=True, attribute="rag.llm.tokens_cache_written_1h"),
+    Field("tokens_reasoning", "integer", "Tokens that the model wrote to think; part of tokens_out.", "tokens", is_metric=True,
+          attribute="gen_ai.usage.reasoning.output_tokens",
+          langsmith="extra.metadata.usage_metadata.output_token_details.reasoning"),
     Field("time_to_first_token_ms", "number", "From the call to the first token.", "ms", is_metric=True,
           attribute="gen_ai.response.time_to_first_chunk", attribute_scale=0.001),
     Field("tokens_per_second", "number", "Speed of the answer after its first token.", "tokens/s", is_metric=True,
@@ -265,7 +274,7 @@ _EVENTS = (
           ("provider", "model", "time_to_first_token_ms"), ("clew_llm_time_to_first_token_seconds",), run_type="llm"),
     Event("token_usage_recorded", "generation", "What the call used is known.",
           ("provider", "model", "response_model", "tokens_in", "tokens_out", "tokens_cached",
-           "tokens_cache_written", "cost_usd", "price_source"),
+           "tokens_cache_written", "tokens_cache_written_1h", "tokens_reasoning", "cost_usd", "price_source"),
           ("clew_llm_tokens_input_total", "clew_llm_tokens_output_total", *COST_METRICS, *TOKEN_METRICS), run_type="llm"),
     Event("generation_complete", "generation", "The answer is complete.",
           ("provider", "model", "response_model", "finish_reason", "retry_count", "answer_id", "answer_chars",

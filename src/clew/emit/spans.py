@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, Self, cast
 from msgspec import UNSET
 
 from clew import clock, ids
-from clew.catalog.events import STAGE_OF_RUN_TYPE
+from clew.catalog.events import MODEL_CALLS, STAGE_OF_RUN_TYPE
 from clew.emit import process
 from clew.emit.context import Context, Entry, activate, current, enter, leave
 from clew.emit.foreign import UNREADABLE, attempt, text_of
@@ -112,9 +112,23 @@ class Span:
             self._fields[name] = value if type(value) in _IMMUTABLE else self._encode(name, value)
 
     def set_outputs(self, outputs: Any, *, flags: Iterable[str] = ()) -> None:
-        """Tell what came out, and what of it could not be read."""
+        """Tell what came out, and what of it could not be read.
+
+        The tokens that the answer of a model reports (``usage_metadata``, or the ``usage`` of a provider's library)
+        become metrics of the span, unless it has tokens already.
+        """
         self._flags.update(flags)
         self._set_value("outputs", outputs)
+        if self._run_type in MODEL_CALLS or (type(outputs) is dict and "usage_metadata" in outputs):
+            self._read_usage(cast("object", outputs))
+
+    def _read_usage(self, outputs: object) -> None:
+        from clew.emit.usage import fields_of_answer  # only the answer of a model needs it: `import clew` stays cheap
+
+        if self._fields.keys().isdisjoint(("tokens_in", "tokens_out")):
+            fields = attempt(fields_of_answer, outputs, self._run_type)
+            if isinstance(fields, dict):
+                self.set(**{name: value for name, value in fields.items() if name not in self._fields})
 
     def rename(self, name: str) -> None:
         """Give it a better name, for what is known only while it runs; its end carries it."""
@@ -267,7 +281,9 @@ def span(
         >>> with span("rerank", stage="retrieval", top_k=5) as rerank:
         ...     rerank.set(kept=3)
     """
-    return Span(name, run_type=run_type, stage=stage, inputs=inputs, fields=with_labels(fields, tags, metadata))
+    if tags is not None or metadata is not None:
+        fields = {**with_labels({}, tags, metadata), **fields}
+    return Span(name, run_type=run_type, stage=stage, inputs=inputs, fields=fields)
 
 
 def is_capturing() -> bool:
@@ -279,7 +295,10 @@ def is_capturing() -> bool:
 
 
 def with_labels(fields: dict[str, Any], tags: Any, metadata: Any) -> dict[str, Any]:
-    """Add what is well-formed of *tags* and *metadata*: a caller's slip is no reason to fail its call."""
+    """Add what is well-formed of *tags* and *metadata*: a caller's slip is no reason to fail its call.
+
+    What LangSmith's clients say of a model in the metadata (``ls_model_name``, ``ls_provider``) becomes a field as well.
+    """
     if issubclass(type(tags), (list, tuple, set, frozenset)):
         added: object = attempt(list[Any], tags)
         if added:
@@ -288,6 +307,10 @@ def with_labels(fields: dict[str, Any], tags: Any, metadata: Any) -> dict[str, A
         added = attempt(lambda: {text_of(name): value for name, value in metadata.items()})
         if added:
             fields["metadata"] = {**fields.get("metadata", {}), **added} if isinstance(added, dict) else added
+        if isinstance(added, dict) and any(name.startswith("ls_") for name in added):
+            from clew.catalog.usage import FIELDS_BY_METADATA
+
+            fields |= {FIELDS_BY_METADATA[name]: value for name, value in added.items() if name in FIELDS_BY_METADATA}
     return fields
 
 

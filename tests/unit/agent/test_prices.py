@@ -119,11 +119,44 @@ def test_tokens_and_the_call_add_up() -> None:
     assert price(rates, Use()) is None
 
 
-def test_more_cached_tokens_than_tokens_are_not_believed() -> None:
-    """Cached tokens are part of those read, so that they can never make a cost negative."""
-    rates = Rates(input=Decimal(2), cache_read=Decimal(1), cache_write=Decimal(3))
+@pytest.mark.parametrize(
+    "use",
+    [
+        Use(500, 100, tokens_cached=8000),
+        Use(500, 100, tokens_cached=300, tokens_cache_written=300),
+        Use(None, 100, tokens_cached=300),
+        Use(500, 100, tokens_reasoning=101),
+        Use(500, 100, tokens_cache_written=200, tokens_cache_written_1h=300),
+    ],
+)
+def test_counts_that_cannot_be_have_no_cost(use: Use) -> None:
+    """A part that is more than its whole: the whole is not all that was paid for, and a cost of it would be too low."""
+    rates = Rates(input=Decimal(2), output=Decimal(2), cache_read=Decimal(1), cache_write=Decimal(3))
 
-    assert price(rates, Use(1_000_000, None, 5_000_000, 5_000_000)) == Decimal(1)
+    assert price(rates, use) is None
+
+
+def test_tokens_that_stay_for_an_hour_and_those_of_reasoning_have_prices_of_their_own() -> None:
+    """Anthropic asks $6 a million for an hour and $3.75 for five minutes; Perplexity $3 for thinking, $8 for text."""
+    prices = Prices()
+
+    hour = prices.cost(
+        ("claude-sonnet-4-5",), "anthropic", NOW, Use(2000, 0, tokens_cache_written=1500, tokens_cache_written_1h=1000)
+    )
+    thought = prices.cost(("sonar-deep-research",), "perplexity", NOW, Use(0, 1000, tokens_reasoning=600))
+
+    assert hour == Cost(round((500 * 3 + 500 * 3.75 + 1000 * 6) / 1e6, 10), BUILT_IN)
+    assert thought == Cost(round((600 * 3 + 400 * 8) / 1e6, 10), BUILT_IN)
+
+
+def test_own_prices_of_an_hour_and_of_reasoning_count() -> None:
+    """Left out, they are those of the cache and of the answer."""
+    use = Use(1000, 1000, tokens_cache_written=1000, tokens_cache_written_1h=1000, tokens_reasoning=1000)
+    told = Prices([own(input="1", output="2", cache_write="3", cache_write_1h="4", reasoning="5")])
+    left_out = Prices([own(input="1", output="2", cache_write="3")])
+
+    assert told.cost(("acme-1",), None, NOW, use) == Cost(0.009, "override")
+    assert left_out.cost(("acme-1",), None, NOW, use) == Cost(0.005, "override")
 
 
 def test_a_tier_holds_for_all_tokens_of_the_call() -> None:
@@ -153,12 +186,19 @@ def test_every_known_price_comes_to_what_its_own_library_says() -> None:
     prices, compared = Prices(), 0
     for provider in providers:
         for model in provider.models:
-            for use in (Use(1000, 200, 300, 100), Use(300_000, 500, 1000, 0), Use(10, 0)):
+            for use in (
+                Use(1000, 200, 300, 100),
+                Use(1000, 200, 300, 100, None, 40, 50),
+                Use(300_000, 500, 1000, 0),
+                Use(10, 0),
+            ):
                 usage = genai_prices.Usage(
                     input_tokens=use.tokens_in,
                     output_tokens=use.tokens_out,
                     cache_read_tokens=use.tokens_cached,
                     cache_write_tokens=use.tokens_cache_written,
+                    cache_write_1h_tokens=use.tokens_cache_written_1h or 0,
+                    output_reasoning_tokens=use.tokens_reasoning or 0,
                 )
                 try:
                     theirs = genai_prices.calc_price(
@@ -181,6 +221,7 @@ def test_a_cost_lies_between_all_tokens_at_the_least_and_at_the_most(
     """However the tokens fall into kinds, none is lost and none is counted twice."""
     rates = Rates(input=Decimal(4), output=Decimal(9), cache_read=Decimal(1), cache_write=Decimal(5))
 
+    reads += cached + written
     cost = price(rates, Use(reads, writes, cached, written))
 
     assert cost is not None

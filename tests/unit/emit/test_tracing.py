@@ -16,6 +16,7 @@ import pytest
 import clew
 from clew.emit import process
 from clew.emit.context import Context
+from clew.testing import CapturedEvents
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator
@@ -578,3 +579,161 @@ def test_fields_of_a_span_may_have_any_name(emitted: Emitted) -> None:
         work.set(self=3)
 
     assert emitted.span("work")["context"] == {"self": 3, "value": 2}
+
+
+class Usage(msgspec.Struct):
+    """What a provider's library makes of a report."""
+
+    input_tokens: int
+    output_tokens: int
+    cache_read_input_tokens: int | None = None
+    cache_creation_input_tokens: int | None = None
+
+
+class Answer(msgspec.Struct):
+    """What it makes of an answer."""
+
+    model: str
+    usage: Usage | None = None
+
+
+class Moody:
+    """An answer whose every part fails."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise AttributeError(name) if name.startswith("_") else Refused(name)
+
+
+CACHED = {"tokens_in": 10000, "tokens_out": 100, "tokens_cached": 8000, "tokens_cache_written": 1500}
+
+
+def tokens_of(span: dict[str, Any]) -> dict[str, Any]:
+    """Return the metrics of a span but its duration."""
+    return {name: value for name, value in span["metrics"].items() if name.startswith(("tokens_", "cost_"))}
+
+
+def test_a_traced_call_says_what_its_answer_used(emitted: Emitted) -> None:
+    """LangSmith's arguments and its ``usage_metadata``: tokens, model and provider, with another import and nothing else."""
+
+    @clew.traceable(run_type="llm", metadata={"ls_provider": "anthropic", "ls_model_name": "claude-sonnet-4-5"})
+    def call() -> dict[str, Any]:
+        details = {"cache_read": 8000, "cache_creation": 1500}
+        return {"usage_metadata": {"input_tokens": 10000, "output_tokens": 100, "input_token_details": details}}
+
+    call()
+
+    span = emitted.span("call")
+    assert tokens_of(span) == CACHED
+    assert (span["context"]["provider"], span["context"]["model"]) == ("anthropic", "claude-sonnet-4-5")
+    assert span["context"]["metadata"]["ls_provider"] == "anthropic"
+
+
+def test_the_metadata_of_a_call_go_before_those_of_its_function(emitted: Emitted) -> None:
+    """``langsmith_extra`` names the model that was asked this time."""
+
+    @clew.traceable(run_type="llm", metadata={"ls_model_name": "gpt-4o", "ls_provider": "openai"})
+    def call() -> str:
+        return "4"
+
+    call(langsmith_extra={"metadata": {"ls_model_name": "gpt-5"}})
+    with clew.span("own", run_type="llm", metadata={"ls_model_name": "gpt-4o"}, model="mine"):
+        pass
+
+    assert emitted.span("call")["context"]["model"] == "gpt-5"
+    assert emitted.span("call")["context"]["provider"] == "openai"
+    assert emitted.span("own")["context"]["model"] == "mine"
+
+
+@pytest.mark.parametrize("run_type", ["llm", "embedding"])
+def test_the_answer_of_a_providers_library_is_read_as_it_is(emitted: Emitted, run_type: str) -> None:
+    """An object with ``usage`` and ``model``, in the words of its provider."""
+
+    @clew.traceable(run_type=run_type)
+    async def call() -> Answer:
+        return Answer("claude-sonnet-4-5-20250929", Usage(500, 100, 8000, 1500))
+
+    asyncio.run(call())
+
+    assert tokens_of(emitted.span("call")) == CACHED
+    assert emitted.span("call")["context"]["response_model"] == "claude-sonnet-4-5-20250929"
+
+
+def test_the_answer_is_read_where_nothing_is_captured() -> None:
+    """Who keeps inputs and outputs out of the record still wants to know what they cost."""
+
+    @clew.traceable(run_type="llm")
+    def call() -> Answer:
+        return Answer("claude-sonnet-4-5", Usage(500, 100, 8000, 1500))
+
+    with CapturedEvents(capture=False) as captured:
+        call()
+
+    [span] = captured.spans("call")
+    assert tokens_of(span) == CACHED
+    assert "outputs" not in span["context"]
+
+
+def test_the_last_item_of_a_stream_says_what_the_whole_used(emitted: Emitted) -> None:
+    """As OpenAI's streams do; those before report nothing."""
+
+    @clew.traceable(run_type="llm")
+    def call() -> Generator[Answer]:
+        yield Answer("gpt-4o")
+        yield Answer("gpt-4o", Usage(1000, 10))
+        yield Answer("gpt-4o")
+
+    list(call())
+
+    assert tokens_of(emitted.span("call")) == {"tokens_in": 1000, "tokens_out": 10}
+
+
+def test_tokens_that_the_application_has_set_are_left_alone(emitted: Emitted) -> None:
+    """What it counts itself goes before, and is not mixed with what the answer reports."""
+    with clew.span("call", run_type="llm") as call:
+        call.set(tokens_in=7, tokens_out=3)
+        call.set_outputs(Answer("gpt-4o", Usage(500, 100, 8000)))
+
+    assert tokens_of(emitted.span("call")) == {"tokens_in": 7, "tokens_out": 3}
+
+
+def test_only_a_call_to_a_model_is_asked_for_its_usage(emitted: Emitted) -> None:
+    """A chain returns the answer of a call inside it, which has reported it; its own ``usage_metadata`` is its own."""
+
+    @clew.traceable
+    def chain() -> Answer:
+        return Answer("gpt-4o", Usage(1000, 10))
+
+    @clew.traceable
+    def agent() -> dict[str, Any]:
+        return {"usage_metadata": {"input_tokens": 1000, "output_tokens": 10, "total_cost": 0.5}}
+
+    chain()
+    agent()
+
+    assert tokens_of(emitted.span("chain")) == {}
+    assert tokens_of(emitted.span("agent")) == {"tokens_in": 1000, "tokens_out": 10, "cost_usd": 0.5}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        "4",
+        4,
+        None,
+        [],
+        [1, 2],
+        {"usage": "much"},
+        {"usage": {"input_tokens": -1}},
+        {"usage_metadata": Moody()},
+        Moody(),
+    ],
+)
+def test_an_answer_that_reports_nothing_is_an_answer(emitted: Emitted, answer: Any) -> None:
+    """Whatever it is and does, the call returns it and the span has no tokens."""
+
+    @clew.traceable(run_type="llm")
+    def call() -> Any:
+        return answer
+
+    assert call() is answer
+    assert tokens_of(emitted.span("call")) == {}

@@ -30,7 +30,8 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, json
 
 from clew import arrival, clock
-from clew.catalog.events import FIELDS, STAGE_OF_RUN_TYPE
+from clew.catalog.events import MODEL_CALLS, STAGE_OF_RUN_TYPE
+from clew.catalog.usage import FIELDS_BY_METADATA
 from clew.dialects.draft_event import DraftEvent
 from clew.dialects.langsmith.values import (
     documents_of,
@@ -79,13 +80,6 @@ _TAKEN: Final = frozenset(
 )
 _ENVIRONMENT: Final = ("LANGSMITH_", "LANGCHAIN_")
 _MARKS: Final = frozenset({"start", "end", "error", "new_token"})
-_METADATA: Final = "extra.metadata."
-_NAMED: Final = {
-    field.langsmith.removeprefix(_METADATA): field.name
-    for field in FIELDS.values()
-    if field.langsmith.startswith(_METADATA) and "." not in field.langsmith.removeprefix(_METADATA)
-}
-"""Fields of ours by the key of the metadata that holds them, as the catalogue declares."""
 
 
 class Facts(Struct, frozen=True):
@@ -172,19 +166,19 @@ def late_beginning(run: Run, facts: Facts) -> DraftEvent:
 def end_events(run: Run, facts: Facts) -> list[DraftEvent]:
     """Make the events of a run that has ended: its logs, then its ``span``."""
     begin = _began_at(run)
-    metadata, outputs, is_llm = _metadata(run), mapping(run.get("outputs")), _run_type(run) == "llm"
+    metadata, outputs, run_type = _metadata(run), mapping(run.get("outputs")), _run_type(run)
     context = _context(run)
     for name in ("inputs", "outputs"):
         if run.get(name):
-            context[name] = without_vectors(run[name]) if _run_type(run) == "embedding" else run[name]
-    context |= _model_facts(run, outputs) if is_llm else {}
-    metrics: dict[str, Any] = usage_of(metadata, outputs, is_llm=is_llm)
+            context[name] = without_vectors(run[name]) if run_type == "embedding" else run[name]
+    context |= _model_facts(run, outputs) if run_type in MODEL_CALLS else {}
+    metrics: dict[str, Any] = usage_of(metadata, outputs, is_call=run_type in MODEL_CALLS)
     duration_ms, flags = _duration_ms(run)
     if duration_ms is not None:
         metrics["duration_ms"] = duration_ms
-    if is_llm and (first := _first_token_at(run)) is not None:
+    if run_type == "llm" and (first := _first_token_at(run)) is not None:
         metrics["time_to_first_token_ms"] = _ms_between(begin, first)
-    if _run_type(run) == "retriever" and (documents := documents_of(run.get("outputs"))):
+    if run_type == "retriever" and (documents := documents_of(run.get("outputs"))):
         hits = context["hits"] = hits_of(documents)
         context["hit_count"] = len(documents)
         scores = [hit["score"] for hit in hits if "score" in hit]
@@ -308,9 +302,11 @@ def _context(run: Run) -> dict[str, Any]:
     rest = {
         key: value
         for key, value in metadata.items()
-        if key not in _TAKEN and key not in _NAMED and not key.startswith(_ENVIRONMENT)
+        if key not in _TAKEN and key not in FIELDS_BY_METADATA and not key.startswith(_ENVIRONMENT)
     }
-    context: dict[str, Any] = {name: metadata[key] for key, name in _NAMED.items() if metadata.get(key) is not None}
+    context: dict[str, Any] = {
+        name: metadata[key] for key, name in FIELDS_BY_METADATA.items() if metadata.get(key) is not None
+    }
     tags: Any = run.get("tags")
     optional: dict[str, Any] = {
         "tags": tags if isinstance(tags, list) else None,

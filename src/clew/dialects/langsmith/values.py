@@ -13,8 +13,9 @@ from __future__ import annotations
 import re
 import sys
 from datetime import UTC, datetime
-from typing import Any, Final, cast
+from typing import Any, Final
 
+from clew.catalog.usage import joined, read_usage, usage_in
 from clew.dialects.hits import hits_of
 from clew.dialects.loose import mapping, number, sequence, text
 
@@ -48,15 +49,6 @@ _ESCAPE = re.compile(r"\\(x[0-9a-f]{2}|u[0-9a-f]{4}|U[0-9a-f]{8}|.)", re.DOTALL)
 _ESCAPES: Final = {"n": "\n", "r": "\r", "t": "\t"}
 _NO_TRACEBACK = "NoneType: None\n"  # what formatting makes of an exception that is not being handled
 _TRACEBACK = "Traceback (most recent call last)"
-
-_TOKENS_IN: Final = (("input_tokens",), ("prompt_tokens",), ("prompt_token_count",))
-_TOKENS_OUT: Final = (("output_tokens",), ("completion_tokens",), ("candidates_token_count",))
-_TOKENS_CACHED: Final = (
-    ("input_token_details", "cache_read"),
-    ("prompt_tokens_details", "cached_tokens"),
-    ("input_tokens_details", "cached_tokens"),
-    ("cache_read_input_tokens",),
-)
 
 
 def moment_of(value: Any) -> datetime | None:
@@ -121,32 +113,20 @@ def is_cancellation(error: dict[str, str]) -> bool:
     return error["type"] in CANCELLATIONS
 
 
-def usage_of(metadata: dict[str, Any], outputs: dict[str, Any], *, is_llm: bool) -> dict[str, float]:
+def usage_of(metadata: dict[str, Any], outputs: dict[str, Any], *, is_call: bool) -> dict[str, float]:
     """Find what a run used.
 
     Args:
         metadata: Its ``extra.metadata``.
         outputs: Its outputs.
-        is_llm: Whether it is a model's call: of others only what they tell of themselves is believed, since
-            their outputs may hold an answer that an inner run has told of already.
+        is_call: Whether it is a call to a model: of others only what they report of themselves is believed, since
+            their outputs may hold an answer that an inner run has reported already.
 
     Returns:
-        ``tokens_in``, ``tokens_out``, ``tokens_cached`` and ``cost_usd``, as far as they are known.
+        Tokens and ``cost_usd``, as far as they are known, as ``catalog.usage`` reads them.
     """
-    sources = [mapping(metadata.get("usage_metadata")), mapping(outputs.get("usage_metadata"))]
-    if is_llm:
-        llm_output = mapping(outputs.get("llm_output"))
-        sources += [
-            _sum_of_messages(outputs),
-            mapping(llm_output.get("token_usage")),
-            mapping(llm_output.get("usage")),
-            mapping(outputs.get("usage")),
-        ]
-    found: dict[str, float] = {}
-    for usage in filter(None, sources):
-        for name, value in _read_usage(usage).items():
-            found.setdefault(name, value)
-    return found
+    own = read_usage(metadata.get("usage_metadata"))
+    return joined([own, usage_in(outputs) if is_call else read_usage(outputs.get("usage_metadata"))])
 
 
 def generations_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
@@ -194,45 +174,6 @@ def _unescape(match: re.Match[str]) -> str:
         return _ESCAPES.get(escaped, escaped)
     code = int(escaped[1:], 16)
     return chr(code) if code <= sys.maxunicode else match[0]
-
-
-def _read_usage(usage: dict[str, Any]) -> dict[str, float]:
-    """Read one account of tokens and money, in the words of LangChain or of a provider."""
-    cost = number(usage.get("total_cost"))
-    if cost is None:
-        parts = [number(usage.get("input_cost")), number(usage.get("output_cost"))]
-        cost = None if parts == [None, None] else sum(part or 0 for part in parts)
-    found = {
-        "tokens_in": _at(usage, _TOKENS_IN),
-        "tokens_out": _at(usage, _TOKENS_OUT),
-        "tokens_cached": _at(usage, _TOKENS_CACHED),
-        "cost_usd": cost,
-    }
-    return {name: value for name, value in found.items() if value is not None}
-
-
-def _at(usage: dict[str, Any], paths: tuple[tuple[str, ...], ...]) -> float | None:
-    for path in paths:
-        value: Any = usage
-        for name in path:
-            value = mapping(value).get(name)
-        if (found := number(value)) is not None:
-            return found
-    return None
-
-
-def _sum_of_messages(outputs: dict[str, Any]) -> dict[str, Any]:
-    """Add up what the messages of an answer tell; mostly there is one."""
-    total: dict[str, Any] = {}
-    for generation in generations_of(outputs):
-        message = mapping(generation.get("message"))
-        usage = mapping(mapping(message.get("kwargs")).get("usage_metadata")) or mapping(message.get("usage_metadata"))
-        for name, value in usage.items():
-            if (amount := number(value)) is not None:
-                total[name] = total.get(name, 0) + amount
-            elif isinstance(value, dict):
-                total.setdefault(name, cast("dict[str, Any]", value))
-    return total
 
 
 def _document(item: Any) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from clew.catalog.events import EVENTS, FIELDS
+from clew.catalog.usage import TOKENS
 from clew.dialects.otel import names
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMED", "attributes_of", "fields_of", "risen"]
 
-SUMMED: Final = frozenset({"tokens_in", "tokens_out", "tokens_cached", "tokens_cache_written", "cost_usd"})
+SUMMED: Final = frozenset({*TOKENS, "cost_usd"})
 """Fields that add up over the logs of a span; of all others the last one counts."""
 
 COST_METRIC: Final = "clew_cost_usd_total"

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 from msgspec import Struct, field
 
 from clew.catalog.events import STAGE_OF_RUN_TYPE
+from clew.catalog.usage import settle
 from clew.dialects.loose import mapping, number, parsed, sequence, text
 from clew.dialects.otel import names
 from clew.dialects.otel.own import unpack
@@ -35,6 +36,7 @@ from clew.dialects.otel.vocabulary import (
     OPERATIONS,
     RUN_TYPES,
     TOKENS,
+    TOTALS,
 )
 from clew.event import STAGES
 
@@ -66,9 +68,7 @@ _VECTOR_STORES: Final = frozenset(
 )
 _SEARCHES: Final = frozenset({"query", "search", "query_points", "get", "hybrid_search", "search_batch"})
 _EXCEPTION: Final = frozenset({names.EXCEPTION_TYPE, names.EXCEPTION_MESSAGE, names.EXCEPTION_STACKTRACE})
-_FORMS: Final = frozenset(
-    {"exception.escaped", "llm.token_count.total", "gen_ai.usage.total_tokens", "llm.usage.total_tokens"}
-)
+_FORMS: Final = frozenset({"exception.escaped", *TOTALS})
 """What is said elsewhere already, or is a sum."""
 
 
@@ -323,6 +323,8 @@ def _metrics(rest: dict[str, Any], *, tells_tokens: bool) -> dict[str, float]:
             if value is not None and (value >= 0 or name not in TOKENS):
                 rest.pop(place)
                 metrics.setdefault(name, value)
+    if tells_tokens and not metrics.keys().isdisjoint(TOKENS):
+        settle(metrics, next((total for name in TOTALS if (total := number(rest.get(name))) is not None), None))
     parts = [number(rest.get(f"llm.cost.{part}")) for part in ("prompt", "completion")]
     if tells_tokens and "cost_usd" not in metrics and any(part is not None for part in parts):
         metrics["cost_usd"] = sum(part or 0.0 for part in parts)

@@ -107,6 +107,7 @@ def _usage(facts: Mapping[str, Any]) -> dict[str, Value]:
         names.LLM_TOKENS_TOTAL: None if read is None else read + (written or 0),
         names.LLM_TOKENS_CACHE_READ: _count(facts.get("tokens_cached")),
         names.LLM_TOKENS_CACHE_WRITE: _count(facts.get("tokens_cache_written")),
+        names.LLM_TOKENS_REASONING: _count(facts.get("tokens_reasoning")),
     }
     attributes: dict[str, Value] = {name: count for name, count in counts.items() if count is not None}
     cost = facts.get("cost_usd")

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 from typing import Final
 
+from clew.catalog import usage
 from clew.catalog.events import FIELDS, METRIC_FIELDS
 from clew.dialects.otel import names
 
-__all__ = ["FIELD_PLACES", "IDENTITIES", "IN_METADATA", "METRIC_PLACES", "OPERATIONS", "RUN_TYPES", "TOKENS"]
+__all__ = ["FIELD_PLACES", "IDENTITIES", "IN_METADATA", "METRIC_PLACES", "OPERATIONS", "RUN_TYPES", "TOKENS", "TOTALS"]
 
 _OURS: Final = {field.name: (field.attribute,) for field in FIELDS.values() if field.attribute.startswith("rag.")}
 
@@ -39,19 +40,45 @@ METRIC_PLACES: Final[dict[str, tuple[str, ...]]] = {
         "gen_ai.usage.cache_read.input_tokens",
         "gen_ai.usage.cache_read_input_tokens",
         names.LLM_TOKENS_CACHE_READ,
+        "gen_ai.usage.input_tokens.cached",
+        "gen_ai.usage.cached_input_tokens",
+        "gen_ai.usage.cached_tokens",
+        "gen_ai.usage.details.cache_read_tokens",
+        "gen_ai.usage.details.cache_read_input_tokens",
+        "gen_ai.usage.details.cached_tokens",
+        "llm.usage.cache_read_input_tokens",
+        "ai.usage.cachedInputTokens",
     ),
     "tokens_cache_written": (
         "gen_ai.usage.cache_creation.input_tokens",
         "gen_ai.usage.cache_write.input_tokens",
         "gen_ai.usage.cache_creation_input_tokens",
+        "gen_ai.usage.cache_write_input_tokens",
         names.LLM_TOKENS_CACHE_WRITE,
+        "gen_ai.usage.input_tokens.cache_write",
+        "gen_ai.usage.details.cache_write_tokens",
+        "gen_ai.usage.details.cache_creation_input_tokens",
+        "llm.usage.cache_creation_input_tokens",
+    ),
+    "tokens_reasoning": (
+        "gen_ai.usage.reasoning.output_tokens",
+        "gen_ai.usage.reasoning_tokens",
+        names.LLM_TOKENS_REASONING,
+        "gen_ai.usage.output_tokens.reasoning",
+        "gen_ai.usage.details.reasoning_tokens",
+        "gen_ai.usage.details.thoughts_tokens",
+        "llm.usage.reasoning_tokens",
+        "ai.usage.reasoningTokens",
     ),
     "cost_usd": ("rag.cost.usd", names.LLM_COST_TOTAL, "gen_ai.usage.cost"),
     "score": ("gen_ai.evaluation.score.value",),
 }
-"""Where numbers stand."""
+"""Where numbers are. All of these count the cache and the reasoning in; who does not is found by ``usage.settle``."""
 
-TOKENS: Final = frozenset({"tokens_in", "tokens_out", "tokens_cached", "tokens_cache_written", "cost_usd"})
+TOTALS: Final = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", names.LLM_TOKENS_TOTAL)
+"""Where the sum of all tokens of a call is."""
+
+TOKENS: Final = frozenset({*usage.TOKENS, "cost_usd"})
 """What only the span of a model call tells of itself: agents and chains tell the sum of what is below them."""
 
 FIELD_PLACES: Final[dict[str, tuple[str, ...]]] = {

@@ -93,7 +93,7 @@ def test_who_asks_for_a_stop_did_not_fail() -> None:
         ({"usage_metadata": {"input_tokens": 7, "output_tokens": 3, "input_token_details": {"cache_read": 2}}}, {}),
         ({}, {"usage_metadata": {"input_tokens": 7, "output_tokens": 3, "input_token_details": {"cache_read": 2}}}),
         ({}, {"usage": {"prompt_tokens": 7, "completion_tokens": 3, "prompt_tokens_details": {"cached_tokens": 2}}}),
-        ({}, {"usage": {"input_tokens": 7, "output_tokens": 3, "cache_read_input_tokens": 2}}),
+        ({}, {"usage": {"input_tokens": 5, "output_tokens": 3, "cache_read_input_tokens": 2}}),
         ({"usage_metadata": {"input_tokens": 7}}, {"usage": {"output_tokens": 3, "cache_read_input_tokens": 2}}),
         (
             {},
@@ -132,14 +132,41 @@ def test_who_asks_for_a_stop_did_not_fail() -> None:
 )
 def test_tokens_are_found_wherever_clients_put_them(metadata: dict[str, Any], outputs: dict[str, Any]) -> None:
     """In the metadata, in the outputs, in messages, in what a provider answers."""
-    assert usage_of(metadata, outputs, is_llm=True) == {"tokens_in": 7, "tokens_out": 3, "tokens_cached": 2}
+    assert usage_of(metadata, outputs, is_call=True) == {"tokens_in": 7, "tokens_out": 3, "tokens_cached": 2}
+
+
+def test_what_several_messages_report_is_added_up_with_its_details() -> None:
+    """Two generations of one call: what each read from the cache, wrote to it and thought counts."""
+    usage = {
+        "input_tokens": 10,
+        "output_tokens": 4,
+        "input_token_details": {"cache_read": 3, "cache_creation": 2},
+        "output_token_details": {"reasoning": 1},
+    }
+    outputs = {"generations": [[{"message": {"usage_metadata": usage}}], [{"message": {"usage_metadata": usage}}]]}
+
+    assert usage_of({}, outputs, is_call=True) == {
+        "tokens_in": 20,
+        "tokens_out": 8,
+        "tokens_cached": 6,
+        "tokens_cache_written": 4,
+        "tokens_reasoning": 2,
+    }
+
+
+def test_a_report_that_leaves_the_cache_out_is_joined_to_one_that_has_it() -> None:
+    """An older wrapper's metadata say what was read beside the cache, the answer says the cache: more than was read."""
+    metadata = {"usage_metadata": {"input_tokens": 500, "output_tokens": 100}}
+    outputs = {"usage": {"cache_read_input_tokens": 8000, "output_tokens": 100}}
+
+    assert usage_of(metadata, outputs, is_call=True) == {"tokens_in": 8500, "tokens_out": 100, "tokens_cached": 8000}
 
 
 def test_only_models_are_believed_about_answers() -> None:
     """A chain's outputs may hold the usage of a model inside it, which has told it already."""
     outputs = {"usage": {"prompt_tokens": 7}, "generations": [{"message": {"usage_metadata": {"input_tokens": 7}}}]}
 
-    assert usage_of({}, outputs, is_llm=False) == {}
+    assert usage_of({}, outputs, is_call=False) == {}
 
 
 @pytest.mark.parametrize(
@@ -148,7 +175,7 @@ def test_only_models_are_believed_about_answers() -> None:
 )
 def test_money_is_read_whole_or_in_parts(usage: dict[str, float], cost: float) -> None:
     """The total counts; without one, its parts."""
-    assert usage_of({"usage_metadata": usage}, {}, is_llm=False) == {"cost_usd": cost}
+    assert usage_of({"usage_metadata": usage}, {}, is_call=False) == {"cost_usd": cost}
 
 
 DUMPED = {

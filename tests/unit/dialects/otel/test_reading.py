@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 from msgspec import json
 
+from clew.agent.prices import Prices, Use
 from clew.dialects.otel.inside import SpanEvent, read_inside
 from clew.dialects.otel.reading import Resource, error_of, read_event, read_log, read_resource, read_span
 
@@ -113,6 +115,84 @@ def test_a_model_call_reads_the_same_in_every_dialect(attributes: dict[str, Any]
     [answer] = told["outputs"]["messages"]
     assert (answer["role"], answer["content"], answer["finish_reason"]) == ("assistant", "By the thread.", "stop")
     assert set(told.get("attributes", {})) <= {"llm.invocation_parameters"}
+
+
+GENAI, DETAILS, COUNT = "gen_ai.usage.", "gen_ai.usage.details.", "llm.token_count."
+INSIDE = {f"{GENAI}input_tokens": 10000, f"{GENAI}output_tokens": 100}
+
+
+@pytest.mark.parametrize(
+    "attributes",
+    [
+        INSIDE | {f"{GENAI}cache_read.input_tokens": 8000, f"{GENAI}cache_creation.input_tokens": 1500},
+        INSIDE | {f"{GENAI}cache_read_input_tokens": 8000, f"{GENAI}cache_creation_input_tokens": 1500},
+        INSIDE | {f"{DETAILS}cache_read_tokens": 8000, f"{DETAILS}cache_write_tokens": 1500},
+        INSIDE | {f"{DETAILS}cache_read_input_tokens": 8000, f"{DETAILS}cache_creation_input_tokens": 1500},
+        INSIDE | {f"{GENAI}input_tokens.cached": 8000, f"{GENAI}input_tokens.cache_write": 1500},
+        {
+            f"{GENAI}input_tokens": 500,
+            f"{GENAI}output_tokens": 100,
+            f"{GENAI}cache_read_input_tokens": 8000,
+            f"{GENAI}cache_creation_input_tokens": 1500,
+        },
+        {
+            "llm.usage.prompt_tokens": 500,
+            "llm.usage.completion_tokens": 100,
+            "llm.usage.cache_read_input_tokens": 8000,
+            "llm.usage.cache_creation_input_tokens": 1500,
+        },
+        {
+            f"{COUNT}prompt": 10000,
+            f"{COUNT}completion": 100,
+            f"{COUNT}total": 10100,
+            f"{COUNT}prompt_details.cache_read": 8000,
+            f"{COUNT}prompt_details.cache_write": 1500,
+        },
+    ],
+    ids=[
+        "genai",
+        "genai before",
+        "pydantic-ai",
+        "its details",
+        "sentry",
+        "beside",
+        "traceloop beside",
+        "openinference",
+    ],
+)
+def test_tokens_of_the_cache_cost_what_they_cost_in_every_dialect(attributes: dict[str, Any]) -> None:
+    """Inside of the tokens read, as the conventions say, or beside them where they cannot be inside: Anthropic's $0.011025."""
+    told = metrics(attributes)
+
+    assert told == {"tokens_in": 10000, "tokens_out": 100, "tokens_cached": 8000, "tokens_cache_written": 1500}
+    cost = Prices().cost(("claude-sonnet-4-5",), "anthropic", datetime(2026, 7, 1, tzinfo=UTC), Use(**told))
+    assert cost is not None
+    assert cost.usd == pytest.approx((500 * 3 + 8000 * 0.3 + 1500 * 3.75 + 100 * 15) / 1e6)
+
+
+def test_a_total_says_that_the_cache_is_beside() -> None:
+    """More was read than came from the cache, so that only the sum tells: 5,000 and 3,000 and 100 are 8,100."""
+    beside = {f"{GENAI}input_tokens": 5000, f"{GENAI}output_tokens": 100, f"{GENAI}cache_read_input_tokens": 3000}
+
+    assert metrics(beside | {f"{GENAI}total_tokens": 8100})["tokens_in"] == 8000
+    assert metrics(beside | {f"{GENAI}total_tokens": 5100})["tokens_in"] == 5000
+    assert metrics(beside)["tokens_in"] == 5000
+
+
+@pytest.mark.parametrize(
+    ("attributes", "written"),
+    [
+        ({f"{GENAI}output_tokens": 400, f"{GENAI}reasoning.output_tokens": 300}, 400),
+        ({f"{GENAI}output_tokens": 400, f"{GENAI}reasoning_tokens": 300}, 400),
+        ({f"{GENAI}output_tokens": 400, f"{DETAILS}reasoning_tokens": 300}, 400),
+        ({f"{COUNT}completion": 400, f"{COUNT}completion_details.reasoning": 300}, 400),
+        ({f"{COUNT}completion": 100, f"{COUNT}completion_details.reasoning": 300}, 400),
+    ],
+    ids=["genai", "genai before", "pydantic-ai", "openinference", "beside"],
+)
+def test_reasoning_is_a_metric_of_its_own_in_every_dialect(attributes: dict[str, Any], written: int) -> None:
+    """It is part of what was written."""
+    assert metrics(attributes) == {"tokens_out": written, "tokens_reasoning": 300}
 
 
 def test_documents_become_hits_in_every_dialect() -> None:
