@@ -41,14 +41,21 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize(
-    "arguments", [["nope"], ["trace"], ["logs", "--nope"], ["logs", "--limit", "many"], ["store", "nope"]]
+    ("arguments", "begin"),
+    [
+        (["nope"], "Error: "),
+        (["trace"], "Error: "),
+        (["logs", "--nope"], "Error: "),
+        (["logs", "--limit", "many"], "clew: limit is 'many', which is not a whole number"),
+        (["store", "nope"], "Error: "),
+    ],
 )
-def test_bad_usage_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str]) -> None:
+def test_bad_usage_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str], begin: str) -> None:
     """What cannot be parsed is said on stderr, without a traceback."""
     assert run(arguments) == 2
 
     out, err = capsys.readouterr()
-    assert "Error: " in err
+    assert err.splitlines()[-1].startswith(begin)
     assert "Traceback" not in err + out
 
 
