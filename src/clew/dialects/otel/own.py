@@ -143,7 +143,7 @@ def unpack(attributes: Mapping[str, Any]) -> Own | None:
         fields = _decode_fields(attributes[names.CLEW_FIELDS])
         error = json.decode(attributes[names.CLEW_ERROR]) if names.CLEW_ERROR in attributes else None
         context = fields.context | {name: _captured(name, attributes) for name in fields.captured}
-    except (DecodeError, KeyError, TypeError):
+    except (DecodeError, KeyError, TypeError, UnicodeEncodeError):  # the last for half of a surrogate pair
         return None
     keys = {key: attributes[attribute] for key, attribute in _PLAIN.items() if attribute in attributes}
     flags = attributes.get(names.CLEW_SANITIZED)
