@@ -27,7 +27,8 @@ from msgspec import UNSET, DecodeError, Struct, field, json
 from clew.catalog.series import CLOSED_LABELS, COUNTED_METRICS, METRICS, OVERFLOW_METRIC, ROLLUPS
 from clew.event import ENDED
 from clew.measures.buckets import bucket_of
-from clew.measures.counting import NOTHING, begin, follow, measured_amounts, wanted
+from clew.measures.counting import NOTHING, begin, follow
+from clew.measures.feeds import measured_amounts, wanted
 from clew.measures.labels import OTHER, clean
 from clew.measures.ledger import LedgerPage
 from clew.measures.observation import MAX_AMOUNT, Error, Observation

@@ -8,7 +8,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from clew.catalog.series import COUNTED_METRICS, LATE_METRIC, METRICS
-from clew.measures.counting import follow, measured_amounts
+from clew.measures.counting import follow
+from clew.measures.feeds import measured_amounts
 from clew.sinks.prometheus.series import Exemplar
 
 if TYPE_CHECKING:
