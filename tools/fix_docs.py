@@ -23,7 +23,7 @@ from clew.cli.registry import root
 from clew.config import Settings
 from clew.delivery.status import SinkHealth
 from clew.event import STAGES, Event
-from clew.receivers.langsmith import Counts
+from clew.receivers.langsmith import LangSmithCounts
 from clew.server.app import create_app
 from clew.server.health import RequestCounts
 from clew.server.store_metrics import families as store_families
@@ -157,7 +157,7 @@ def metrics() -> str:
         _table(head, _exposed(families(health))),
         "## Of the server\n",
         "At `/metrics` of `clew up` and of `clew server`.\n",
-        _table(head, _exposed([*counts.families(), *Counts().families(), *store_families((status, room), [slow])])),
+        _table(head, _exposed([*counts.families(), *LangSmithCounts().families(), *store_families((status, room), [slow])])),
         "## Of your system\n",
         _DECLARED,
         _table(head, declared),

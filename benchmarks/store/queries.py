@@ -30,7 +30,7 @@ from clew.store.postgres.fingerprints import fetch_faults
 from clew.store.postgres.lineage import fetch_lineage
 from clew.store.postgres.logs import LogFilter, fetch_logs
 from clew.store.postgres.reading import read
-from clew.store.postgres.rollups import Span, fetch_metrics
+from clew.store.postgres.rollups import MetricWindow, fetch_metrics
 from clew.store.postgres.traces import fetch_trace, matching_traces, recent_traces
 
 if TYPE_CHECKING:
@@ -108,7 +108,7 @@ class Question:
 
 def questions() -> list[Question]:
     """List the questions of the architecture's budget, and those beside them."""
-    day = Span(since=END - timedelta(days=1), until=END, step=timedelta(minutes=1))
+    day = MetricWindow(since=END - timedelta(days=1), until=END, step=timedelta(minutes=1))
 
     def text(term: str) -> Callable[[Values], Reading[Any]]:
         return lambda _: fetch_logs(LogFilter(query=parse(term)))

@@ -14,12 +14,12 @@ import os
 import sys
 from typing import Final, Protocol
 
-__all__ = ["Mark", "PidMark", "new_mark"]
+__all__ = ["ForkMark", "PidMark", "new_mark"]
 
 _MADV_WIPEONFORK: Final = 18  # <asm-generic/mman-common.h>; the module mmap names it only where it was built so
 
 
-class Mark(Protocol):
+class ForkMark(Protocol):
     """Something whose item 0 can be set to 1, and is 0 at first and in every forked child."""
 
     def __getitem__(self, index: int, /) -> int:
@@ -44,7 +44,7 @@ class PidMark:
         self._pid = os.getpid()
 
 
-def new_mark() -> Mark:
+def new_mark() -> ForkMark:
     """Make a mark that nobody has set yet.
 
     Example:

@@ -215,6 +215,41 @@ def _replaces_a_file(node: ast.AST) -> bool:
     return node.func.attr in {"write_bytes", "write_text"}
 
 
+def test_no_two_public_types_share_a_name() -> None:
+    """One name is one type: a reader of ``Step`` need not ask which."""
+    homes: dict[str, list[str]] = {}
+    for path in SOURCES:
+        for name in _public_types(parsed(path)):
+            homes.setdefault(name, []).append(place(path))
+
+    assert {name: places for name, places in homes.items() if len(places) > 1} == {}
+
+
+def _public_types(module: ast.Module) -> list[str]:
+    """Name the classes, and the aliases of types, that a module lists in ``__all__``."""
+    public: set[str] = set()
+    types: list[str] = []
+    for node in module.body:
+        match node:
+            case ast.Assign(targets=[ast.Name("__all__")], value=ast.List(names)):
+                public = {
+                    name.value for name in names if isinstance(name, ast.Constant) and isinstance(name.value, str)
+                }
+            case ast.ClassDef(name=name) | ast.AnnAssign(target=ast.Name(name)) | ast.Assign(targets=[ast.Name(name)]):
+                types.append(name)
+            case _:
+                pass
+    return [name for name in types if name in public and name[0].isupper() and not name.isupper()]
+
+
+def test_the_look_for_public_types_sees_classes_and_aliases() -> None:
+    """A class, a plain alias and an annotated one are types; a constant, and what is not public, are none."""
+    code = "__all__ = ['Span', 'Kind', 'Row', 'SIZE']\nclass Span: ...\nclass Other: ...\n"
+    code += "Kind = str | int\nRow: TypeAlias = 'int'\nSIZE = 3\n"
+
+    assert _public_types(ast.parse(code)) == ["Span", "Kind", "Row"]
+
+
 def test_sql_is_never_put_together_from_values() -> None:
     """SQL stands in `.sql` files or in constants: it is in no f-string, and nothing is formatted into it."""
     found = {place(path) for path in SOURCES for node in ast.walk(parsed(path)) if _builds_sql(node)}

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from msgspec import UNSET, json
 
 from clew import config
-from clew.dialects.finished_span import FinishedSpan, Step
+from clew.dialects.finished_span import Ancestor, FinishedSpan
 from clew.dialects.langsmith.bodies import as_multipart, parts_of_feedback, parts_of_run
 from clew.dialects.langsmith.requests import read_multipart
 from clew.dialects.langsmith.writing import feedback_of, run_of, run_of_log
@@ -44,7 +44,7 @@ FOREIGN = "550e8400-e29b-41d4-a716-446655440000"
 SPAN = "019ab000-0000-7000-8000-000000000002"
 MOMENT = datetime(2026, 11, 23, 10, 30, 58, 0, UTC)
 
-ABOVE = Step(TRACE, "2026-11-23T10:00:00Z", None)
+ABOVE = Ancestor(TRACE, "2026-11-23T10:00:00Z", None)
 
 texts = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=20)
 plain = st.recursive(
@@ -157,7 +157,7 @@ class Langsmith(Dialect):
     """LangSmith's runs and feedback."""
 
     def carry_span(self, span: dict[str, Any], inside: list[dict[str, Any]], above: Ancestors) -> list[dict[str, Any]]:
-        path = (*above, Step(span["span_id"], span["timestamp"], span.get("parent_span_id")))
+        path = (*above, Ancestor(span["span_id"], span["timestamp"], span.get("parent_span_id")))
         scores = [feedback_of(log, path, is_in_run=True) for log in inside]
         return self._send([run_of(FinishedSpan(0, span, inside, 0, above), None)], scores)
 

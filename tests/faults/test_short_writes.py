@@ -19,7 +19,7 @@ from clew.delivery.dead_letters import DeadLetter, DeadLetters
 from clew.delivery.erasure import erase_from_spool
 from clew.delivery.ledger import Ledger
 from clew.delivery.open_spans import OpenSpans
-from clew.demo.ingestion.chunk import Chunk, Lineage
+from clew.demo.ingestion.chunk import Chunk, ChunkOrigin
 from clew.demo.retrieval.index import Index
 from clew.errors import ClewError
 from clew.sinks.base import Batch, Producer
@@ -149,7 +149,7 @@ def index(disk: Path) -> Keeper:
     kept = Index(disk / "index", Embedder())  # type: ignore[arg-type]
 
     def store(document: str, text: str) -> None:
-        lineage = Lineage(document, "1", document, "run", "p", "c", "h", "short")
+        lineage = ChunkOrigin(document, "1", document, "run", "p", "c", "h", "short")
         kept.store(document, [Chunk(document, 0, text, "", None, lineage)], np.zeros((1, 4), np.float32))
 
     store("one", "short")

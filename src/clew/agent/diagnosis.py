@@ -23,7 +23,7 @@ from clew.agent.prices import make_prices
 from clew.agent.sinks import check_sinks
 from clew.delivery.accounts import read_account
 from clew.delivery.dead_letters import count_letters
-from clew.delivery.ledger import ENTRY_FILE, NOT_IN_SPOOL, Entry
+from clew.delivery.ledger import ENTRY_FILE, NOT_IN_SPOOL, LedgerEntry
 from clew.delivery.status import STALE_S, read_statuses
 from clew.emit.redact import Redactor
 from clew.emit.shipping import agent_is_alive
@@ -319,10 +319,10 @@ def _recent_losses(machine: _Machine) -> Counter[str]:
     return recent
 
 
-def _kept_entries(settings: Settings) -> Iterator[Entry]:
+def _kept_entries(settings: Settings) -> Iterator[LedgerEntry]:
     for directory in shipped_directories(settings.spool_dir):
         try:
-            yield json.decode(read_regular(directory / ENTRY_FILE), type=Entry)
+            yield json.decode(read_regular(directory / ENTRY_FILE), type=LedgerEntry)
         except (OSError, DecodeError, ValidationError):
             continue  # removed meanwhile, or what is odd about it is said elsewhere
 

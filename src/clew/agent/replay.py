@@ -53,7 +53,7 @@ if TYPE_CHECKING:
     from clew.delivery.dead_letters import DeadLetters
     from clew.sinks.base import KeepsCursor
 
-__all__ = ["Gap", "Placed", "Replay", "place"]
+__all__ = ["Gap", "Replay", "ReplayStart", "place"]
 
 ERASED = b'"message":"event_erased"'
 SEARCHED_EVENTS = 2000  # events that the store is asked about at once
@@ -87,7 +87,7 @@ class Replay(NamedTuple):
     cursor: Position
 
 
-class Placed(NamedTuple):
+class ReplayStart(NamedTuple):
     """Where shipping goes on.
 
     Attributes:
@@ -110,7 +110,7 @@ class _Choice(NamedTuple):
 
 def place(
     log: ProducerLog, name: str, sink: KeepsCursor, dead: DeadLetters, new_id: Callable[[int], str] = new_producer_id
-) -> Placed:
+) -> ReplayStart:
     """Put the local cursor of a sink where the sink's own is.
 
     Args:
@@ -142,12 +142,12 @@ class _Placing:
         self._dead = dead.positions(log.producer.id)
         self._cursor = log.cursor(name)
 
-    def stay(self) -> Placed:
+    def stay(self) -> ReplayStart:
         """Go on at the local cursor."""
         own = self._log.producer
-        return Placed(Producer(own.id, own.service), self._gap(self._cursor.position), is_compared=False)
+        return ReplayStart(Producer(own.id, own.service), self._gap(self._cursor.position), is_compared=False)
 
-    def run(self, standings: list[Standing], new_id: Callable[[int], str]) -> Placed:
+    def run(self, standings: list[Standing], new_id: Callable[[int], str]) -> ReplayStart:
         own = self._log.producer
         if not standings:
             return self._go_on(Producer(own.id, own.service), Position(0), Counts(), "empty")
@@ -161,23 +161,23 @@ class _Placing:
             self._move(agreed)
             if not self._sink.step_back(standing, agreed, self._cursor.counts):
                 raise ConnectionError("the store went away")
-            return Placed(producer, replay=Replay("ahead", agreed, standing.position))
+            return ReplayStart(producer, replay=Replay("ahead", agreed, standing.position))
         if self._cursor.position < standing.position:
             self._move(standing.position)  # an agent was killed before it could count
-            return Placed(producer, self._gap(standing.position))
+            return ReplayStart(producer, self._gap(standing.position))
         counts = standing.counts
         if not standing.is_counted:
             counts = counts._replace(quarantined=sum(position < standing.position for position in self._dead))
         return self._go_on(producer, standing.position, counts, "behind")
 
-    def _go_on(self, producer: Producer, position: Position, counts: Counts, kind: str) -> Placed:
+    def _go_on(self, producer: Producer, position: Position, counts: Counts, kind: str) -> ReplayStart:
         """Go on at *position*, which is not ahead of the local cursor."""
         local = self._cursor.position
         if position == local:
-            return Placed(producer, self._gap(position))
+            return ReplayStart(producer, self._gap(position))
         self._log.take_back(position)
         self._cursor.place(position, counts)
-        return Placed(producer, self._gap(position), Replay(kind, position, local))
+        return ReplayStart(producer, self._gap(position), Replay(kind, position, local))
 
     def _choose(self, standings: list[Standing]) -> _Choice:
         """Choose the history that this log is the continuation of: of those whose mark is in it, the longest."""
@@ -210,7 +210,7 @@ class _Placing:
         last = max(segment_numbers(self._log.directory), default=0)
         return cursor > position_of(last + 1, HEADER_BYTES)
 
-    def _fork(self, standings: list[Standing], new_id: Callable[[int], str]) -> Placed:
+    def _fork(self, standings: list[Standing], new_id: Callable[[int], str]) -> ReplayStart:
         """Go on behind the last event that the store has as it is here, under a new id."""
         log, ahead = self._log, max(standing.position for standing in standings)
         log.take_back(Position(0))
@@ -223,7 +223,7 @@ class _Placing:
                     agreed = _end_of(held, dict(events)[held])
         self._move(agreed)
         producer = Producer(new_id(time.time_ns()), log.producer.service, log.producer.id, agreed)
-        return Placed(producer, replay=Replay("differs", agreed, ahead))
+        return ReplayStart(producer, replay=Replay("differs", agreed, ahead))
 
     def _events(self, start: Position, end: Position) -> Iterator[Position]:
         """Go through the events from *start* to *end* that are on the disk."""

@@ -24,7 +24,7 @@ from clew.agent.retry import backoff
 from clew.delivery.dead_letters import DeadLetter, DeadLetters
 from clew.delivery.status import SinkHealth
 from clew.errors import SpoolFormatError
-from clew.sinks.base import Batch, Delivered, KeepsCursor, Mark, Moved, Rejected, Retry
+from clew.sinks.base import Batch, Delivered, KeepsCursor, Moved, RecordMark, Rejected, Retry
 from clew.spool.files.regular import NotRegularError
 from clew.spool.format import Position
 from clew.spool.reader import Reader
@@ -302,7 +302,7 @@ class Worker(threading.Thread):
         quarantined = sum(part.start <= position < part.end for position in refused)
         behind = bisect_left(stored, (part.end,))
         last = stored[behind - 1] if behind and stored[behind - 1][0] >= part.start else None
-        mark = None if last is None else Mark(last[0], crc32(last[1]))
+        mark = None if last is None else RecordMark(last[0], crc32(last[1]))
         counts = counts._replace(
             delivered=counts.delivered + len(part.events), quarantined=counts.quarantined + quarantined
         )

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator
     from pathlib import Path
 
-__all__ = ["NOT_IN_SPOOL", "Entry", "Incident", "Ledger", "Share", "Totals"]
+__all__ = ["NOT_IN_SPOOL", "Incident", "Ledger", "LedgerEntry", "Share", "Totals"]
 
 REMEMBERED_PRODUCERS = 10_000
 REMEMBERED_INCIDENTS = 100
@@ -74,7 +74,7 @@ class Incident(Struct, frozen=True):
     producers: list[str] = []
 
 
-class Entry(Struct):
+class LedgerEntry(Struct):
     """What one log adds to the sums; kept in its directory for as long as it may come back.
 
     Attributes:
@@ -162,7 +162,7 @@ class Ledger:
             totals = self.read()
             if producer in totals.producers:
                 return
-            entry = Entry(dropped, sinks, damaged_bytes)
+            entry = LedgerEntry(dropped, sinks, damaged_bytes)
             if directory is not None:
                 replace_file(directory / ENTRY_FILE, json.encode(entry))
             _add(totals, entry, 1)
@@ -183,7 +183,7 @@ class Ledger:
             if directory.name not in totals.producers:
                 return
             with contextlib.suppress(FileNotFoundError, DecodeError, ValidationError):
-                _add(totals, json.decode((directory / ENTRY_FILE).read_bytes(), type=Entry), -1)
+                _add(totals, json.decode((directory / ENTRY_FILE).read_bytes(), type=LedgerEntry), -1)
             totals.producers.remove(directory.name)
             replace_file(self._path, json.encode(totals))
 
@@ -219,7 +219,7 @@ class Ledger:
             lock.release()
 
 
-def _add(totals: Totals, entry: Entry, sign: int) -> None:
+def _add(totals: Totals, entry: LedgerEntry, sign: int) -> None:
     """Add what one log held to the sums, or take it out of them."""
     totals.damaged_bytes += sign * entry.damaged_bytes
     for reason, number in entry.dropped.items():

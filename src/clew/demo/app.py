@@ -24,7 +24,7 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from msgspec import json, to_builtins
 from pydantic import BaseModel, StringConstraints
 
-from clew.demo.generation.answer import Outcome, Sources
+from clew.demo.generation.answer import AnswerOutcome, Sources
 from clew.demo.generation.generate import ModelError
 from clew.demo.generation.prompt import QuestionTooLongError
 from clew.demo.ingestion.ingest import TooLargeError, Upload
@@ -33,7 +33,7 @@ from clew.emit.context import mint_id, opaque_id
 from clew.integrations.fastapi import ClewMiddleware
 
 if TYPE_CHECKING:
-    from clew.demo.ingestion.chunk import Lineage
+    from clew.demo.ingestion.chunk import ChunkOrigin
     from clew.demo.parts import Parts
 
 __all__ = ["create_app"]
@@ -99,7 +99,7 @@ def _add_document_routes(app: FastAPI, parts: Parts) -> None:
     async def documents() -> Any:  # pyright: ignore[reportUnusedFunction]
         """List what can be found."""
         snapshot = parts.index.snapshot
-        counts: dict[Lineage, int] = {}
+        counts: dict[ChunkOrigin, int] = {}
         for chunk in snapshot.chunks:
             counts[chunk.lineage] = counts.get(chunk.lineage, 0) + 1
         found = [to_builtins(lineage) | {"chunk_count": count} for lineage, count in counts.items()]
@@ -127,7 +127,7 @@ def _add_question_routes(app: FastAPI, parts: Parts) -> None:
 
 
 async def _events(
-    first: Sources | str | Outcome, rest: AsyncGenerator[Sources | str | Outcome]
+    first: Sources | str | AnswerOutcome, rest: AsyncGenerator[Sources | str | AnswerOutcome]
 ) -> AsyncGenerator[bytes]:
     """Write an answer as server-sent events."""
     yield _event(first)
@@ -139,13 +139,13 @@ async def _events(
             yield _format("error", {"message": str(error)})
 
 
-def _event(piece: Sources | str | Outcome) -> bytes:
+def _event(piece: Sources | str | AnswerOutcome) -> bytes:
     match piece:
         case str():
             return _format("token", {"text": piece})
         case Sources():
             return _format("sources", piece)
-        case Outcome():
+        case AnswerOutcome():
             return _format("done", piece)
 
 

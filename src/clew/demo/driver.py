@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final, Self
 import httpx
 from msgspec import DecodeError, Struct, json
 
-from clew.demo.generation.answer import Outcome
+from clew.demo.generation.answer import AnswerOutcome
 from clew.demo.questions import USERS
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from clew.demo.corpus import Document
-    from clew.demo.questions import Question
+    from clew.demo.questions import CorpusQuestion
 
 __all__ = ["Driver", "Exchange"]
 
@@ -50,7 +50,7 @@ class Exchange(Struct):
     is_complete: bool = False
     duration_ms: float = 0.0
     ingested: dict[str, Any] | None = None
-    outcome: Outcome | None = None
+    outcome: AnswerOutcome | None = None
     error: str = ""
 
 
@@ -108,7 +108,7 @@ class Driver:
 
         return self._exchange(exchange, send)
 
-    def ask_all(self, questions: Sequence[Question]) -> None:
+    def ask_all(self, questions: Sequence[CorpusQuestion]) -> None:
         """Ask questions, a few users at a time; those that ask again wait until all others are answered."""
         first = [question.text for question in questions if question.purpose != "again"]
         again = [question.text for question in questions if question.purpose == "again"]
@@ -166,6 +166,6 @@ def _hear(exchange: Exchange, response: httpx.Response) -> None:
         if field == "event":
             name = value
         elif field == "data" and name == "done":
-            exchange.outcome = json.decode(value, type=Outcome)
+            exchange.outcome = json.decode(value, type=AnswerOutcome)
         elif field == "data" and name == "error":
             exchange.error = str(json.decode(value).get("message"))

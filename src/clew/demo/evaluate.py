@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from clew.demo.ingestion.embed import Embedder, Vectors
     from clew.demo.retrieval.relevance import Relevance
 
-__all__ = ["JUDGE", "JUDGE_VERSION", "Issue", "Score", "Verdict", "judge"]
+__all__ = ["JUDGE", "JUDGE_VERSION", "Issue", "Judgement", "Score", "judge"]
 
 P = ParamSpec("P")
 
@@ -93,7 +93,7 @@ class Issue(Struct, frozen=True):
     score: float | None = None
 
 
-class Verdict(Struct, frozen=True):
+class Judgement(Struct, frozen=True):
     """What the judge found.
 
     Attributes:
@@ -113,7 +113,7 @@ class Verdict(Struct, frozen=True):
         return next((score.score for score in self.scores if score.metric_name == metric_name), None)
 
 
-def judge(relevance: Relevance, embedder: Embedder, prompt: Prompt, answer: Answer) -> Verdict:
+def judge(relevance: Relevance, embedder: Embedder, prompt: Prompt, answer: Answer) -> Judgement:
     """Judge an answer.
 
     Args:
@@ -127,13 +127,13 @@ def judge(relevance: Relevance, embedder: Embedder, prompt: Prompt, answer: Answ
         relevancy = Score("answer_relevancy", 0.0, "the answer says that there is none")
         severity, reason = ("medium", "though") if precision.score > 0 else ("low", "and")
         reason = f"no answer was given, {reason} {precision.reason}"
-        return Verdict([relevancy, precision], "unanswered", reason, [Issue("no_answer", severity, reason)])
+        return Judgement([relevancy, precision], "unanswered", reason, [Issue("no_answer", severity, reason)])
     claims = _claims(answer.text)
     vectors = embedder.embed_passages(claims)
     faithfulness = _timed(_faithfulness, relevance, embedder, prompt, claims, vectors)
     relevancy = _timed(_answer_relevancy, embedder, prompt, claims, vectors)
     tier, reason = _tier(faithfulness.score, relevancy.score)
-    return Verdict([faithfulness, relevancy, precision], tier, reason, list(_issues(faithfulness, relevancy)))
+    return Judgement([faithfulness, relevancy, precision], tier, reason, list(_issues(faithfulness, relevancy)))
 
 
 def _timed(find: Callable[P, Score], *args: P.args, **kwargs: P.kwargs) -> Score:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clew.demo.corpus import Document
 
-__all__ = ["USERS", "Question", "plan"]
+__all__ = ["USERS", "CorpusQuestion", "plan"]
 
 USERS: Final = ("ann", "bob", "chandra", "dana")
 
@@ -54,7 +54,7 @@ MIN_HEADING_WORDS = 2
 MAX_QUOTED_CHARS = 120
 
 
-class Question(Struct, frozen=True):
+class CorpusQuestion(Struct, frozen=True):
     """A question to ask.
 
     Attributes:
@@ -66,7 +66,7 @@ class Question(Struct, frozen=True):
     purpose: Literal["new", "again", "unanswerable"]
 
 
-def plan(documents: Sequence[Document], count: int) -> list[Question]:
+def plan(documents: Sequence[Document], count: int) -> list[CorpusQuestion]:
     """Plan what is asked.
 
     Args:
@@ -84,9 +84,9 @@ def plan(documents: Sequence[Document], count: int) -> list[Question]:
     new = min(count - unanswerable - again, len(known))
     again = count - unanswerable - new
     return [
-        *(Question(asked, "new") for asked, _ in known[:new]),
-        *(Question(asked, "unanswerable") for asked in islice(cycle(_UNANSWERABLE), unanswerable)),
-        *(Question(other, "again") for _, other in islice(cycle(known[:new]), again)),
+        *(CorpusQuestion(asked, "new") for asked, _ in known[:new]),
+        *(CorpusQuestion(asked, "unanswerable") for asked in islice(cycle(_UNANSWERABLE), unanswerable)),
+        *(CorpusQuestion(other, "again") for _, other in islice(cycle(known[:new]), again)),
     ]
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from clew.demo.driver import Exchange
-    from clew.demo.generation.answer import Outcome
+    from clew.demo.generation.answer import AnswerOutcome
 
-__all__ = ["Event", "Report", "Row", "check", "expected", "kind_of"]
+__all__ = ["CheckRow", "EventKey", "Report", "check", "expected", "kind_of"]
 
-Event = tuple[str, str]
+EventKey = tuple[str, str]
 """Kind (``"log"`` or ``"span"``) and message."""
 
 POLL_S = 0.1
@@ -74,7 +74,7 @@ _ANSWER_SPANS: Final = (
 )
 
 
-class Row(Struct):
+class CheckRow(Struct):
     """What was found of the requests of one kind.
 
     Attributes:
@@ -104,7 +104,7 @@ class Report(Struct):
             was killed; these are only looked at for duplicates.
     """
 
-    rows: list[Row]
+    rows: list[CheckRow]
     faults: list[str]
     failed: int = 0
 
@@ -127,7 +127,7 @@ def kind_of(exchange: Exchange) -> str:
     return "question" if exchange.outcome.is_given else "question, no answer"
 
 
-def expected(exchange: Exchange) -> Counter[Event] | None:
+def expected(exchange: Exchange) -> Counter[EventKey] | None:
     """Say which events a request has to have left, and how often; None when its end does not tell."""
     kind = kind_of(exchange)
     if kind == "failed":
@@ -165,7 +165,7 @@ def check(dsn: str, exchanges: Sequence[Exchange], *, timeout_s: float = 20.0) -
     with connect(dsn, is_reader=True, application_name="clew-demo") as connection, explained(dsn):
         while True:
             rows = connection.execute(_COUNT, {"trace_ids": trace_ids}).fetchall()
-            found: dict[str, Counter[Event]] = {}
+            found: dict[str, Counter[EventKey]] = {}
             repeated: list[str] = []
             for trace_id, kind, message, events, ids in rows:
                 found.setdefault(str(trace_id), Counter())[kind, message] = events
@@ -178,13 +178,13 @@ def check(dsn: str, exchanges: Sequence[Exchange], *, timeout_s: float = 20.0) -
             pause.wait(POLL_S)
 
 
-def _compare(exchanges: Iterable[Exchange], found: Mapping[str, Counter[Event]]) -> Report:
-    rows: dict[str, Row] = {}
+def _compare(exchanges: Iterable[Exchange], found: Mapping[str, Counter[EventKey]]) -> Report:
+    rows: dict[str, CheckRow] = {}
     faults: list[str] = []
     failed = 0
     for exchange in exchanges:
         kind = kind_of(exchange)
-        row = rows.setdefault(kind, Row(kind))
+        row = rows.setdefault(kind, CheckRow(kind))
         row.requests += 1
         is_there = found.get(exchange.trace_id or "", Counter())
         row.found += is_there.total()
@@ -203,7 +203,7 @@ def _compare(exchanges: Iterable[Exchange], found: Mapping[str, Counter[Event]])
     return Report(list(rows.values()), faults, failed)
 
 
-def _variable_events(outcome: Outcome) -> Counter[Event]:
+def _variable_events(outcome: AnswerOutcome) -> Counter[EventKey]:
     """Return the events of an answer whose number depends on how it went."""
     logs = {
         "api_call_started": outcome.attempts,
@@ -218,5 +218,5 @@ def _variable_events(outcome: Outcome) -> Counter[Event]:
     return Counter({("log", message): count for message, count in logs.items() if count})
 
 
-def _events(logs: Iterable[str], spans: Iterable[str]) -> Counter[Event]:
+def _events(logs: Iterable[str], spans: Iterable[str]) -> Counter[EventKey]:
     return Counter([("log", message) for message in logs] + [("span", message) for message in spans])

@@ -19,9 +19,9 @@ from clew.emit.tracing import span
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["Facts", "Step", "Stopwatch", "step", "tell"]
+__all__ = ["Step", "StepFacts", "Stopwatch", "step", "tell"]
 
-Facts = dict[str, Any]
+StepFacts = dict[str, Any]
 """What is known, by the names of the catalogue's fields; None for what is not."""
 
 _log = get_logger("clew.demo")
@@ -46,7 +46,7 @@ class Step:
         facts: What is known so far; shared with the steps before and after.
     """
 
-    def __init__(self, facts: Facts) -> None:
+    def __init__(self, facts: StepFacts) -> None:
         self.facts = facts
         self._watch = Stopwatch()
 
@@ -58,7 +58,7 @@ class Step:
 
 @contextmanager
 def step(
-    name: str, facts: Facts, *, failure: str, stage: str | None = None, run_type: str = "chain"
+    name: str, facts: StepFacts, *, failure: str, stage: str | None = None, run_type: str = "chain"
 ) -> Generator[Step]:
     """Run a step in a span of its own.
 
@@ -81,7 +81,7 @@ def step(
             raise
 
 
-def tell(message: str, facts: Facts) -> None:
+def tell(message: str, facts: StepFacts) -> None:
     """Tell an event of the catalogue, at its level, with those of *facts* that it declares."""
     event = EVENTS[message]
     known = {name: facts[name] for name in event.fields if facts.get(name) is not None}

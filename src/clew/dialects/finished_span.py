@@ -9,10 +9,10 @@ from typing import Any, NamedTuple
 
 from msgspec import Struct
 
-__all__ = ["Ancestors", "FinishedSpan", "Step"]
+__all__ = ["Ancestor", "Ancestors", "FinishedSpan"]
 
 
-class Step(NamedTuple):
+class Ancestor(NamedTuple):
     """One ancestor of a span.
 
     Attributes:
@@ -26,7 +26,7 @@ class Step(NamedTuple):
     parent_id: str | None
 
 
-Ancestors = tuple[Step, ...]
+Ancestors = tuple[Ancestor, ...]
 """The ancestors of a span, the outermost first."""
 
 

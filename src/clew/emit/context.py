@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Context",
-    "Entry",
+    "ContextEntry",
     "activate",
     "current",
     "enter",
@@ -94,7 +94,7 @@ _context: ContextVar[Context] = ContextVar("clew_context", default=_NOWHERE)
 in_force = _context.get
 """Return what was put in force last here; while ``left`` holds anything, ask ``current`` instead."""
 
-Entry: TypeAlias = "tuple[Context, Context, Token[Context]]"
+ContextEntry: TypeAlias = "tuple[Context, Context, Token[Context]]"
 """(context, what was in force before, token), as ``enter`` returns it."""
 
 left: Final[dict[int, tuple[ref[Context], Context]]] = {}
@@ -130,13 +130,13 @@ def activate(context: Context) -> None:
     _context.set(context)
 
 
-def enter(context: Context) -> Entry:
+def enter(context: Context) -> ContextEntry:
     """Put *context* in force until ``leave``."""
     outer = current()
     return context, outer, _context.set(context)
 
 
-def leave(entry: Entry) -> None:
+def leave(entry: ContextEntry) -> None:
     """Take a context out of force again, whatever has become of the place where it was entered.
 
     Something else that is in force by now stays so: a block inside that ends later, or code into which the garbage
@@ -197,7 +197,7 @@ class trace_context:  # noqa: N801 - reads as the function it is used like
         self._trace_id = trace_id
         self._ids = {"user_id": user_id, "request_id": request_id, "session_id": session_id}
         self._parent_span_id = parent_span_id
-        self._entered: list[Entry] = []
+        self._entered: list[ContextEntry] = []
 
     def __enter__(self) -> Context:
         outer = current()

@@ -16,7 +16,7 @@ from msgspec import UNSET
 from clew import clock, ids
 from clew.catalog.events import MODEL_CALLS, STAGE_OF_RUN_TYPE
 from clew.emit import process
-from clew.emit.context import Context, Entry, activate, current, enter, leave
+from clew.emit.context import Context, ContextEntry, activate, current, enter, leave
 from clew.emit.foreign import UNREADABLE, attempt, text_of
 from clew.emit.record import Head
 from clew.emit.values import encode_field
@@ -82,7 +82,7 @@ class Span:
         self._has_inputs = inputs is not None
         self._error: BaseException | None = None
         self._outer: Context | None = None
-        self._entry: Entry | None = None
+        self._entry: ContextEntry | None = None
         self._context: Context | None = None
         self.status = "running"
         if fields:

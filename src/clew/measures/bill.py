@@ -49,7 +49,7 @@ __all__ = [
     "UNITS",
     "Account",
     "Accounts",
-    "Change",
+    "AmountChange",
     "Correction",
     "Counted",
     "Place",
@@ -409,7 +409,7 @@ def hand_up(uses: list[Use], parent: Account) -> None:
     parent.uses += uses[: max(0, MAX_USES - len(parent.uses))]
 
 
-class Change(Struct):
+class AmountChange(Struct):
     """What is added inside an account, by ``stage/line``; it may be less than zero where something was taken over."""
 
     parts: dict[str, Three] = field(default_factory=dict[str, Three])
@@ -432,7 +432,7 @@ class Change(Struct):
             part[at] += sign * (amount or 0.0)
 
 
-def add_inside(levels: Iterable[Account], change: Change, *, is_sum: bool = False) -> Iterator[Correction]:
+def add_inside(levels: Iterable[Account], change: AmountChange, *, is_sum: bool = False) -> Iterator[Correction]:
     """Add what is counted to the account it is counted in and to all around that, the innermost first.
 
     Args:
@@ -457,7 +457,7 @@ def add_inside(levels: Iterable[Account], change: Change, *, is_sum: bool = Fals
             yield from _take_over(account.remainder, change, change.net())
 
 
-def _take_over_sums(account: Account, change: Change) -> Iterator[Correction]:
+def _take_over_sums(account: Account, change: AmountChange) -> Iterator[Correction]:
     for key, summing in account.sums.items():
         stage, line, _ = key.split("/", 2)
         prefix = f"{stage}/" if line == "other" else f"{stage}/{line}"
@@ -465,7 +465,7 @@ def _take_over_sums(account: Account, change: Change) -> Iterator[Correction]:
             yield from _take_over(remainder, change, change.net(prefix))
 
 
-def _take_over(remainder: Remainder, change: Change, net: Three) -> Iterator[Correction]:
+def _take_over(remainder: Remainder, change: AmountChange, net: Three) -> Iterator[Correction]:
     taken = [min(left, max(more, 0.0)) for left, more in zip(remainder.left, net, strict=True)]
     if not any(taken):
         return

@@ -35,7 +35,7 @@ from clew.measures.bill import (
     UNITS,
     Account,
     Accounts,
-    Change,
+    AmountChange,
     Counted,
     Place,
     Remainder,
@@ -272,7 +272,7 @@ def _count_log(event: Observation, producer: Followed) -> Counted | None:
         return Counted(reported, place, [])
     account = _account(producer, key, event)
     amounts = count_log(account, event.message, place, reported)
-    change = Change()
+    change = AmountChange()
     change.add(place, amounts)
     levels = _levels(producer, key, event)
     corrections = list(add_inside(levels, change, is_sum=event.message not in UNITS))
@@ -289,7 +289,7 @@ def _count_span(event: Observation, producer: Followed, span: OpenSpan, *, has_b
     place = _place(event, span.stage if has_begun else stage_within(event.own_stage, event.own_run_type, ""))
     amounts = None if reported is None else count_span(account, reported)
     above = _above(producer, span, event) if has_begun else event.parent_span_id or _trace_key(event)
-    change = Change()
+    change = AmountChange()
     if amounts is not None:
         change.add(place, amounts)
     if account is not None and not account.parent:  # nobody around it knew of what is inside so far

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from clew.catalog.series import Metric
     from clew.measures.bill import Correction, Place
     from clew.measures.counting import Followed, Verdict
-    from clew.store.postgres.rows import Row
+    from clew.store.postgres.rows import EventRow
 
 __all__ = ["COLUMNS", "MAX_SETS", "MEASURED_MESSAGES", "Rollups", "Tally"]
 
@@ -162,7 +162,7 @@ class Tally:
         self._minute = self._next_minute = _NOWHERE[0]
         self._last: tuple[Observation | None, _Place, dict[tuple[str, str], _Sum]] = None, _NOWHERE, {}
 
-    def add(self, row: Row, position: int) -> Verdict:
+    def add(self, row: EventRow, position: int) -> Verdict:
         """Add an event up; to be called in the order of the log.
 
         Args:

@@ -9,12 +9,12 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import Final, Literal, NamedTuple
 
-__all__ = ["FIELDS", "PATHS", "Field", "Kind", "find_field", "suggest"]
+__all__ = ["FIELDS", "PATHS", "FieldKind", "QueryField", "find_field", "suggest"]
 
-Kind = Literal["text", "level", "stage", "id", "duration", "number", "since", "until", "any"]
+FieldKind = Literal["text", "level", "stage", "id", "duration", "number", "since", "until", "any"]
 
 
-class Field(NamedTuple):
+class QueryField(NamedTuple):
     """A field that can be asked for.
 
     Attributes:
@@ -25,33 +25,33 @@ class Field(NamedTuple):
     """
 
     name: str
-    kind: Kind
+    kind: FieldKind
     description: str
     aliases: tuple[str, ...] = ()
 
 
 _FIELDS: Final = (
-    Field("level", "level", "How grave: debug, info, warning, error, critical; ordered."),
-    Field("stage", "stage", "ingestion, retrieval, generation, evaluation or other."),
-    Field("message", "text", "What happened; a span's name.", ("name",)),
-    Field("service", "text", "The emitting service."),
-    Field("environment", "text", "Where it runs.", ("env",)),
-    Field("version", "text", "Its version."),
-    Field("logger", "text", "Name of the logger."),
-    Field("kind", "text", "log or span."),
-    Field("run_type", "text", "Kind of a span, such as llm or retriever."),
-    Field("status", "text", "Of a span: ok, error, cancelled, aborted."),
-    Field("user", "text", "On whose behalf.", ("user_id",)),
-    Field("session", "text", "The conversation.", ("session_id",)),
-    Field("request", "text", "The request.", ("request_id",)),
-    Field("trace", "id", "The trace, as UUID or 32 hex digits.", ("trace_id",)),
-    Field("span", "id", "The span, as UUID.", ("span_id",)),
-    Field("duration", "duration", "How long it took, with a unit.", ("duration_ms",)),
-    Field("cost", "number", "What it cost, in US dollars.", ("cost_usd",)),
-    Field("error", "text", "Type of what was raised, or a piece of its message."),
-    Field("model", "text", "The model asked."),
-    Field("since", "since", "Not older than this: 15m, 2h, 7d, or a moment."),
-    Field("until", "until", "Older than this."),
+    QueryField("level", "level", "How grave: debug, info, warning, error, critical; ordered."),
+    QueryField("stage", "stage", "ingestion, retrieval, generation, evaluation or other."),
+    QueryField("message", "text", "What happened; a span's name.", ("name",)),
+    QueryField("service", "text", "The emitting service."),
+    QueryField("environment", "text", "Where it runs.", ("env",)),
+    QueryField("version", "text", "Its version."),
+    QueryField("logger", "text", "Name of the logger."),
+    QueryField("kind", "text", "log or span."),
+    QueryField("run_type", "text", "Kind of a span, such as llm or retriever."),
+    QueryField("status", "text", "Of a span: ok, error, cancelled, aborted."),
+    QueryField("user", "text", "On whose behalf.", ("user_id",)),
+    QueryField("session", "text", "The conversation.", ("session_id",)),
+    QueryField("request", "text", "The request.", ("request_id",)),
+    QueryField("trace", "id", "The trace, as UUID or 32 hex digits.", ("trace_id",)),
+    QueryField("span", "id", "The span, as UUID.", ("span_id",)),
+    QueryField("duration", "duration", "How long it took, with a unit.", ("duration_ms",)),
+    QueryField("cost", "number", "What it cost, in US dollars.", ("cost_usd",)),
+    QueryField("error", "text", "Type of what was raised, or a piece of its message."),
+    QueryField("model", "text", "The model asked."),
+    QueryField("since", "since", "Not older than this: 15m, 2h, 7d, or a moment."),
+    QueryField("until", "until", "Older than this."),
 )
 
 FIELDS: Final = {field.name: field for field in _FIELDS}
@@ -64,7 +64,7 @@ _EXAMPLES: Final = {"context": "top_k", "metrics": "tokens_in", "score": "faithf
 _BY_ANY_NAME: Final = {name: field for field in _FIELDS for name in (field.name, *field.aliases)}
 
 
-def find_field(name: str) -> tuple[Field, tuple[str, ...]] | None:
+def find_field(name: str) -> tuple[QueryField, tuple[str, ...]] | None:
     """Find what a name in a query means.
 
     Returns:
@@ -81,7 +81,7 @@ def find_field(name: str) -> tuple[Field, tuple[str, ...]] | None:
         path = tuple(rest.split("."))
         if root.lower() not in PATHS or not all(path):
             return None
-        return Field(root.lower(), "number" if root.lower() == "score" else "any", ""), path
+        return QueryField(root.lower(), "number" if root.lower() == "score" else "any", ""), path
     field = _BY_ANY_NAME.get(name.lower())
     return None if field is None else (field, ())
 

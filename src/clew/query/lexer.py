@@ -14,7 +14,7 @@ from clew.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_CHARS", "QueryError", "Token", "tokens"]
+__all__ = ["MAX_CHARS", "QueryError", "QueryToken", "tokens"]
 
 MAX_CHARS: Final = 10_000
 
@@ -45,7 +45,7 @@ class QueryError(UsageError):
 TokenKind = Literal["(", ")", "AND", "OR", "NOT", "term", "text"]
 
 
-class Token(NamedTuple):
+class QueryToken(NamedTuple):
     """A piece of a query.
 
     Attributes:
@@ -65,7 +65,7 @@ class Token(NamedTuple):
     operator: str = ""
 
 
-def tokens(query: str) -> Iterator[Token]:
+def tokens(query: str) -> Iterator[QueryToken]:
     """Cut *query* into its tokens.
 
     Raises:
@@ -88,16 +88,16 @@ def tokens(query: str) -> Iterator[Token]:
         yield token
 
 
-def _token(query: str, at: int) -> tuple[Token, int]:
+def _token(query: str, at: int) -> tuple[QueryToken, int]:
     """Cut the token that begins at *at*; return it and where the next one may begin."""
     char = query[at]
     if char in "()":
-        return Token(cast("TokenKind", char), at), at + 1
+        return QueryToken(cast("TokenKind", char), at), at + 1
     if char == "-" and at + 1 < len(query) and not query[at + 1].isspace():
-        return Token("NOT", at), at + 1
+        return QueryToken("NOT", at), at + 1
     if char == '"':
         text, end = _quoted(query, at)
-        return Token("text", at, text, is_quoted=True), end
+        return QueryToken("text", at, text, is_quoted=True), end
     term = _TERM.match(query, at)
     if term:
         return _value(query, term)
@@ -107,19 +107,19 @@ def _token(query: str, at: int) -> tuple[Token, int]:
         hint = 'write level>=error, without spaces, or put it in "quotes" to look for it as a text'
         raise QueryError(f"{word[0]} stands alone", at=at, hint=hint)
     kind = cast("TokenKind", word[0] if word[0] in {"AND", "OR", "NOT"} else "text")
-    return Token(kind, at, word[0]), word.end()
+    return QueryToken(kind, at, word[0]), word.end()
 
 
-def _value(query: str, term: re.Match[str]) -> tuple[Token, int]:
+def _value(query: str, term: re.Match[str]) -> tuple[QueryToken, int]:
     """Cut the value of a term, which stands right behind its operator."""
     at = term.end()
     if query[at : at + 1] == '"':
         text, end = _quoted(query, at)
-        return Token("term", term.start(), text, is_quoted=True, name=term[1], operator=term[2]), end
+        return QueryToken("term", term.start(), text, is_quoted=True, name=term[1], operator=term[2]), end
     bare = _BARE.match(query, at)
     if bare is None:
         raise QueryError(f"{term[0]} has no value", at=at, hint='put it right behind, in "quotes" if it holds spaces')
-    return Token("term", term.start(), bare[0], name=term[1], operator=term[2]), bare.end()
+    return QueryToken("term", term.start(), bare[0], name=term[1], operator=term[2]), bare.end()
 
 
 def _quoted(query: str, at: int) -> tuple[str, int]:

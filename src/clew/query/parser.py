@@ -15,9 +15,9 @@ from collections import defaultdict
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, cast
 
-from clew.query.fields import PATHS, Field, find_field, suggest
-from clew.query.lexer import QueryError, Token, tokens
-from clew.query.tree import All, Compare, Has, Match, Not, OneOf, Operator, Query, Text, Value
+from clew.query.fields import PATHS, QueryField, find_field, suggest
+from clew.query.lexer import QueryError, QueryToken, tokens
+from clew.query.tree import All, Compare, Has, Not, OneOf, Operator, Query, Text, TextMatch, Value
 from clew.query.values import (
     ValueProblem,
     read_duration_ms,
@@ -82,7 +82,7 @@ class _Parser:
             raise QueryError("this bracket closes nothing", at=stray.at, hint="remove it")
         return found
 
-    def _peek(self) -> Token | None:
+    def _peek(self) -> QueryToken | None:
         return self._tokens[self._next] if self._next < len(self._tokens) else None
 
     def _takes(self, kind: str) -> bool:
@@ -124,7 +124,7 @@ class _Parser:
             return inner
         return _text(token) if token.kind == "text" else self._term(token)
 
-    def _term(self, token: Token) -> Query:
+    def _term(self, token: QueryToken) -> Query:
         """Understand ``name operator value``."""
         if token.name.lower() == "has":
             return _has(token)
@@ -144,7 +144,7 @@ class _Parser:
             raise QueryError(f"{token.name} is not ordered", at=token.at, hint=f"write {token.name}:{token.text}")
         if token.is_quoted or operator not in {"=", "!="}:
             return Compare(field.name, path, operator, (self._value(token, field, token.text),), at=token.at)
-        values: defaultdict[Match, list[Value]] = defaultdict(list)
+        values: defaultdict[TextMatch, list[Value]] = defaultdict(list)
         for text in token.text.split(","):
             match, inner = _stars(token, text) if field.kind in {"text", "any"} else ("whole", text)
             values[match].append(self._value(token, field, inner))
@@ -153,7 +153,7 @@ class _Parser:
             return parts[0]
         return OneOf(tuple(parts)) if operator == "=" else All(tuple(parts))
 
-    def _moment(self, token: Token, field: Field, operator: Operator) -> Query:
+    def _moment(self, token: QueryToken, field: QueryField, operator: Operator) -> Query:
         behind = self._peek()
         if behind is not None and behind.kind == "text" and _CLOCK.match(behind.text):
             hint = f"put a T between day and time, or all of it in quotes: {field.name}:{token.text}T{behind.text}"
@@ -168,7 +168,7 @@ class _Parser:
             raise QueryError(f"{token.text[:40]!r} is no time", at=token.at, hint=str(problem)) from None
         return Compare("timestamp", (), ">=" if field.name == "since" else "<", (moment,), at=token.at)
 
-    def _value(self, token: Token, field: Field, text: str) -> Value:
+    def _value(self, token: QueryToken, field: QueryField, text: str) -> Value:
         try:
             if field.kind == "any":
                 return _number_or_text(token, text)
@@ -187,14 +187,14 @@ _READERS: Final[dict[str, Callable[[str], Value]]] = {
 }
 
 
-def _number_or_text(token: Token, text: str) -> Value:
+def _number_or_text(token: QueryToken, text: str) -> Value:
     """Read a value of the context: as a number where an order is asked for, else as it is written."""
     if token.operator in {">", ">=", "<", "<="}:
         return read_number(text)
     return text
 
 
-def _has(token: Token) -> Query:
+def _has(token: QueryToken) -> Query:
     if token.operator not in {":", "="}:
         raise QueryError("has goes with a colon", at=token.at, hint=f"write has:{token.text}")
     if token.text.lower() in PATHS:
@@ -205,7 +205,7 @@ def _has(token: Token) -> Query:
     return Has(found[0].name, found[1], token.at)
 
 
-def _stars(token: Token, text: str) -> tuple[Match, str]:
+def _stars(token: QueryToken, text: str) -> tuple[TextMatch, str]:
     """Read the stars of a value: behind it for how the field begins, before it for a piece."""
     if not text:
         raise QueryError(
@@ -217,12 +217,12 @@ def _stars(token: Token, text: str) -> tuple[Match, str]:
     return "piece" if inner and text.startswith("*") else "prefix" if text.endswith("*") else "whole", inner
 
 
-def _star_inside(token: Token) -> QueryError:
+def _star_inside(token: QueryToken) -> QueryError:
     hint = 'put it in "quotes" to look for the star itself'
     return QueryError("a star stands at the beginning or at the end", at=token.at, hint=hint)
 
 
-def _text(token: Token) -> Text:
+def _text(token: QueryToken) -> Text:
     """Understand a text: a phrase in quotes, a piece between stars, a beginning before one, else a word."""
     if token.is_quoted:
         if not token.text.strip():

@@ -11,11 +11,11 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["All", "Compare", "Has", "Match", "Not", "OneOf", "Operator", "Query", "Text", "Value"]
+__all__ = ["All", "Compare", "Has", "Not", "OneOf", "Operator", "Query", "Text", "TextMatch", "Value"]
 
 Operator = Literal["=", "!=", ">", ">=", "<", "<="]
 Value = str | float | datetime
-Match = Literal["whole", "prefix", "piece"]
+TextMatch = Literal["whole", "prefix", "piece"]
 TextKind = Literal["word", "phrase", "prefix", "substring"]
 
 
@@ -50,7 +50,7 @@ class Compare(Struct, frozen=True, tag=True):
     path: tuple[str, ...]
     operator: Operator
     values: tuple[Value, ...]
-    match: Match = "whole"
+    match: TextMatch = "whole"
     at: int = 0
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, get_args
 
 from clew.questions.kinds import choice, text
 from clew.questions.parameter import Question, parameter, since
-from clew.store.postgres.lineage import Kind, Lineage, fetch_lineage
+from clew.store.postgres.lineage import Lineage, LineageSubject, fetch_lineage
 
 if TYPE_CHECKING:
     from clew.store.postgres.reading import Reading
@@ -26,8 +26,13 @@ class LineageQuestion(Question):
         since: Only of events at or after this time; None for all.
     """
 
-    kind: Kind = parameter(
-        choice(get_args(Kind)), is_required=True, is_path=True, help="What the id names", example="chunk", option=""
+    kind: LineageSubject = parameter(
+        choice(get_args(LineageSubject)),
+        is_required=True,
+        is_path=True,
+        help="What the id names",
+        example="chunk",
+        option="",
     )
     id: str = parameter(
         text(500),

@@ -10,7 +10,15 @@ from clew.catalog.series import ROLLUPS
 from clew.errors import NotFoundError, UsageError
 from clew.questions.kinds import TEXT, Kind, did_you_mean, number
 from clew.questions.parameter import InTime, parameter, since, until
-from clew.store.postgres.rollups import DIMENSIONS, MAX_SERIES, MAX_STEPS, Metrics, Span, fetch_metrics, parse_step
+from clew.store.postgres.rollups import (
+    DIMENSIONS,
+    MAX_SERIES,
+    MAX_STEPS,
+    Metrics,
+    MetricWindow,
+    fetch_metrics,
+    parse_step,
+)
 
 if TYPE_CHECKING:
     from clew.store.postgres.reading import Reading
@@ -98,5 +106,5 @@ class MetricQuestion(InTime):
         """
         begin, end = self.range(DEFAULT_RANGE)
         only = {name: value for name in DIMENSIONS if (value := getattr(self, name)) is not None}
-        span = Span(since=begin, until=end, step=self.step, only=only)
+        span = MetricWindow(since=begin, until=end, step=self.step, only=only)
         return fetch_metrics(self.name, span, by=self.by, limit=self.limit)

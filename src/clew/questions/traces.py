@@ -18,7 +18,7 @@ from clew.store.postgres.traces import TracePage, matching_traces, recent_traces
 
 if TYPE_CHECKING:
     from clew.store.events import PublicEvent
-    from clew.store.postgres.lookup import Match
+    from clew.store.postgres.lookup import IdMatch
     from clew.store.postgres.reading import Reading
     from clew.store.trace_tree import Summary, Trace
 
@@ -107,7 +107,7 @@ class LookupQuestion(Question):
 
     id: str = parameter(ANYTHING, is_required=True, help=ANY_ID, example=_TRACE)
 
-    def reading(self) -> Reading[list[Match]]:
+    def reading(self) -> Reading[list[IdMatch]]:
         """Answer it from the store, the newest first."""
         return find_matches(self.id)
 

@@ -23,7 +23,7 @@ from msgspec.structs import asdict
 
 from clew.dialects.langsmith.reading import (
     SCORE,
-    Facts,
+    RunFacts,
     end_events,
     facts_of,
     late_beginning,
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from clew.dialects.langsmith.requests import Operation
     from clew.receivers.intake import Intake
 
-__all__ = ["Counts", "LangSmithReceiver"]
+__all__ = ["LangSmithCounts", "LangSmithReceiver"]
 
 MAX_OPEN_RUNS: Final = 20_000
 MAX_OPEN_BYTES: Final = 64 * 1024 * 1024
@@ -58,7 +58,7 @@ MAX_CHAIN: Final = 100  # ancestors that are followed within one request
 _log = logging.getLogger(__name__)
 
 
-class Counts(Struct):
+class LangSmithCounts(Struct):
     """What the receiver has done.
 
     Attributes:
@@ -93,7 +93,7 @@ class Counts(Struct):
 
 class _Open(NamedTuple):
     run: dict[str, Any]
-    facts: Facts
+    facts: RunFacts
     size_bytes: int
     flags: tuple[str, ...] = ()
     has_begun: bool = True
@@ -137,18 +137,18 @@ class LangSmithReceiver:
     def __init__(
         self, intake: Intake, *, max_open_runs: int = MAX_OPEN_RUNS, max_open_bytes: int = MAX_OPEN_BYTES
     ) -> None:
-        self.counts = Counts()
+        self.counts = LangSmithCounts()
         self._intake = intake
         self._max_open_runs = max_open_runs
         self._max_open_bytes = max_open_bytes
         self._lock = threading.Lock()
         self._open: OrderedDict[str, _Open] = OrderedDict()
         self._open_bytes = 0
-        self._ended: OrderedDict[str, Facts] = OrderedDict()
+        self._ended: OrderedDict[str, RunFacts] = OrderedDict()
         self._just_ended: list[str] = []
         self._unbegun = Unbegun(intake.data_dir)
         for run_id in self._unbegun:
-            self._ended[run_id] = Facts(None, "")
+            self._ended[run_id] = RunFacts(None, "")
 
     def receive(self, operations: Iterable[Operation]) -> None:
         """Take operations in; what they tell is on the spool when this returns.
@@ -205,10 +205,10 @@ class LangSmithReceiver:
     def recall(self, event: dict[str, Any]) -> None:
         """Remember a run by the event that the store holds of it, in the public format."""
         span_id = str(event.get("span_id"))
-        facts = Facts(
+        facts = RunFacts(
             event.get("trace_id"),
             event["service"],
-            **{name: event.get(name) for name in Facts.__struct_fields__[2:]},
+            **{name: event.get(name) for name in RunFacts.__struct_fields__[2:]},
         )
         with self._lock:
             if span_id in self._open or span_id in self._ended:
@@ -272,7 +272,7 @@ class LangSmithReceiver:
 
     def _feedback(self, operation: Operation) -> list[DraftEvent]:
         facts = self._facts(operation.body.get("run_id"))
-        self._end(operation.id, facts or Facts(None, ""))
+        self._end(operation.id, facts or RunFacts(None, ""))
         if is_reported_in_run(operation.body):
             return []
         ours = log_of(operation.body)
@@ -285,14 +285,14 @@ class LangSmithReceiver:
         name = name_of(events[-1])
         if name in self._ended:
             return []
-        self._end(name, Facts(None, ""))
+        self._end(name, RunFacts(None, ""))
         return events
 
-    def _end(self, name: str, facts: Facts) -> None:
+    def _end(self, name: str, facts: RunFacts) -> None:
         self._ended[name] = facts
         self._just_ended.append(name)
 
-    def _facts(self, run_id: Any) -> Facts | None:
+    def _facts(self, run_id: Any) -> RunFacts | None:
         found = parse_uuid(run_id) if isinstance(run_id, str) else None
         if found is None:
             return None

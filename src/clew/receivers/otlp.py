@@ -18,7 +18,7 @@ from msgspec.structs import asdict
 
 from clew.dialects.malformed import WireError
 from clew.dialects.otel.events import Unfit, identity_of, log_event, origin_of, span_events
-from clew.dialects.otel.wire.records import LogItem, SpanItem, Unreadable
+from clew.dialects.otel.wire.records import LogItem, SpanItem, UnreadableRecord
 from clew.errors import SpoolError
 from clew.receivers.intake import IntakeFullError
 
@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric as Family
 
-    from clew.dialects.otel.events import Origin
+    from clew.dialects.otel.events import TelemetryOrigin
     from clew.dialects.otel.wire.records import Group
     from clew.receivers.intake import Intake
 
-__all__ = ["Counts", "OtlpReceiver", "Refused"]
+__all__ = ["OtlpCounts", "OtlpReceiver", "Refused"]
 
 MAX_REMEMBERED: Final = 100_000
 
@@ -48,7 +48,7 @@ class Refused(NamedTuple):
     reason: str = ""
 
 
-class Counts(Struct):
+class OtlpCounts(Struct):
     """What the receiver has done.
 
     Attributes:
@@ -103,7 +103,7 @@ class _Left:
         self.number += 1
         self.reason = reason
 
-    def out(self, what: Unreadable) -> None:
+    def out(self, what: UnreadableRecord) -> None:
         """Leave out what cannot be read."""
         self.number += what.number
         self.reason = what.reason
@@ -136,7 +136,7 @@ class OtlpReceiver:
     """
 
     def __init__(self, intake: Intake) -> None:
-        self.counts = Counts()
+        self.counts = OtlpCounts()
         self._intake = intake
         self._lock = threading.Lock()
         self._seen: OrderedDict[str, None] = OrderedDict()
@@ -163,7 +163,7 @@ class OtlpReceiver:
                 if isinstance(record, SpanItem):
                     record.sanitized += group.sanitized
                     self._read_span(record, origin, group.span_ids, received, left)
-                elif isinstance(record, Unreadable):
+                elif isinstance(record, UnreadableRecord):
                     left.out(record)
         refused = left.refused(received)
         received.sort(key=lambda one: one.order)
@@ -194,7 +194,7 @@ class OtlpReceiver:
                     record.sanitized += group.sanitized
                     payload = self._intake.encode(log_event(record, origin))
                     received.append(_Received(identity_of(record), (0, 0), [payload]))
-                elif isinstance(record, Unreadable):
+                elif isinstance(record, UnreadableRecord):
                     left.out(record)
         refused = left.refused(received)
         self.counts.logs += self._accept(received)
@@ -202,7 +202,12 @@ class OtlpReceiver:
         return refused
 
     def _read_span(
-        self, span: SpanItem, origin: Origin, siblings: frozenset[bytes], received: list[_Received], left: _Left
+        self,
+        span: SpanItem,
+        origin: TelemetryOrigin,
+        siblings: frozenset[bytes],
+        received: list[_Received],
+        left: _Left,
     ) -> None:
         try:
             events = span_events(span, origin, is_outermost=span.parent_span_id not in siblings)

@@ -30,7 +30,7 @@ from clew.server.api.traces import trace_routes
 from clew.server.auth import Gate
 from clew.server.connections import Connections
 from clew.server.docs import docs_routes
-from clew.server.health import Counted, RequestCounts, health_routes
+from clew.server.health import CountingMiddleware, RequestCounts, health_routes
 from clew.server.store_metrics import StoreGauges
 from clew.server.transport.crowding import Crowding
 from clew.server.transport.headers import SafeHeaders
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from clew.config import Settings
-    from clew.server.correlation import Account
+    from clew.server.correlation import Locator
 
 __all__ = ["create_app"]
 
@@ -56,7 +56,7 @@ def create_app(
     settings: Settings,
     *,
     more_metrics: Callable[[], Iterable[Family]] | None = None,
-    account: Account | None = None,
+    account: Locator | None = None,
 ) -> FastAPI:
     """Make the server's application.
 
@@ -116,7 +116,7 @@ def create_app(
     app.add_middleware(Gate, settings=settings)
     app.add_middleware(Crowding)
     app.add_middleware(SafeHeaders)
-    app.add_middleware(Counted, counts=counts)
+    app.add_middleware(CountingMiddleware, counts=counts)
     return app
 
 

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from clew.store.events import PublicEvent
     from clew.store.trace_tree import Trace
 
-__all__ = ["Account", "Backend", "correlate", "with_waiting"]
+__all__ = ["Backend", "Locator", "correlate", "with_waiting"]
 
 STORE: Final = "postgres"
 MAX_EXEMPLARS: Final = 50
@@ -79,7 +79,7 @@ class _Places(Protocol):
     def troubles(self) -> Mapping[str, str]: ...
 
 
-Account = Callable[[str, Iterable[UUID]], _Places]
+Locator = Callable[[str, Iterable[UUID]], _Places]
 """Tells where the events of a trace are, from its id and the ids of those that PostgreSQL has."""
 
 
@@ -109,7 +109,7 @@ class Backend(Struct, omit_defaults=True):
     details: dict[str, Any] = field(default_factory=dict[str, Any])
 
 
-def correlate(trace: Trace, settings: Settings, account: Account | None, *, here: str = "") -> dict[str, Backend]:
+def correlate(trace: Trace, settings: Settings, account: Locator | None, *, here: str = "") -> dict[str, Backend]:
     """Tell what each backend holds of a trace.
 
     Args:
@@ -138,7 +138,7 @@ def correlate(trace: Trace, settings: Settings, account: Account | None, *, here
     return found
 
 
-def with_waiting(error: ClewError, any_id: str, account: Account | None) -> ClewError:
+def with_waiting(error: ClewError, any_id: str, account: Locator | None) -> ClewError:
     """Say with *error* that the spool of this host holds events of a trace that PostgreSQL does not have yet."""
     trace_id = parse_uuid(any_id.strip())
     waiting = account(trace_id, ()).waiting if account is not None and trace_id is not None else 0

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from clew.server.connections import Connections
     from clew.server.store_metrics import StoreGauges
 
-__all__ = ["Counted", "RequestCounts", "health_routes"]
+__all__ = ["CountingMiddleware", "RequestCounts", "health_routes"]
 
 BUCKETS_S: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 UNKNOWN_ROUTE: Final = "other"
@@ -87,7 +87,7 @@ class RequestCounts:
         yield durations
 
 
-class Counted:
+class CountingMiddleware:
     """ASGI middleware that counts the requests to an app.
 
     Args:

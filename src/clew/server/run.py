@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
     from clew.config import Settings
-    from clew.server.correlation import Account
+    from clew.server.correlation import Locator
 
 __all__ = ["check_certificate", "http_config", "listen", "serve", "url_of"]
 
@@ -34,7 +34,7 @@ def serve(
     *,
     started: Callable[[str], None] | None = None,
     more_metrics: Callable[[], Iterable[Family]] | None = None,
-    account: Account | None = None,
+    account: Locator | None = None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 

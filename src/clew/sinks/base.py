@@ -28,10 +28,10 @@ __all__ = [
     "Batch",
     "Delivered",
     "KeepsCursor",
-    "Mark",
     "Moved",
     "Outcome",
     "Producer",
+    "RecordMark",
     "Rejected",
     "Retry",
     "Sink",
@@ -56,7 +56,7 @@ class Producer(NamedTuple):
     begins: Position = Position(0)
 
 
-class Mark(NamedTuple):
+class RecordMark(NamedTuple):
     """A record of a log by which it is recognized.
 
     Attributes:
@@ -84,7 +84,7 @@ class Batch(NamedTuple):
     events: list[tuple[Position, bytes]]
     start: Position
     end: Position
-    mark: Mark | None = None
+    mark: RecordMark | None = None
     counts: Counts | None = None
 
 
@@ -143,7 +143,7 @@ class Standing(NamedTuple):
     position: Position
     counts: Counts
     is_counted: bool
-    mark: Mark | None
+    mark: RecordMark | None
     begins: Position
 
 

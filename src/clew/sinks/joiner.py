@@ -27,7 +27,7 @@ from uuid import UUID
 from msgspec import DecodeError, Struct, ValidationError, convert, json
 from msgspec.structs import replace
 
-from clew.dialects.finished_span import Ancestors, FinishedSpan, Step
+from clew.dialects.finished_span import Ancestor, Ancestors, FinishedSpan
 from clew.event import ENDED
 from clew.ids import to_otel_span_id
 from clew.spool.directory import make_private_directory, producer_directories
@@ -249,14 +249,14 @@ class Joiner:
 
     def _learn_paths(self, events: list[_Event]) -> None:
         """Work out the ancestors of every span that begins or ends among *events*, in whatever order they stand."""
-        steps: dict[str, Step] = {
-            event["span_id"]: Step(event["span_id"], event["timestamp"], event.get("parent_span_id"))
+        steps: dict[str, Ancestor] = {
+            event["span_id"]: Ancestor(event["span_id"], event["timestamp"], event.get("parent_span_id"))
             for event in reversed(events)  # so that the first one counts
             if event["kind"] != "log"
         }
         by_low_bits = {to_otel_span_id(span_id): span_id for span_id in steps}
         for span_id in steps:
-            climbed: list[Step] = []
+            climbed: list[Ancestor] = []
             at: str | None = span_id
             while at is not None and at not in self._known and at in steps and len(climbed) < MAX_DEPTH:
                 climbed.append(steps[at])

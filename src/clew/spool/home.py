@@ -54,9 +54,9 @@ from clew.spool.segment import Segment
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Finding", "Home"]
+__all__ = ["Home", "HomeFinding"]
 
-Finding = Literal["in place", "incomplete", "removed", "moved", "closed", "adopted"]
+HomeFinding = Literal["in place", "incomplete", "removed", "moved", "closed", "adopted"]
 
 
 class Home:
@@ -147,7 +147,7 @@ class Home:
         """
         self._lock = _make_lock(self.directory)
 
-    def look(self, current: Segment) -> Finding:
+    def look(self, current: Segment) -> HomeFinding:
         """Look whether the files are in their place; *current* is the segment that is written to."""
         try:
             if current.directory != self.directory:

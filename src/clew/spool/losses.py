@@ -30,7 +30,16 @@ from clew.spool.files.regular import NotRegularError, read_regular
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["LOSSES_FILE", "REASONS", "Counts", "Losses", "note_reported", "read_losses", "read_reported", "reason_of"]
+__all__ = [
+    "LOSSES_FILE",
+    "REASONS",
+    "LossCounts",
+    "Losses",
+    "note_reported",
+    "read_losses",
+    "read_reported",
+    "reason_of",
+]
 
 LOSSES_FILE = "losses"
 REASONS: Final = (
@@ -68,7 +77,7 @@ _LOST = 8
 _REPORTED = 520
 
 
-class Counts:
+class LossCounts:
     """Count losses by reason, in memory.
 
     Threads:
@@ -88,7 +97,7 @@ class Counts:
         return {reason: total for reason, total in totals.items() if total}
 
 
-class Losses(Counts):
+class Losses(LossCounts):
     """Count losses by reason, in memory and on disk.
 
     Args:
@@ -101,7 +110,7 @@ class Losses(Counts):
         OSError: The file cannot be made.
 
     Threads:
-        ``add`` as in ``Counts``; a store out of order is put right by the next one or by ``save``. The rest is for one
+        ``add`` as in ``LossCounts``; a store out of order is put right by the next one or by ``save``. The rest is for one
         thread.
     """
 

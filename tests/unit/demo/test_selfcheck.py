@@ -14,7 +14,7 @@ from msgspec.structs import replace
 from clew.catalog.events import EVENTS
 from clew.demo.driver import Exchange
 from clew.demo.evaluate import Issue
-from clew.demo.generation.answer import Outcome
+from clew.demo.generation.answer import AnswerOutcome
 from clew.demo.selfcheck import check, expected, kind_of
 from support.fix_demo import GUIDE, read_events
 from support.stored import make_event, store_events
@@ -27,13 +27,15 @@ if TYPE_CHECKING:
 
 pytest_plugins = ["support.fix_events"]
 
-GIVEN = Outcome("a-1", "At six.", True, False, "tiny", 1, True, {"faithfulness": 1.0}, "high", [])
-CACHED = Outcome("a-1", "At six.", True, True, "tiny", 0, False, {}, None, [])
-SILENT = Outcome("a-2", "No.", False, False, "tiny", 1, True, {}, "unanswered", [Issue("no_answer", "low", "nothing")])
-RETRIED = Outcome("a-3", "At six.", True, False, "tiny", 3, False, {}, None, [])
+GIVEN = AnswerOutcome("a-1", "At six.", True, False, "tiny", 1, True, {"faithfulness": 1.0}, "high", [])
+CACHED = AnswerOutcome("a-1", "At six.", True, True, "tiny", 0, False, {}, None, [])
+SILENT = AnswerOutcome(
+    "a-2", "No.", False, False, "tiny", 1, True, {}, "unanswered", [Issue("no_answer", "low", "nothing")]
+)
+RETRIED = AnswerOutcome("a-3", "At six.", True, False, "tiny", 3, False, {}, None, [])
 
 
-def question(outcome: Outcome | None = GIVEN, **told: Any) -> Exchange:
+def question(outcome: AnswerOutcome | None = GIVEN, **told: Any) -> Exchange:
     """Make the exchange of a question."""
     return Exchange("question", "ann", "When?", status=200, trace_id=str(uuid4()), outcome=outcome, **told)
 
@@ -178,8 +180,8 @@ def test_what_is_expected_is_what_the_service_emits(rag: Callable[..., Rag], emi
     assert {kind_of(one) for one in exchanges} >= {"upload", "upload, unreadable", "upload, refused", "question"}
 
 
-def outcome_in(text: str) -> Outcome:
+def outcome_in(text: str) -> AnswerOutcome:
     """Read the outcome out of an answer's server-sent events."""
     name, data = read_events(text)[-1]
     assert name == "done"
-    return convert(data, Outcome)
+    return convert(data, AnswerOutcome)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 from uuid import UUID
 
-from clew.store.diff import Change, compare
+from clew.store.diff import FieldChange, compare
 from clew.store.trace_tree import Trace, assemble
 
 
@@ -42,7 +42,7 @@ def request(**changes: dict[str, Any]) -> Trace:
     return assemble([{**steps[name], **changes.get(name, {})} for name in steps if changes.get(name, {}) is not None])
 
 
-def changes_of(ok: Trace, bad: Trace) -> dict[str, list[Change]]:
+def changes_of(ok: Trace, bad: Trace) -> dict[str, list[FieldChange]]:
     """Return what differs, by the last name of each step's path."""
     return {step.path[-1]: step.changes for step in compare(ok, bad).steps}
 
@@ -65,15 +65,15 @@ def test_settings_numbers_and_documents_are_compared() -> None:
     found = changes_of(request(), bad)
 
     assert found["search"] == [
-        Change("context.top_k", 5, 1, 0.2),
-        Change("context.hits", ["c1"], ["c7"]),
-        Change("metrics.hit_count", 1, None),
+        FieldChange("context.top_k", 5, 1, 0.2),
+        FieldChange("context.hits", ["c1"], ["c7"]),
+        FieldChange("metrics.hit_count", 1, None),
     ]
     assert found["generate"] == [
-        Change("context.model", "acme-1", "acme-2"),
-        Change("metrics.tokens_in", 100, 300, 3.0),
+        FieldChange("context.model", "acme-1", "acme-2"),
+        FieldChange("metrics.tokens_in", 100, 300, 3.0),
     ]
-    assert found["cache_lookup"] == [Change("context.cache_hit", True, False)]
+    assert found["cache_lookup"] == [FieldChange("context.cache_hit", True, False)]
 
 
 def test_missing_and_additional_steps_are_told() -> None:
@@ -91,7 +91,7 @@ def test_missing_and_additional_steps_are_told() -> None:
 
     assert steps["answer", "rerank"].is_in == "ok"
     again = steps["answer", "generate#2"]
-    assert (again.is_in, again.changes) == ("bad", [Change("error", None, "TimeoutError: slow")])
+    assert (again.is_in, again.changes) == ("bad", [FieldChange("error", None, "TimeoutError: slow")])
     assert steps["answer", "generate#2", "retry"].is_in == "bad"
 
 

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 
     from clew.cli.stack import Running
     from clew.config import Settings
-    from clew.demo.questions import Question
+    from clew.demo.questions import CorpusQuestion
 
 __all__ = ["demo"]
 
@@ -139,7 +139,7 @@ def _with_free_port(settings: Settings) -> Settings:
     return settings
 
 
-def _drive(driver: Driver, documents: list[Document], count: int, screen: _Screen) -> list[Question]:
+def _drive(driver: Driver, documents: list[Document], count: int, screen: _Screen) -> list[CorpusQuestion]:
     """Upload, among them one that nobody can read, and ask; return what was asked."""
     run_id = f"run-{mint_id()}"
     screen.title("uploads")
@@ -151,7 +151,7 @@ def _drive(driver: Driver, documents: list[Document], count: int, screen: _Scree
     return asked
 
 
-def _go_on(driver: Driver, asked: list[Question], screen: _Screen) -> None:
+def _go_on(driver: Driver, asked: list[CorpusQuestion], screen: _Screen) -> None:
     """Ask a question now and then until somebody says stop."""
     screen.note("asking on, slowly; Ctrl-C ends")
     try:

@@ -15,7 +15,7 @@ from clew.questions.differences import DiffQuestion
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from clew.store.diff import Change, Step, TraceDiff
+    from clew.store.diff import DiffStep, FieldChange, TraceDiff
     from clew.store.trace_tree import Summary
 
 __all__ = ["diff"]
@@ -54,7 +54,7 @@ def _headline(word: str, summary: Summary) -> Text:
     )
 
 
-def _describe(step: Step) -> Text:
+def _describe(step: DiffStep) -> Text:
     mark, style, note = MARKS.get(step.is_in, ("  ", "bold", ""))
     line = Text.assemble((mark, style), (clean(" › ".join(step.path)), style))
     if note:
@@ -73,5 +73,5 @@ def _value(value: Any) -> str:
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
 
 
-def _factor(change: Change) -> str:
+def _factor(change: FieldChange) -> str:
     return "" if change.ratio is None else f"  (× {change.ratio:.3g})"

@@ -15,7 +15,7 @@ from clew.questions.lineage import LineageQuestion
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from clew.store.postgres.lineage import Lineage, Link
+    from clew.store.postgres.lineage import Lineage, LineageLink
 
 __all__ = ["lineage"]
 
@@ -53,7 +53,7 @@ def _show(found: Lineage, out: Console) -> None:
         out.print(Text("there is more than was read; --since narrows it", "yellow"))
 
 
-def _table(links: list[Link]) -> Table:
+def _table(links: list[LineageLink]) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=False)
     for _ in range(3):
         table.add_column(no_wrap=True)

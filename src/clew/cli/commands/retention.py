@@ -16,7 +16,7 @@ from clew.store.events import format_timestamp, parse_id
 from clew.store.postgres.connect import connect, explained, find_dsn
 from clew.store.postgres.load import query
 from clew.store.postgres.upkeep.migrate import check_migrated
-from clew.store.postgres.upkeep.retention import JOB, Step, enforce, plan, policy_of
+from clew.store.postgres.upkeep.retention import JOB, RetentionStep, enforce, plan, policy_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -122,7 +122,7 @@ def _change(settings: Settings, name: str, values: dict[str, Any]) -> list[tuple
         return connection.execute(query(name), values).fetchall()
 
 
-def _sum_up(steps: Iterable[Step]) -> list[dict[str, Any]]:
+def _sum_up(steps: Iterable[RetentionStep]) -> list[dict[str, Any]]:
     """Add steps up by day, in the order in which they were done."""
     days: dict[date | None, dict[str, Any]] = {}
     for step in steps:

@@ -17,7 +17,7 @@ from clew.store.postgres.connect import find_dsn
 from clew.store.postgres.free_sql import MAX_ROWS, ask_sql
 
 if TYPE_CHECKING:
-    from clew.store.postgres.free_sql import Answer
+    from clew.store.postgres.free_sql import SqlAnswer
 
 __all__ = ["sql"]
 
@@ -49,7 +49,7 @@ def sql(
         typer.echo(f"the first {len(found.rows)} rows; there are more", err=True)
 
 
-def _print(found: Answer) -> None:
+def _print(found: SqlAnswer) -> None:
     out = console()
     if len(found.columns) == 1:  # a plan, a list: as it is
         for [value] in found.rows:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clew.errors import ClewError
     from clew.server.correlation import Backend
     from clew.store.events import PublicEvent
-    from clew.store.postgres.lookup import Match
+    from clew.store.postgres.lookup import IdMatch
     from clew.store.trace_tree import SpanNode, Summary, Trace
 
 __all__ = ["render", "trace"]
@@ -88,7 +88,7 @@ def _with_waiting(error: ClewError, waiting: Waiting) -> ClewError:
     return type(error)(error.message, hint=hint if isinstance(error, NotFoundError) else f"{error.hint}; {hint}")
 
 
-def _show_matches(matches: list[Match], *, as_json: bool) -> None:
+def _show_matches(matches: list[IdMatch], *, as_json: bool) -> None:
     if as_json:
         print_json({"matches": matches})
         return

@@ -13,25 +13,25 @@ from clew.demo.generation.generate import Answer, generate
 from clew.demo.generation.prompt import PROMPT_NAME, PROMPT_VERSION, assemble
 from clew.demo.retrieval.rerank import RERANKER, rerank
 from clew.demo.retrieval.retrieve import FUSION, SEARCH_MODE, describe_hits, hybrid_search
-from clew.demo.steps import Facts, step, tell
+from clew.demo.steps import StepFacts, step, tell
 from clew.emit.context import mint_id
 from clew.emit.tracing import span
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from clew.demo.evaluate import Verdict
+    from clew.demo.evaluate import Judgement
     from clew.demo.generation.cache import SemanticCache
     from clew.demo.generation.generate import Model
     from clew.demo.generation.prompt import Prompt
     from clew.demo.ingestion.chunk import Chunk
     from clew.demo.ingestion.embed import Embedder
     from clew.demo.retrieval.index import Index, Snapshot
-    from clew.demo.retrieval.relevance import Query, Relevance
+    from clew.demo.retrieval.relevance import PreparedQuery, Relevance
     from clew.demo.retrieval.retrieve import Hit
     from clew.demo.settings import DemoSettings
 
-__all__ = ["Answering", "Outcome", "Source", "Sources"]
+__all__ = ["AnswerOutcome", "Answering", "Source", "Sources"]
 
 SURVIVABLE: Final = (ArithmeticError, LookupError, OSError, RuntimeError, ValueError)
 """What may go wrong with the cache or the judge, and leave the answer as it is."""
@@ -67,7 +67,7 @@ class Sources(Struct, frozen=True):
     sources: list[Source]
 
 
-class Outcome(Struct, frozen=True):
+class AnswerOutcome(Struct, frozen=True):
     """What became of a question.
 
     Attributes:
@@ -124,7 +124,7 @@ class Answering:
         self._cache = cache
         self._model = model
 
-    async def answer(self, question: str) -> AsyncGenerator[Sources | str | Outcome]:
+    async def answer(self, question: str) -> AsyncGenerator[Sources | str | AnswerOutcome]:
         """Answer a question.
 
         Yields:
@@ -135,7 +135,7 @@ class Answering:
             ModelError: The model did not answer.
             QuestionTooLongError: The question leaves no room for passages.
         """
-        facts: Facts = {
+        facts: StepFacts = {
             "query": question,
             "query_chars": len(question),
             "top_k": self._settings.top_k,
@@ -148,7 +148,9 @@ class Answering:
         cached = self._ask_cache(query, valid_for, facts)
         if cached is not None:
             yield cached.text
-            yield Outcome(cached.answer_id, cached.text, cached.is_given, True, cached.model, 0, False, {}, None, [])
+            yield AnswerOutcome(
+                cached.answer_id, cached.text, cached.is_given, True, cached.model, 0, False, {}, None, []
+            )
             return
         answer_id = f"answer-{mint_id()}"
         facts |= {"answer_id": answer_id}
@@ -171,11 +173,11 @@ class Answering:
         verdict = await self._evaluate(prompt, answer, facts)
         yield _outcome(answer, verdict)
 
-    async def _prepare(self, question: str, facts: Facts) -> Query:
+    async def _prepare(self, question: str, facts: StepFacts) -> PreparedQuery:
         with step("embed_query", facts, failure="search_failed", stage="retrieval", run_type="embedding"):
             return await asyncio.to_thread(self._relevance.prepare, question)
 
-    def _ask_cache(self, query: Query, valid_for: str, facts: Facts) -> Answer | None:
+    def _ask_cache(self, query: PreparedQuery, valid_for: str, facts: StepFacts) -> Answer | None:
         """Look for an answer; a cache that fails is as good as one that knows nothing."""
         facts |= {"cache_threshold": self._cache.threshold}
         try:
@@ -192,7 +194,7 @@ class Answering:
         except SURVIVABLE:
             return None
 
-    async def _retrieve(self, query: Query, snapshot: Snapshot, facts: Facts) -> list[Chunk]:
+    async def _retrieve(self, query: PreparedQuery, snapshot: Snapshot, facts: StepFacts) -> list[Chunk]:
         """Search, and put what was found in order."""
         with span("retrieve", stage="retrieval", top_k=self._settings.top_k):
             facts |= {"search_mode": SEARCH_MODE, "fusion": FUSION, "index_name": self._index.name}
@@ -209,7 +211,7 @@ class Answering:
                 this.tell("reranking_complete", hits_after=describe_hits(best), top_score=_top(best), cost_usd=0.0)
             return [hit.chunk for hit in best]
 
-    async def _assemble(self, query: Query, chunks: list[Chunk], facts: Facts) -> Prompt:
+    async def _assemble(self, query: PreparedQuery, chunks: list[Chunk], facts: StepFacts) -> Prompt:
         budget = self._settings.token_budget
         facts |= {"prompt_name": PROMPT_NAME, "prompt_version": PROMPT_VERSION, "token_budget": budget}
         with step("assemble_prompt", facts, failure="prompt_assembly_failed", run_type="prompt") as this:
@@ -223,7 +225,7 @@ class Answering:
             )
             return prompt
 
-    async def _evaluate(self, prompt: Prompt, answer: Answer, facts: Facts) -> Verdict | None:
+    async def _evaluate(self, prompt: Prompt, answer: Answer, facts: StepFacts) -> Judgement | None:
         """Judge the answer; an answer that cannot be judged is still an answer."""
         facts |= {"judge": JUDGE, "judge_version": JUDGE_VERSION}
         try:
@@ -249,8 +251,8 @@ def _source(number: int, chunk: Chunk) -> Source:
     return Source(number, chunk.chunk_id, chunk.lineage.document_name, chunk.heading, chunk.page)
 
 
-def _outcome(answer: Answer, verdict: Verdict | None) -> Outcome:
-    return Outcome(
+def _outcome(answer: Answer, verdict: Judgement | None) -> AnswerOutcome:
+    return AnswerOutcome(
         answer.answer_id,
         answer.text,
         answer.is_given,

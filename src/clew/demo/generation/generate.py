@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from clew.demo.generation.prompt import NO_ANSWER
-from clew.demo.steps import Facts, Stopwatch, tell
+from clew.demo.steps import StepFacts, Stopwatch, tell
 from clew.emit.tracing import traceable
 
 if TYPE_CHECKING:
@@ -179,7 +179,7 @@ async def generate(model: Model, prompt: Prompt, answer_id: str, policy: RetryPo
     Raises:
         ModelError: There is no answer.
     """
-    facts: Facts = {
+    facts: StepFacts = {
         "answer_id": answer_id,
         "provider": model.provider,
         "model": model.name,
@@ -219,7 +219,7 @@ async def generate(model: Model, prompt: Prompt, answer_id: str, policy: RetryPo
         return
 
 
-def _complete(text: str, finish: Finish, prompt: Prompt, facts: Facts, writing_s: float) -> Answer:
+def _complete(text: str, finish: Finish, prompt: Prompt, facts: StepFacts, writing_s: float) -> Answer:
     """Tell that an answer is complete, and what it took; its first token came *writing_s* ago."""
     used = [chunk.chunk_id for chunk in prompt.chunks]
     numbers = dict.fromkeys(int(number) for number in re.findall(r"\[(\d{1,3})\]", text))

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from clew.demo.ingestion.chunk import Chunk
-    from clew.demo.retrieval.relevance import Query
+    from clew.demo.retrieval.relevance import PreparedQuery
 
 __all__ = ["NO_ANSWER", "PROMPT_NAME", "PROMPT_VERSION", "Prompt", "QuestionTooLongError", "assemble"]
 
@@ -46,7 +46,7 @@ class Prompt(NamedTuple):
         tokens: Its length, as counted here.
     """
 
-    query: Query
+    query: PreparedQuery
     chunks: tuple[Chunk, ...]
     cut: tuple[Chunk, ...]
     system: str
@@ -54,7 +54,9 @@ class Prompt(NamedTuple):
     tokens: int
 
 
-def assemble(query: Query, chunks: Sequence[Chunk], *, token_budget: int, count: Callable[[str], int]) -> Prompt:
+def assemble(
+    query: PreparedQuery, chunks: Sequence[Chunk], *, token_budget: int, count: Callable[[str], int]
+) -> Prompt:
     """Make a prompt.
 
     Args:

@@ -19,7 +19,7 @@ from clew.demo.text import fingerprint, sentences
 if TYPE_CHECKING:
     from clew.demo.ingestion.parse import Block, Parsed
 
-__all__ = ["CHUNKER", "Chunk", "ChunkerConfig", "Lineage", "cut"]
+__all__ = ["CHUNKER", "Chunk", "ChunkOrigin", "ChunkerConfig", "cut"]
 
 CHUNKER: Final = "sentences-under-headings-1"
 
@@ -51,7 +51,7 @@ class ChunkerConfig(Struct, frozen=True):
         return fingerprint(json.encode(asdict(self)), length=12)
 
 
-class Lineage(Struct, frozen=True):
+class ChunkOrigin(Struct, frozen=True):
     """Where a chunk comes from: enough to make it again, and to find who else is affected.
 
     Attributes:
@@ -92,7 +92,7 @@ class Chunk(Struct, frozen=True):
     text: str
     heading: str
     page: int | None
-    lineage: Lineage
+    lineage: ChunkOrigin
 
     @property
     def searchable(self) -> str:
@@ -121,7 +121,7 @@ class _Draft(Struct):
         return first.text + "".join(unit.joiner + unit.text for unit in others)
 
 
-def cut(parsed: Parsed, lineage: Lineage, config: ChunkerConfig) -> list[Chunk]:
+def cut(parsed: Parsed, lineage: ChunkOrigin, config: ChunkerConfig) -> list[Chunk]:
     """Cut a document.
 
     Args:
@@ -199,7 +199,7 @@ def _overlap(draft: _Draft, following: _Unit, config: ChunkerConfig) -> list[_Un
     return repeated if sum(len(unit.joiner) + len(unit.text) for unit in repeated) <= room else []
 
 
-def _finish(draft: _Draft, ordinal: int, lineage: Lineage) -> Chunk:
+def _finish(draft: _Draft, ordinal: int, lineage: ChunkOrigin) -> Chunk:
     text, first = draft.text, draft.units[0]
     of_document = (lineage.document_id, lineage.document_version, lineage.parser)
     chunk_id = fingerprint(*of_document, lineage.chunker, lineage.chunker_config_hash, str(ordinal), text)

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from clew.demo.ingestion.chunk import CHUNKER, Lineage, cut
+from clew.demo.ingestion.chunk import CHUNKER, ChunkOrigin, cut
 from clew.demo.ingestion.embed import BATCH_SIZE
 from clew.demo.ingestion.parse import UnreadableError, UnsupportedError, choose_parser
-from clew.demo.steps import Facts, Stopwatch, step, tell
+from clew.demo.steps import StepFacts, Stopwatch, step, tell
 from clew.demo.text import fingerprint
 from clew.emit.tracing import span
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from clew.demo.ingestion.chunk import Chunk
     from clew.demo.ingestion.embed import Embedder, Vectors
     from clew.demo.ingestion.parse import Parsed
-    from clew.demo.retrieval.index import Index, Stored
+    from clew.demo.retrieval.index import Index, StoredDocument
     from clew.demo.settings import DemoSettings
 
 __all__ = ["Ingested", "Ingestion", "TooLargeError", "Upload"]
@@ -94,7 +94,7 @@ class Ingestion:
             UnreadableError: It is not what it says it is, or holds no text.
         """
         whole = Stopwatch()
-        facts: Facts = {
+        facts: StepFacts = {
             "document_id": f"doc-{fingerprint(upload.name)}",
             "document_version": fingerprint(upload.data),
             "document_name": upload.name,
@@ -127,7 +127,7 @@ class Ingestion:
             stored.snapshot.version,
         )
 
-    def _admit(self, upload: Upload, facts: Facts, whole: Stopwatch) -> None:
+    def _admit(self, upload: Upload, facts: StepFacts, whole: Stopwatch) -> None:
         """Turn away what is too large, or of a kind that no parser knows."""
         try:
             _check_size(upload.size_bytes, self._settings.max_upload_bytes)
@@ -142,7 +142,7 @@ class Ingestion:
             tell("file_upload_failed", facts | failure)
             raise
 
-    async def _parse(self, upload: Upload, facts: Facts) -> Parsed:
+    async def _parse(self, upload: Upload, facts: StepFacts) -> Parsed:
         with step("parse_document", facts, failure="parsing_failed", run_type="parser") as this:
             parser = choose_parser(upload.name, upload.content_type, upload.data)
             try:
@@ -153,9 +153,9 @@ class Ingestion:
             this.tell("parsing_complete", page_count=parsed.page_count, text_chars=parsed.text_chars)
             return parsed
 
-    async def _chunk(self, parsed: Parsed, facts: Facts) -> list[Chunk]:
+    async def _chunk(self, parsed: Parsed, facts: StepFacts) -> list[Chunk]:
         with step("chunk_document", facts, failure="chunking_failed") as this:
-            lineage = Lineage(**{name: facts[name] for name in Lineage.__struct_fields__})
+            lineage = ChunkOrigin(**{name: facts[name] for name in ChunkOrigin.__struct_fields__})
             chunks = await asyncio.to_thread(cut, parsed, lineage, self._settings.chunker)
             sizes = [len(chunk.text) for chunk in chunks]
             this.tell(
@@ -168,7 +168,7 @@ class Ingestion:
             )
             return chunks
 
-    async def _embed(self, chunks: list[Chunk], facts: Facts) -> Vectors:
+    async def _embed(self, chunks: list[Chunk], facts: StepFacts) -> Vectors:
         with step("embed_chunks", facts, failure="embedding_failed", run_type="embedding") as this:
             texts = [chunk.searchable for chunk in chunks]
             vectors = await asyncio.to_thread(self._embedder.embed_passages, texts)
@@ -177,7 +177,7 @@ class Ingestion:
             this.tell("embedding_complete", batch_count=batches, tokens_in=tokens, cost_usd=0.0)
             return vectors
 
-    async def _store(self, chunks: list[Chunk], vectors: Vectors, facts: Facts) -> Stored:
+    async def _store(self, chunks: list[Chunk], vectors: Vectors, facts: StepFacts) -> StoredDocument:
         with step("store_chunks", facts, failure="storage_failed") as this:
             stored = await asyncio.to_thread(self._index.store, facts["document_id"], chunks, vectors)
             this.tell(

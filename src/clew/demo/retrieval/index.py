@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from clew.demo.ingestion.embed import Embedder, Vectors
 
-__all__ = ["Index", "Snapshot", "Stored"]
+__all__ = ["Index", "Snapshot", "StoredDocument"]
 
 
 class Snapshot:
@@ -57,7 +57,7 @@ class Snapshot:
         return Bm25([terms(chunk.searchable) for chunk in self.chunks])
 
 
-class Stored(NamedTuple):
+class StoredDocument(NamedTuple):
     """What storing a document did.
 
     Attributes:
@@ -96,7 +96,7 @@ class Index:
         """What is in it now."""
         return self._snapshot
 
-    def store(self, document_id: str, chunks: Sequence[Chunk], vectors: Vectors) -> Stored:
+    def store(self, document_id: str, chunks: Sequence[Chunk], vectors: Vectors) -> StoredDocument:
         """Put a document in, in place of any earlier version of it.
 
         Args:
@@ -118,7 +118,7 @@ class Index:
             )
             self._save(after)
             self._snapshot = after
-        return Stored(after, len(old_ids - {chunk.chunk_id for chunk in chunks}))
+        return StoredDocument(after, len(old_ids - {chunk.chunk_id for chunk in chunks}))
 
     def _load(self, dimension: int) -> Snapshot:
         try:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clew.demo.ingestion.chunk import Chunk
     from clew.demo.ingestion.embed import Embedder, Vectors
 
-__all__ = ["ANSWERS", "Passage", "Query", "Relevance"]
+__all__ = ["ANSWERS", "Passage", "PreparedQuery", "Relevance"]
 
 ANSWERS: Final = 0.36
 """The score from which a sentence is taken to answer a question."""
@@ -33,7 +33,7 @@ MIN_WORDS = 4  # fewer make a heading or a fragment, not an answer
 MAX_KEPT_CHUNKS = 2_000
 
 
-class Query(NamedTuple):
+class PreparedQuery(NamedTuple):
     """A question, prepared.
 
     Attributes:
@@ -77,11 +77,11 @@ class Relevance:
         self._lock = threading.Lock()
         self._kept: OrderedDict[str, tuple[list[str], Vectors]] = OrderedDict()
 
-    def prepare(self, question: str) -> Query:
+    def prepare(self, question: str) -> PreparedQuery:
         """Prepare a question."""
-        return Query(question, self._embedder.embed_query(question), frozenset(content_terms(question)))
+        return PreparedQuery(question, self._embedder.embed_query(question), frozenset(content_terms(question)))
 
-    def passages(self, query: Query, chunks: Iterable[Chunk]) -> list[Passage]:
+    def passages(self, query: PreparedQuery, chunks: Iterable[Chunk]) -> list[Passage]:
         """Score every sentence of some chunks.
 
         Returns:
@@ -103,7 +103,7 @@ class Relevance:
                 self._kept.popitem(last=False)
         return found
 
-    def _score(self, query: Query, chunk: Chunk) -> list[Passage]:
+    def _score(self, query: PreparedQuery, chunk: Chunk) -> list[Passage]:
         texts, vectors = self.sentence_vectors(chunk)
         around = query.terms & set(terms(chunk.searchable))
         passages: list[Passage] = []

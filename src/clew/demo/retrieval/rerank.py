@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from clew.demo.ingestion.chunk import Chunk
-    from clew.demo.retrieval.relevance import Query, Relevance
+    from clew.demo.retrieval.relevance import PreparedQuery, Relevance
 
 __all__ = ["RERANKER", "proximity", "rerank"]
 
@@ -26,7 +26,7 @@ COVERAGE_WEIGHT = 0.2
 PROXIMITY_WEIGHT = 0.1
 
 
-def rerank(relevance: Relevance, query: Query, hits: Sequence[Hit], keep: int) -> list[Hit]:
+def rerank(relevance: Relevance, query: PreparedQuery, hits: Sequence[Hit], keep: int) -> list[Hit]:
     """Put hits in a better order.
 
     Args:
@@ -71,7 +71,7 @@ def proximity(query_terms: frozenset[str], words: Sequence[str]) -> float:
     return len(wanted) / shortest
 
 
-def _score(relevance: Relevance, query: Query, chunk: Chunk) -> float:
+def _score(relevance: Relevance, query: PreparedQuery, chunk: Chunk) -> float:
     words = terms(chunk.searchable)
     best = max((passage.score for passage in relevance.passages(query, [chunk])), default=0.0)
     coverage = len(query.terms.intersection(words)) / max(len(query.terms), 1)

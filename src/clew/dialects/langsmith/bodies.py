@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Body",
-    "Bounds",
+    "BodyBounds",
     "Part",
     "as_batch",
     "as_feedback",
@@ -58,7 +58,7 @@ class Part(NamedTuple):
     data: bytes
 
 
-class Bounds(NamedTuple):
+class BodyBounds(NamedTuple):
     """How much goes into one request.
 
     Attributes:
@@ -69,9 +69,9 @@ class Bounds(NamedTuple):
     items: int = MAX_RUNS
     size_bytes: int = MAX_BYTES
 
-    def within(self, items: int | None, size_bytes: int | None) -> Bounds:
+    def within(self, items: int | None, size_bytes: int | None) -> BodyBounds:
         """Keep to what a server tells of itself as well; None for what it does not tell."""
-        return Bounds(min(self.items, items or self.items), min(self.size_bytes, size_bytes or self.size_bytes))
+        return BodyBounds(min(self.items, items or self.items), min(self.size_bytes, size_bytes or self.size_bytes))
 
 
 class Body(NamedTuple):
@@ -104,7 +104,7 @@ def whole_run(run: Run) -> list[Part]:
     return [Part(f"post.{run['id']}", json.encode(run))]
 
 
-def chunks(items: Iterable[list[Part]], bounds: Bounds) -> Iterator[list[Part]]:
+def chunks(items: Iterable[list[Part]], bounds: BodyBounds) -> Iterator[list[Part]]:
     """Join items, each in its parts, to requests that a server takes; one that is too large alone comes alone."""
     chunk: list[Part] = []
     count = size = 0

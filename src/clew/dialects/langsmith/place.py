@@ -22,14 +22,14 @@ from uuid import UUID
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clew.dialects.finished_span import Step
+    from clew.dialects.finished_span import Ancestor
 
-__all__ = ["Placed", "in_iso", "moment", "moment_of_id", "place"]
+__all__ = ["RunPlace", "in_iso", "moment", "moment_of_id", "place"]
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Placed(NamedTuple):
+class RunPlace(NamedTuple):
     """Where a run stands.
 
     Attributes:
@@ -45,7 +45,7 @@ class Placed(NamedTuple):
     dotted_order: str
 
 
-def place(trace_id: str | None, path: Sequence[Step]) -> Placed:
+def place(trace_id: str | None, path: Sequence[Ancestor]) -> RunPlace:
     """Work out where the last step of *path* stands.
 
     LangSmith wants the trace's id to be that of its root run. That is so of a trace that began here; a span at
@@ -72,7 +72,7 @@ def place(trace_id: str | None, path: Sequence[Step]) -> Placed:
     for above, step in pairwise(path):
         start = max(start, moment(step.started_at))
         parent, order = above.span_id, f"{order}.{_segment(start, step.span_id)}"
-    return Placed(root, parent, start, order)
+    return RunPlace(root, parent, start, order)
 
 
 def moment(text: str) -> datetime:

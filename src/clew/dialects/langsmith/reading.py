@@ -57,7 +57,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "SCORE",
-    "Facts",
+    "RunFacts",
     "end_events",
     "facts_of",
     "late_beginning",
@@ -82,7 +82,7 @@ _ENVIRONMENT: Final = ("LANGSMITH_", "LANGCHAIN_")
 _MARKS: Final = frozenset({"start", "end", "error", "new_token"})
 
 
-class Facts(Struct, frozen=True):
+class RunFacts(Struct, frozen=True):
     """What is remembered of a run for those that belong to it: its children, its scores.
 
     Attributes:
@@ -120,7 +120,7 @@ def merge(earlier: Run, later: Run) -> Run:
     return joined
 
 
-def facts_of(run: Run, parent: Facts | None) -> Facts:
+def facts_of(run: Run, parent: RunFacts | None) -> RunFacts:
     """Work out where a run belongs.
 
     Args:
@@ -128,9 +128,9 @@ def facts_of(run: Run, parent: Facts | None) -> Facts:
         parent: The facts of its parent, where that is known: a child is of the same user, session and stage.
     """
     metadata = _metadata(run)
-    above = parent or Facts(None, UNKNOWN_SERVICE)
+    above = parent or RunFacts(None, UNKNOWN_SERVICE)
     stage = STAGE_OF_RUN_TYPE.get(_run_type(run)) or above.stage
-    return Facts(
+    return RunFacts(
         trace_id=_trace_id(run) or above.trace_id or _uuid(run.get("parent_run_id")),
         service=text(metadata.get("service")) or text(run.get("session_name")) or above.service,
         stage=stage,
@@ -147,7 +147,7 @@ def needs_parent(run: Run) -> bool:
     return _trace_id(run) is None and _uuid(run.get("parent_run_id")) is not None
 
 
-def start_event(run: Run, facts: Facts) -> DraftEvent:
+def start_event(run: Run, facts: RunFacts) -> DraftEvent:
     """Make the ``span_start`` of a run that has begun; its inputs are told if they are small."""
     context = _context(run)
     inputs = run.get("inputs")
@@ -156,14 +156,14 @@ def start_event(run: Run, facts: Facts) -> DraftEvent:
     return _span(run, facts, kind="span_start", status="running", fields={"context": context})
 
 
-def late_beginning(run: Run, facts: Facts) -> DraftEvent:
+def late_beginning(run: Run, facts: RunFacts) -> DraftEvent:
     """Make the ``span_start`` of a run whose ``span`` was told before: with all that is known of it by now."""
     whole = end_events(run, facts)[-1]
     whole.kind, whole.status, whole.level, whole.error = "span_start", ENDED, "INFO", None
     return whole
 
 
-def end_events(run: Run, facts: Facts) -> list[DraftEvent]:
+def end_events(run: Run, facts: RunFacts) -> list[DraftEvent]:
     """Make the events of a run that has ended: its logs, then its ``span``."""
     begin = _began_at(run)
     metadata, outputs, run_type = _metadata(run), mapping(run.get("outputs")), _run_type(run)
@@ -195,14 +195,14 @@ def end_events(run: Run, facts: Facts) -> list[DraftEvent]:
     return [*_logs(run, facts, begin), span]
 
 
-def score_event(feedback: Run, facts: Facts | None) -> DraftEvent:
+def score_event(feedback: Run, facts: RunFacts | None) -> DraftEvent:
     """Make the log of a score.
 
     Args:
         feedback: As LangSmith's clients send it.
         facts: Those of the run that was scored, where it is known.
     """
-    above = facts or Facts(None, UNKNOWN_SERVICE)
+    above = facts or RunFacts(None, UNKNOWN_SERVICE)
     source = mapping(feedback.get("feedback_source"))
     who = mapping(source.get("metadata"))
     score, value = feedback.get("score"), feedback.get("value")
@@ -240,7 +240,7 @@ def _error_text(error: Any) -> str:
     return json.encode(error).decode()
 
 
-def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, Any]) -> DraftEvent:
+def _span(run: Run, facts: RunFacts, *, kind: str, status: str, fields: dict[str, Any]) -> DraftEvent:
     parent, span_id = _uuid(run.get("parent_run_id")), _uuid(run.get("id"))
     return DraftEvent(
         timestamp=_began_at(run),
@@ -257,7 +257,7 @@ def _span(run: Run, facts: Facts, *, kind: str, status: str, fields: dict[str, A
     )
 
 
-def _logs(run: Run, facts: Facts, begin: datetime) -> list[DraftEvent]:
+def _logs(run: Run, facts: RunFacts, begin: datetime) -> list[DraftEvent]:
     """Make logs of what happened inside a run, but for the marks of its start, end and tokens."""
     found: list[DraftEvent] = []
     for item in _events(run):
@@ -285,7 +285,7 @@ def _logs(run: Run, facts: Facts, begin: datetime) -> list[DraftEvent]:
     return found
 
 
-def _belonging(facts: Facts) -> dict[str, Any]:
+def _belonging(facts: RunFacts) -> dict[str, Any]:
     return {
         "service": facts.service[:MAX_NAME_CHARS],
         "environment": facts.environment,

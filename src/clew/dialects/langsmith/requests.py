@@ -49,7 +49,7 @@ from clew.ids import parse_uuid
 __all__ = [
     "LeftOut",
     "Operation",
-    "Part",
+    "ReceivedPart",
     "read_batch",
     "read_feedback",
     "read_multipart",
@@ -74,7 +74,7 @@ _TYPE = re.compile(rb"^content-type:[ \t]*([^;\r\n]{0,200})", re.IGNORECASE | re
 Kind = Literal["post", "patch", "feedback"]
 
 
-class Part(NamedTuple):
+class ReceivedPart(NamedTuple):
     """One part of a multipart body."""
 
     name: str
@@ -234,7 +234,7 @@ def read_feedback(body: bytes) -> Operation:
     return _operation("feedback", _decode(body, "the body"), len(body))
 
 
-def split_parts(body: bytes, boundary: bytes, *, max_parts: int = MAX_PARTS) -> list[Part]:
+def split_parts(body: bytes, boundary: bytes, *, max_parts: int = MAX_PARTS) -> list[ReceivedPart]:
     """Take a multipart body apart.
 
     Args:
@@ -255,7 +255,7 @@ def split_parts(body: bytes, boundary: bytes, *, max_parts: int = MAX_PARTS) -> 
     at = 0 if body.startswith(delimiter) else body.find(b"\r\n" + delimiter) + 2
     if not body.startswith(delimiter, at):
         raise WireError("the body does not hold its boundary")
-    parts: list[Part] = []
+    parts: list[ReceivedPart] = []
     while True:
         at += len(delimiter)
         if body.startswith(b"--", at):
@@ -283,7 +283,7 @@ def _end_of_part(body: bytes, start: int, headers: bytes, delimiter: bytes) -> i
     return end
 
 
-def _part(headers: bytes, data: bytes) -> Part:
+def _part(headers: bytes, data: bytes) -> ReceivedPart:
     lines = headers.replace(b"\r", b"")
     match = _NAME.search(lines)
     encoded = _ENCODED_NAME.search(lines)
@@ -291,10 +291,12 @@ def _part(headers: bytes, data: bytes) -> Part:
     if encoded is not None:
         name = unquote(encoded[1].decode("ascii", "replace"))
     kind = _TYPE.search(lines)
-    return Part(name, "" if kind is None else kind[1].strip().decode("latin-1"), data)
+    return ReceivedPart(name, "" if kind is None else kind[1].strip().decode("latin-1"), data)
 
 
-def _add_part(part: Part, runs: dict[tuple[Kind, str], _Run], attachments: dict[str, list[dict[str, Any]]]) -> None:
+def _add_part(
+    part: ReceivedPart, runs: dict[tuple[Kind, str], _Run], attachments: dict[str, list[dict[str, Any]]]
+) -> None:
     """Add one part to its run."""
     head, _, rest = part.name.partition(".")
     id_text, _, field = rest.partition(".")

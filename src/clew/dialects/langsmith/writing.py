@@ -35,7 +35,7 @@ from uuid import NAMESPACE_URL, UUID, uuid5
 from msgspec import json
 
 from clew.catalog.events import FIELDS
-from clew.dialects.finished_span import Step
+from clew.dialects.finished_span import Ancestor
 from clew.dialects.langsmith.place import in_iso, moment, place
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ def run_of(joined: FinishedSpan, project: str | None) -> Run:
         project: The project; None for one named after the service.
     """
     event = joined.event
-    step = Step(event["span_id"], event["timestamp"], event.get("parent_span_id"))
+    step = Ancestor(event["span_id"], event["timestamp"], event.get("parent_span_id"))
     placed = place(event.get("trace_id"), (*joined.path, step))
     context: dict[str, Any] = {**event["context"]}
     shapes: dict[str, Any] = {}
@@ -108,7 +108,7 @@ def run_of_log(loose: Loose, project: str | None) -> Run:
     """Make a run without length of a log whose span has been sent, or is not known."""
     event = loose.event
     id_ = _derived_id(event)
-    step = Step(id_, event["timestamp"], event.get("span_id") or None)
+    step = Ancestor(id_, event["timestamp"], event.get("span_id") or None)
     placed = place(event.get("trace_id"), (*loose.path, step))
     run: Run = {
         "id": id_,
@@ -130,7 +130,7 @@ def run_of_log(loose: Loose, project: str | None) -> Run:
     return run
 
 
-def feedback_of(log: dict[str, Any], path: Sequence[Step], *, is_in_run: bool) -> Run | None:
+def feedback_of(log: dict[str, Any], path: Sequence[Ancestor], *, is_in_run: bool) -> Run | None:
     """Make the feedback of a log that tells a score; None for any other.
 
     Args:
@@ -143,7 +143,7 @@ def feedback_of(log: dict[str, Any], path: Sequence[Step], *, is_in_run: bool) -
     if log["message"] != SCORE or not isinstance(key, str) or not log.get("span_id"):
         return None
     # Of a span that is not known, no more can be said than that it is somewhere below the root of its trace.
-    path = path or (Step(log["span_id"], log["timestamp"], log.get("trace_id")),)
+    path = path or (Ancestor(log["span_id"], log["timestamp"], log.get("trace_id")),)
     placed = place(log.get("trace_id"), path)
     reason = context.get("reason")
     return {

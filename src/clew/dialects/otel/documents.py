@@ -18,7 +18,7 @@ from clew.dialects.otel import names
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from clew.dialects.otel.own import Value
+    from clew.dialects.otel.own import AttributeValue
 
 __all__ = ["flatten", "in_outputs", "reranking", "retrieval"]
 
@@ -30,7 +30,7 @@ _LISTS: Final = ("documents", "output", "hits", "results")
 _encode = json.Encoder().encode
 
 
-def retrieval(facts: Mapping[str, Any]) -> dict[str, Value]:
+def retrieval(facts: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Write what a search found.
 
     Args:
@@ -45,13 +45,13 @@ def retrieval(facts: Mapping[str, Any]) -> dict[str, Value]:
     return {names.GEN_AI_RETRIEVAL_DOCUMENTS: _encode(documents).decode(), **flatten(names.RETRIEVAL_DOCUMENTS, found)}
 
 
-def reranking(facts: Mapping[str, Any]) -> dict[str, Value]:
+def reranking(facts: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Write what a reranker was given and what it made of it.
 
     Args:
         facts: What is known of the span; ``hits_before`` and ``hits_after``, else the documents of its ``outputs``.
     """
-    attributes: dict[str, Value] = {}
+    attributes: dict[str, AttributeValue] = {}
     for name, attribute in (
         ("query", names.RERANKER_QUERY),
         ("reranker", names.RERANKER_MODEL_NAME),
@@ -73,7 +73,7 @@ def in_outputs(outputs: Any) -> list[dict[str, Any]]:
     return [hit for hit in _documents(outputs) if any(name in hit for name in (*_CONTENTS, "score"))]
 
 
-def flatten(prefix: str, documents: Sequence[Mapping[str, Any]]) -> dict[str, Value]:
+def flatten(prefix: str, documents: Sequence[Mapping[str, Any]]) -> dict[str, AttributeValue]:
     """Write documents as OpenInference does.
 
     Example:
@@ -95,12 +95,12 @@ def _documents(value: Any) -> list[dict[str, Any]]:
     return [cast("dict[str, Any]", hit) for hit in cast("list[Any]", value) if isinstance(hit, dict)]
 
 
-def _parts(document: Mapping[str, Any]) -> dict[str, Value]:
+def _parts(document: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Take a document apart: id, score, content, and the rest as metadata."""
     metadata = {name: value for name, value in document.items() if name not in {"metadata", "type"}}
     if isinstance(document.get("metadata"), dict):
         metadata = cast("dict[str, Any]", document["metadata"]) | metadata
-    parts: dict[str, Value] = {}
+    parts: dict[str, AttributeValue] = {}
     for name in _IDS:
         if isinstance(metadata.get(name), (str, int)):
             parts["id"] = str(metadata.pop(name))

@@ -28,13 +28,21 @@ from clew import arrival, clock
 from clew.dialects.draft_event import DraftEvent
 from clew.dialects.otel import names
 from clew.dialects.otel.inside import Log, read_inside
-from clew.dialects.otel.reading import Read, Resource, error_of, read_log, read_resource, read_span, reported_error
+from clew.dialects.otel.reading import (
+    Read,
+    ServiceResource,
+    error_of,
+    read_log,
+    read_resource,
+    read_span,
+    reported_error,
+)
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id
 
 if TYPE_CHECKING:
     from clew.dialects.otel.wire.records import LogItem, SpanItem
 
-__all__ = ["Origin", "Times", "Unfit", "identity_of", "log_event", "origin_of", "span_events", "times_of"]
+__all__ = ["TelemetryOrigin", "Times", "Unfit", "identity_of", "log_event", "origin_of", "span_events", "times_of"]
 
 TRACE_ID_BYTES: Final = 16
 SPAN_ID_BYTES: Final = 8
@@ -64,7 +72,7 @@ class Unfit(ValueError):  # noqa: N818 - it says what a span is
     """
 
 
-class Origin(NamedTuple):
+class TelemetryOrigin(NamedTuple):
     """What told a span or record.
 
     Attributes:
@@ -73,7 +81,7 @@ class Origin(NamedTuple):
         rest: What else the resource tells, such as the host.
     """
 
-    resource: Resource
+    resource: ServiceResource
     scope: str
     rest: dict[str, Any]
 
@@ -92,10 +100,10 @@ class Times(NamedTuple):
     flags: list[str]
 
 
-def origin_of(resource: dict[str, Any], scope: str) -> Origin:
+def origin_of(resource: dict[str, Any], scope: str) -> TelemetryOrigin:
     """Read the attributes of the resource and the name of the scope that stand above spans or records."""
     rest = {name: value for name, value in resource.items() if name not in _NAMED and not name.startswith(_OF_THE_SDK)}
-    return Origin(read_resource(resource), scope, rest)
+    return TelemetryOrigin(read_resource(resource), scope, rest)
 
 
 def times_of(start_ns: int, end_ns: int) -> Times:
@@ -123,7 +131,7 @@ def times_of(start_ns: int, end_ns: int) -> Times:
     return Times(began_at, (end_ns - start_ns) / 1_000_000, [])
 
 
-def span_events(span: SpanItem, origin: Origin, *, is_outermost: bool) -> list[DraftEvent]:
+def span_events(span: SpanItem, origin: TelemetryOrigin, *, is_outermost: bool) -> list[DraftEvent]:
     """Make the events of a span: its logs, then its ``span``.
 
     Args:
@@ -162,7 +170,7 @@ def span_events(span: SpanItem, origin: Origin, *, is_outermost: bool) -> list[D
     return [*(_log(values, event) for values in inside.logs), event]
 
 
-def log_event(record: LogItem, origin: Origin) -> DraftEvent:
+def log_event(record: LogItem, origin: TelemetryOrigin) -> DraftEvent:
     """Make the event of a log record."""
     body = record.body
     read = read_log(record.attributes, record.event_name, body)
@@ -207,7 +215,7 @@ def _log(log: Log, above: DraftEvent) -> DraftEvent:
     )
 
 
-def _event(read: Read, origin: Origin, flags: list[str]) -> DraftEvent:
+def _event(read: Read, origin: TelemetryOrigin, flags: list[str]) -> DraftEvent:
     """Make an event of what its attributes tell, with nothing that stands elsewhere."""
     return DraftEvent(
         timestamp=EPOCH,

@@ -19,7 +19,7 @@ from clew.dialects.otel import names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from clew.dialects.otel.own import Value
+    from clew.dialects.otel.own import AttributeValue
 
 __all__ = ["SUMMED", "attributes_of", "fields_of", "risen"]
 
@@ -77,7 +77,7 @@ def risen(logs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
     return facts
 
 
-def attributes_of(facts: Mapping[str, Any]) -> dict[str, Value]:
+def attributes_of(facts: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Write facts as attributes: those of the catalogue under its names, others as ``clew.field.<name>``.
 
     Objects that the catalogue does not know have no attribute; ``clew.fields`` holds them.
@@ -86,7 +86,7 @@ def attributes_of(facts: Mapping[str, Any]) -> dict[str, Value]:
         >>> attributes_of({"top_k": 5, "time_to_first_token_ms": 250.0, "tenant": "blue"})
         {'gen_ai.retrieval.top_k': 5, 'gen_ai.response.time_to_first_chunk': 0.25, 'clew.field.tenant': 'blue'}
     """
-    attributes: dict[str, Value] = {}
+    attributes: dict[str, AttributeValue] = {}
     for name, value in facts.items():
         if value is None or name in _APART:
             continue
@@ -105,7 +105,7 @@ def attributes_of(facts: Mapping[str, Any]) -> dict[str, Value]:
     return attributes
 
 
-def _value(value: Any) -> Value | None:
+def _value(value: Any) -> AttributeValue | None:
     """Return a value as an attribute can hold it; None for an object."""
     if isinstance(value, (str, bool, int, float)):
         return value

@@ -18,7 +18,7 @@ from clew.dialects.otel import names
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clew.dialects.otel.own import Value
+    from clew.dialects.otel.own import AttributeValue
 
 __all__ = ["Message", "ToolCall", "messages_in", "write"]
 
@@ -77,7 +77,9 @@ def messages_in(value: Any, role: str) -> list[Message]:
     return _find(value, role, 0)[:MAX_MESSAGES]
 
 
-def write(inputs: Sequence[Message], outputs: Sequence[Message], finish_reason: str | None = None) -> dict[str, Value]:
+def write(
+    inputs: Sequence[Message], outputs: Sequence[Message], finish_reason: str | None = None
+) -> dict[str, AttributeValue]:
     """Write messages in both dialects.
 
     Args:
@@ -85,7 +87,7 @@ def write(inputs: Sequence[Message], outputs: Sequence[Message], finish_reason: 
         outputs: What it answered.
         finish_reason: Why it stopped.
     """
-    attributes: dict[str, Value] = {}
+    attributes: dict[str, AttributeValue] = {}
     if inputs:
         attributes[names.GEN_AI_INPUT_MESSAGES] = _encode([_otel(message) for message in inputs]).decode()
         attributes |= _flatten(names.LLM_INPUT_MESSAGES, inputs)
@@ -96,8 +98,8 @@ def write(inputs: Sequence[Message], outputs: Sequence[Message], finish_reason: 
     return attributes
 
 
-def _flatten(prefix: str, messages: Sequence[Message]) -> dict[str, Value]:
-    attributes: dict[str, Value] = {}
+def _flatten(prefix: str, messages: Sequence[Message]) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {}
     for index, message in enumerate(messages):
         place = f"{prefix}.{index}.message"
         attributes[f"{place}.role"] = message.role

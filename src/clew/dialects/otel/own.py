@@ -28,9 +28,9 @@ from clew.dialects.otel import names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["Own", "Value", "pack", "pack_captured", "unpack"]
+__all__ = ["AttributeValue", "Own", "pack", "pack_captured", "unpack"]
 
-Value = str | bool | int | float | list[str]
+AttributeValue = str | bool | int | float | list[str]
 """What an attribute of ours can be."""
 
 CAPTURED: Final = {
@@ -82,7 +82,7 @@ _encode = json.Encoder().encode
 _decode_fields = json.Decoder(_Fields).decode
 
 
-def pack(event: Mapping[str, Any]) -> dict[str, Value]:
+def pack(event: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Write down what only we know how to read.
 
     Args:
@@ -91,7 +91,7 @@ def pack(event: Mapping[str, Any]) -> dict[str, Value]:
     Returns:
         Attributes. For a span, ``input.value`` and ``output.value`` are among them.
     """
-    attributes: dict[str, Value] = {}
+    attributes: dict[str, AttributeValue] = {}
     for key, attribute in _PLAIN.items():
         if event.get(key) is not None:
             attributes[attribute] = str(event[key])
@@ -109,14 +109,14 @@ def pack(event: Mapping[str, Any]) -> dict[str, Value]:
     return attributes
 
 
-def pack_captured(context: Mapping[str, Any]) -> dict[str, Value]:
+def pack_captured(context: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Write inputs and outputs: a text as it is, everything else as JSON.
 
     Example:
         >>> pack_captured({"inputs": {"query": "why"}, "outputs": "so"})["input.value"]
         '{"query":"why"}'
     """
-    attributes: dict[str, Value] = {}
+    attributes: dict[str, AttributeValue] = {}
     for name, (attribute, mime_type) in CAPTURED.items():
         value = context.get(name)
         if value is None:

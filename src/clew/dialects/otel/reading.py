@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 __all__ = [
     "KnownEvent",
     "Read",
-    "Resource",
+    "ServiceResource",
     "error_of",
     "read_event",
     "read_log",
@@ -138,7 +138,7 @@ class Read(Struct, kw_only=True):
     has_body: bool = False
 
 
-class Resource(NamedTuple):
+class ServiceResource(NamedTuple):
     """What told.
 
     Attributes:
@@ -231,16 +231,16 @@ def read_event(name: str, attributes: Mapping[str, Any]) -> KnownEvent | None:
     return None if content is None else KnownEvent(None, {"context": content})
 
 
-def read_resource(attributes: Mapping[str, Any]) -> Resource:
+def read_resource(attributes: Mapping[str, Any]) -> ServiceResource:
     """Read what told: service, environment and version.
 
     Example:
         >>> read_resource({"service.name": "rag-api", "deployment.environment": "prod"})
-        Resource(service='rag-api', environment='prod', version=None)
+        ServiceResource(service='rag-api', environment='prod', version=None)
     """
     environment = next((found for name in _ENVIRONMENTS if (found := text(attributes.get(name)))), None)
     service = text(attributes.get(names.SERVICE_NAME)) or UNKNOWN_SERVICE
-    return Resource(service, environment, text(attributes.get(names.SERVICE_VERSION)))
+    return ServiceResource(service, environment, text(attributes.get(names.SERVICE_VERSION)))
 
 
 def error_of(attributes: Mapping[str, Any], *, is_own: bool = False) -> dict[str, Any]:

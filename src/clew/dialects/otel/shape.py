@@ -16,7 +16,7 @@ from clew.dialects.otel import documents, messages, names
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from clew.dialects.otel.own import Value
+    from clew.dialects.otel.own import AttributeValue
 
 __all__ = ["CLIENTS", "MODEL_CALLS", "kind_of", "shape"]
 
@@ -61,13 +61,13 @@ def kind_of(event: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
 
 def shape(
     event: Mapping[str, Any], kind: str, facts: Mapping[str, Any], log_facts: Mapping[str, Any]
-) -> dict[str, Value]:
+) -> dict[str, AttributeValue]:
     """Write what depends on the kind of span: the shapes that backends draw.
 
     Tokens and costs of another kind of span than a model call may sum up those below it; they count here only
     if a log inside this very span tells them.
     """
-    attributes: dict[str, Value] = {names.OPENINFERENCE_KIND: kind}
+    attributes: dict[str, AttributeValue] = {names.OPENINFERENCE_KIND: kind}
     if kind in _OPERATIONS:
         attributes[names.GEN_AI_OPERATION] = _OPERATIONS[kind]
     attributes |= _usage(facts if kind in MODEL_CALLS else log_facts)
@@ -85,9 +85,9 @@ def shape(
     return attributes | _labels(event, facts)
 
 
-def _labels(event: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Value]:
+def _labels(event: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, AttributeValue]:
     """Write tags, metadata and the conversation; and as input the question, if the span captured none."""
-    attributes: dict[str, Value] = {}
+    attributes: dict[str, AttributeValue] = {}
     if isinstance(facts.get("tags"), list):
         attributes[names.TAGS] = [str(tag) for tag in facts["tags"]]
     if isinstance(facts.get("metadata"), dict):
@@ -99,7 +99,7 @@ def _labels(event: Mapping[str, Any], facts: Mapping[str, Any]) -> dict[str, Val
     return attributes
 
 
-def _usage(facts: Mapping[str, Any]) -> dict[str, Value]:
+def _usage(facts: Mapping[str, Any]) -> dict[str, AttributeValue]:
     read, written = _count(facts.get("tokens_in")), _count(facts.get("tokens_out"))
     counts = {
         names.LLM_TOKENS_PROMPT: read,
@@ -109,15 +109,15 @@ def _usage(facts: Mapping[str, Any]) -> dict[str, Value]:
         names.LLM_TOKENS_CACHE_WRITE: _count(facts.get("tokens_cache_written")),
         names.LLM_TOKENS_REASONING: _count(facts.get("tokens_reasoning")),
     }
-    attributes: dict[str, Value] = {name: count for name, count in counts.items() if count is not None}
+    attributes: dict[str, AttributeValue] = {name: count for name, count in counts.items() if count is not None}
     cost = facts.get("cost_usd")
     if isinstance(cost, (int, float)) and not isinstance(cost, bool):
         attributes[names.LLM_COST_TOTAL] = float(cost)
     return attributes
 
 
-def _model_call(facts: Mapping[str, Any]) -> dict[str, Value]:
-    attributes: dict[str, Value] = {}
+def _model_call(facts: Mapping[str, Any]) -> dict[str, AttributeValue]:
+    attributes: dict[str, AttributeValue] = {}
     model = facts.get("response_model") or facts.get("model")
     if model:
         attributes[names.LLM_MODEL_NAME] = str(model)

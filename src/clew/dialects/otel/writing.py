@@ -24,14 +24,14 @@ from msgspec import Struct
 from clew.catalog.events import EVENTS, FIELDS
 from clew.dialects.otel import names
 from clew.dialects.otel.facts import SUMMED, attributes_of, fields_of, risen
-from clew.dialects.otel.own import Value, pack
+from clew.dialects.otel.own import AttributeValue, pack
 from clew.dialects.otel.shape import CLIENTS, MODEL_CALLS, kind_of, shape
 from clew.ids import parse_uuid, to_otel_span_id, to_w3c_trace_id
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Resource", "WrittenEvent", "WrittenLog", "WrittenSpan", "write_log", "write_span"]
+__all__ = ["EmittedResource", "WrittenEvent", "WrittenLog", "WrittenSpan", "write_log", "write_span"]
 
 LAST_NS: Final = 2**63 - 1
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -44,7 +44,7 @@ TOKENS: Final = {FIELDS[name].attribute: name for name in SUMMED - {"cost_usd"}}
 """Attributes of used tokens, and the fields they are."""
 
 
-class Resource(Struct, frozen=True):
+class EmittedResource(Struct, frozen=True):
     """What emitted.
 
     Attributes:
@@ -57,7 +57,7 @@ class Resource(Struct, frozen=True):
     version: str | None
     environment: str | None
 
-    def attributes(self) -> dict[str, Value]:
+    def attributes(self) -> dict[str, AttributeValue]:
         """Write it; Phoenix keeps a project for each service."""
         required = {names.SERVICE_NAME: self.service, names.OPENINFERENCE_PROJECT: self.service}
         optional = {names.SERVICE_VERSION: self.version, names.ENVIRONMENT: self.environment}
@@ -75,7 +75,7 @@ class WrittenEvent(Struct, frozen=True):
 
     name: str
     time_ns: int
-    attributes: dict[str, Value]
+    attributes: dict[str, AttributeValue]
 
 
 class WrittenSpan(Struct, frozen=True):
@@ -97,7 +97,7 @@ class WrittenSpan(Struct, frozen=True):
         dropped_events: How many logs there were besides.
     """
 
-    resource: Resource
+    resource: EmittedResource
     trace_id: str
     span_id: str
     parent_span_id: str
@@ -107,7 +107,7 @@ class WrittenSpan(Struct, frozen=True):
     end_ns: int
     status: str
     status_message: str
-    attributes: dict[str, Value]
+    attributes: dict[str, AttributeValue]
     events: list[WrittenEvent]
     dropped_events: int
 
@@ -127,7 +127,7 @@ class WrittenLog(Struct, frozen=True):
         attributes: Its attributes.
     """
 
-    resource: Resource
+    resource: EmittedResource
     trace_id: str
     span_id: str
     time_ns: int
@@ -135,7 +135,7 @@ class WrittenLog(Struct, frozen=True):
     level: str
     body: str
     event_name: str
-    attributes: dict[str, Value]
+    attributes: dict[str, AttributeValue]
 
 
 def write_span(event: Mapping[str, Any], logs: Sequence[Mapping[str, Any]], dropped_logs: int = 0) -> WrittenSpan:
@@ -234,7 +234,7 @@ def _events_of(log: Mapping[str, Any]) -> list[WrittenEvent]:
     return written
 
 
-def _exception(error: Mapping[str, Any]) -> dict[str, Value]:
+def _exception(error: Mapping[str, Any]) -> dict[str, AttributeValue]:
     return {
         names.EXCEPTION_TYPE: str(error.get("type") or ""),
         names.EXCEPTION_MESSAGE: str(error.get("message") or ""),
@@ -242,9 +242,11 @@ def _exception(error: Mapping[str, Any]) -> dict[str, Value]:
     }
 
 
-def _resource_of(event: Mapping[str, Any]) -> Resource:
+def _resource_of(event: Mapping[str, Any]) -> EmittedResource:
     version, environment = event.get("version"), event.get("environment")
-    return Resource(event["service"], str(version) if version else None, str(environment) if environment else None)
+    return EmittedResource(
+        event["service"], str(version) if version else None, str(environment) if environment else None
+    )
 
 
 def _error_of(event: Mapping[str, Any]) -> dict[str, Any] | None:

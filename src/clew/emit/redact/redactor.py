@@ -20,7 +20,17 @@ from clew.emit.redact.names import (
     is_plain_word,
     looks_random,
 )
-from clew.emit.redact.search import BETWEEN, MAIL, NAME, Span, find_spans, has_telling_word, hints_of, is_suspect, merge
+from clew.emit.redact.search import (
+    BETWEEN,
+    MAIL,
+    NAME,
+    SecretSpan,
+    find_spans,
+    has_telling_word,
+    hints_of,
+    is_suspect,
+    merge,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -35,7 +45,7 @@ HASH_DIGITS = 16
 SHORTEST: Final = 13  # a shorter text without one of @ = : holds no secret that our rules know
 
 _NOTHING: Final[dict[str, str]] = {}
-_NO_SPANS: Final[list[Span]] = []
+_NO_SPANS: Final[list[SecretSpan]] = []
 _NAMES_OF_ANYTHING: Final = frozenset({"", "key", "keys", "code"})  # it takes more than the name to judge
 KEPT: Final[Any] = object()
 """Says that a value may stay."""
@@ -193,14 +203,14 @@ class Redactor:
                 found[text] = self.replace(text, spans, 0, len(text))
         return found
 
-    def _spans(self, text: str) -> list[Span]:
+    def _spans(self, text: str) -> list[SecretSpan]:
         encoded = text.encode("utf-8", "replace")
         if is_suspect(text, encoded):
             hints, words = hints_of(text, encoded)
             return find_spans(text, hints, words, self.judge) if hints else _NO_SPANS
         return self._beside_marks(text)
 
-    def _beside_marks(self, text: str) -> list[Span]:
+    def _beside_marks(self, text: str) -> list[SecretSpan]:
         """Find the secrets of a text that is not suspect but for its ``=``, ``:`` and ``@``."""
         hints = 0
         if "=" in text or ":" in text:
@@ -284,7 +294,7 @@ class Redactor:
         """
         return bool(self.find(encoded.decode("utf-8", "replace")))
 
-    def find(self, text: str, name: str = "") -> list[Span]:
+    def find(self, text: str, name: str = "") -> list[SecretSpan]:
         """Find the secrets of *text*, in order.
 
         Args:
@@ -304,7 +314,7 @@ class Redactor:
         spans = self.find(text, name)
         return self.replace(text, spans, 0, len(text)) if spans else text
 
-    def replace(self, text: str, spans: Iterable[Span], start: int, end: int) -> str:
+    def replace(self, text: str, spans: Iterable[SecretSpan], start: int, end: int) -> str:
         """Replace *spans*, and keep of *text* what is between *start* and *end*; a span on the border goes whole."""
         parts: list[str] = []
         for span in spans:

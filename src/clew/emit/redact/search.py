@@ -27,7 +27,7 @@ __all__ = [
     "BETWEEN",
     "MAIL",
     "NAME",
-    "Span",
+    "SecretSpan",
     "find_spans",
     "has_telling_word",
     "hints_of",
@@ -37,7 +37,7 @@ __all__ = [
 ]
 
 
-class Span(NamedTuple):
+class SecretSpan(NamedTuple):
     """A secret in a text.
 
     Attributes:
@@ -288,7 +288,7 @@ def _unescaped(text: str) -> str:
     return lowered
 
 
-def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[str], str]) -> list[Span]:
+def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[str], str]) -> list[SecretSpan]:
     """Find the secrets that the *hints* speak of, in order; none overlaps another.
 
     Args:
@@ -345,20 +345,20 @@ def _first_words() -> frozenset[bytes]:
     return frozenset(word.encode() for word in FIRST_WORDS)
 
 
-def merge(found: list[tuple[int, int, str]]) -> list[Span]:
+def merge(found: list[tuple[int, int, str]]) -> list[SecretSpan]:
     """Put findings in order, and join those that overlap; the more special kind names them."""
     if len(found) < 2:
-        return [Span(*one) for one in found]
+        return [SecretSpan(*one) for one in found]
     found.sort(key=lambda one: (one[0], one[2] in ("secret", "password"), -one[1]))
-    spans: list[Span] = []
+    spans: list[SecretSpan] = []
     for start, end, kind in found:
         if spans and start < spans[-1].end:
             last = spans[-1]
             if kind == "email" and last.kind == "url_password":  # name:password@host.example looks like one
                 continue
-            spans[-1] = Span(last.start, max(end, last.end), last.kind)
+            spans[-1] = SecretSpan(last.start, max(end, last.end), last.kind)
         else:
-            spans.append(Span(start, end, kind))
+            spans.append(SecretSpan(start, end, kind))
     return spans
 
 

@@ -17,7 +17,7 @@ from clew.store.postgres.lookup import fetch_by_any_id, several_traces
 if TYPE_CHECKING:
     from clew.config import Settings
     from clew.server.connections import Connections
-    from clew.server.correlation import Account
+    from clew.server.correlation import Locator
 
 __all__ = ["trace_routes"]
 
@@ -27,7 +27,7 @@ AskedForId = Annotated[LookupQuestion, asked(LookupQuestion)]
 AskedForSpan = Annotated[SpanQuestion, asked(SpanQuestion)]
 
 
-def trace_routes(connections: Connections, settings: Settings, account: Account | None) -> APIRouter:
+def trace_routes(connections: Connections, settings: Settings, account: Locator | None) -> APIRouter:
     """Make the routes of this module.
 
     Args:

@@ -23,14 +23,14 @@ from clew.store.postgres.lookup import fetch_by_any_id
 if TYPE_CHECKING:
     from clew.config import Settings
     from clew.server.connections import Connections
-    from clew.server.correlation import Account
+    from clew.server.correlation import Locator
 
 __all__ = ["page_routes"]
 
 AnyId = Annotated[str, Query(alias="id")]
 
 
-def page_routes(connections: Connections, settings: Settings, account: Account | None) -> APIRouter:
+def page_routes(connections: Connections, settings: Settings, account: Locator | None) -> APIRouter:
     """Make the routes of this module.
 
     Args:

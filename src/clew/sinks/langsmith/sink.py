@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 from msgspec import DecodeError, Struct, ValidationError, field, json
 
-from clew.dialects.finished_span import Step
+from clew.dialects.finished_span import Ancestor
 from clew.dialects.langsmith.bodies import (
     Body,
-    Bounds,
+    BodyBounds,
     as_batch,
     as_feedback,
     as_multipart,
@@ -178,7 +178,7 @@ class LangsmithSink:
                 written.feedback += filter(None, [self._score(over.event, over.path, is_in_run=False)])
         return written
 
-    def _score(self, log: dict[str, Any], path: tuple[Step, ...], *, is_in_run: bool) -> Run | None:
+    def _score(self, log: dict[str, Any], path: tuple[Ancestor, ...], *, is_in_run: bool) -> Run | None:
         """Write the feedback of a log, if it has any, and which project it is for, as soon as that is known."""
         score = feedback_of(log, path, is_in_run=is_in_run)
         project = self._projects.id_of(self._project or log["service"])
@@ -190,7 +190,7 @@ class LangsmithSink:
             return None
         info = self._ask_info()
         config = info.batch_ingest_config
-        bounds = Bounds().within(config.size_limit, config.size_limit_bytes)
+        bounds = BodyBounds().within(config.size_limit, config.size_limit_bytes)
         if config.use_multipart_endpoint:
             items = [*map(parts_of_run, written.runs), *map(parts_of_feedback, written.feedback)]
             bodies = (
@@ -258,8 +258,8 @@ def make(settings: Settings, environment: Mapping[str, str] = os.environ) -> Lan
     )
 
 
-def _step(event: dict[str, Any]) -> Step:
-    return Step(event["span_id"], event["timestamp"], event.get("parent_span_id"))
+def _step(event: dict[str, Any]) -> Ancestor:
+    return Ancestor(event["span_id"], event["timestamp"], event.get("parent_span_id"))
 
 
 def _judge(refusal: Response, batch: Batch) -> Outcome:

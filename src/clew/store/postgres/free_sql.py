@@ -40,7 +40,7 @@ from clew.store.postgres.reading import Reading, Statement, read
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FUNCTIONS", "MAX_BYTES", "MAX_ROWS", "Answer", "ask_sql"]
+__all__ = ["FUNCTIONS", "MAX_BYTES", "MAX_ROWS", "SqlAnswer", "ask_sql"]
 
 MAX_ROWS: Final = 10_000
 MAX_BYTES: Final = 16 * 1024 * 1024
@@ -112,7 +112,7 @@ _TAKEN: Final = "one SELECT, WITH, VALUES or TABLE is taken"
 _AS_TEXT: Final = ("date", "time", "timetz", "timestamp", "timestamptz", "interval")
 
 
-class Answer(Struct, frozen=True):
+class SqlAnswer(Struct, frozen=True):
     """What a statement told.
 
     Attributes:
@@ -126,7 +126,7 @@ class Answer(Struct, frozen=True):
     is_truncated: bool
 
 
-def ask_sql(dsn: str, text: str, *, limit: int = 1000, timeout_s: float = 10.0, is_plan: bool = False) -> Answer:
+def ask_sql(dsn: str, text: str, *, limit: int = 1000, timeout_s: float = 10.0, is_plan: bool = False) -> SqlAnswer:
     """Ask the store one question in SQL.
 
     Args:
@@ -185,7 +185,7 @@ def _prepare(text: str, timeout_s: float) -> Reading[None]:
         )
 
 
-def _answer(connection: psycopg.Connection[Any], text: bytes, limit: int, *, is_plan: bool) -> Answer:
+def _answer(connection: psycopg.Connection[Any], text: bytes, limit: int, *, is_plan: bool) -> SqlAnswer:
     with connection.cursor() as cursor:
         for name in _AS_TEXT:  # Python's types hold neither infinity nor the years before 1
             cursor.adapters.register_loader(name, TextLoader)
@@ -210,7 +210,7 @@ def _fetch(cursor: psycopg.Cursor[Any]) -> Iterator[tuple[Any, ...]]:
         yield from cursor.fetchall()
 
 
-def _take(cursor: psycopg.Cursor[Any], rows: Iterator[tuple[Any, ...]], limit: int) -> Answer:
+def _take(cursor: psycopg.Cursor[Any], rows: Iterator[tuple[Any, ...]], limit: int) -> SqlAnswer:
     taken: list[list[Any]] = []
     size = 0
     is_truncated = False
@@ -221,7 +221,7 @@ def _take(cursor: psycopg.Cursor[Any], rows: Iterator[tuple[Any, ...]], limit: i
             is_truncated = True
             break
         taken.append(values)
-    return Answer([column.name for column in cursor.description or ()], taken, is_truncated)
+    return SqlAnswer([column.name for column in cursor.description or ()], taken, is_truncated)
 
 
 def _plain(value: Any) -> Any:

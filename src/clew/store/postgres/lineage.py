@@ -30,9 +30,9 @@ if TYPE_CHECKING:
     from clew.store.events import PublicEvent
     from clew.store.postgres.reading import Reading
 
-__all__ = ["Kind", "Lineage", "Link", "fetch_lineage"]
+__all__ = ["Lineage", "LineageLink", "LineageSubject", "fetch_lineage"]
 
-Kind = Literal["chunk", "document", "answer"]
+LineageSubject = Literal["chunk", "document", "answer"]
 MAX_EVENTS: Final = 5_000
 MAX_CHUNKS: Final = 100
 """How many chunks of a document or an answer are followed."""
@@ -40,7 +40,7 @@ MAX_CHUNKS: Final = 100
 _HITS: Final = ("hits", "hits_after", "hits_before")
 
 
-class Link(Struct, frozen=True):
+class LineageLink(Struct, frozen=True):
     """One event on the way.
 
     Attributes:
@@ -77,18 +77,18 @@ class Lineage(Struct):
         is_truncated: There are more events than were read.
     """
 
-    kind: Kind
+    kind: LineageSubject
     id: str
     documents: list[str] = field(default_factory=list[str])
     chunks: list[str] = field(default_factory=list[str])
-    made: list[Link] = field(default_factory=list[Link])
-    found: list[Link] = field(default_factory=list[Link])
-    used: list[Link] = field(default_factory=list[Link])
-    cited: list[Link] = field(default_factory=list[Link])
+    made: list[LineageLink] = field(default_factory=list[LineageLink])
+    found: list[LineageLink] = field(default_factory=list[LineageLink])
+    used: list[LineageLink] = field(default_factory=list[LineageLink])
+    cited: list[LineageLink] = field(default_factory=list[LineageLink])
     is_truncated: bool = False
 
 
-def fetch_lineage(kind: Kind, id_: str, *, since: datetime | None = None) -> Reading[Lineage]:
+def fetch_lineage(kind: LineageSubject, id_: str, *, since: datetime | None = None) -> Reading[Lineage]:
     """Follow a chunk, a document or an answer both ways.
 
     Args:
@@ -150,7 +150,7 @@ def _all_of(wanted: LogFilter, lineage: Lineage) -> Reading[list[PublicEvent]]:
             return found
 
 
-def _chunks_of(events: Iterable[PublicEvent], kind: Kind, id_: str) -> list[str]:
+def _chunks_of(events: Iterable[PublicEvent], kind: LineageSubject, id_: str) -> list[str]:
     """List the chunks of a document, or those that an answer is made of, in the order in which they are told."""
     found: dict[str, None] = {}
     answers = {event.get("trace_id") for event in events if kind == "answer" and _tells_answer(event, id_)}
@@ -194,8 +194,8 @@ def _sort_in(lineage: Lineage, events: Iterable[PublicEvent], chunks: set[str]) 
     lineage.documents, lineage.chunks = list(documents), sorted(chunks)
 
 
-def _link(event: PublicEvent, chunks: list[str], fields: dict[str, Any]) -> Link:
-    return Link(
+def _link(event: PublicEvent, chunks: list[str], fields: dict[str, Any]) -> LineageLink:
+    return LineageLink(
         timestamp=event["timestamp"],
         message=event["message"],
         trace_id=event.get("trace_id"),

@@ -12,7 +12,7 @@ from clew.errors import UsageError
 from clew.event import LEVELS
 from clew.query.tree import All, Compare, Query
 from clew.store.events import PublicEvent, to_public
-from clew.store.paging import MAX_LIMIT, Place, check_limit, format_cursor, parse_cursor
+from clew.store.paging import MAX_LIMIT, PagePosition, check_limit, format_cursor, parse_cursor
 from clew.store.postgres.reading import Reading, Statement
 from clew.store.postgres.search.conditions import compile_query, is_indexed, is_look_up, time_bounds
 from clew.store.postgres.search.pieces_of_sql import Parameters
@@ -97,13 +97,13 @@ def fetch_logs(wanted: LogFilter, *, limit: int = 100, cursor: str | None = None
         found = Walked((yield Statement(with_conditions("logs_page", condition), asked, is_look_up(tree))), None)
     else:
         since, until = time_bounds(tree)
-        start = Place(until, UUID(int=0)) if until and (place is None or until < place.timestamp) else place
+        start = PagePosition(until, UUID(int=0)) if until and (place is None or until < place.timestamp) else place
         statement = with_conditions("logs_slice", condition)
         found = yield from walk(statement, parameters.values, limit=limit, place=start, since=since)
     shown = found.rows[:limit]
     end = found.place
     if len(found.rows) > limit:
-        end = Place(shown[-1]["timestamp"], shown[-1]["event_id"])
+        end = PagePosition(shown[-1]["timestamp"], shown[-1]["event_id"])
     return LogPage([to_public(row) for row in shown], format_cursor(end) if end else None)
 
 

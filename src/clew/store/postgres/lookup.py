@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from clew.store.postgres.reading import Row
     from clew.store.trace_tree import Trace
 
-__all__ = ["MAX_MATCHES", "Match", "fetch_by_any_id", "find_matches", "not_found", "several_traces", "shorten"]
+__all__ = ["MAX_MATCHES", "IdMatch", "fetch_by_any_id", "find_matches", "not_found", "several_traces", "shorten"]
 
 MAX_MATCHES = 100
 """Most matches of one id."""
@@ -47,7 +47,7 @@ _TRACEPARENT = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}"
 _SPAN_DIGITS = re.compile(r"[0-9a-f]{16}", re.IGNORECASE)
 
 
-class Match(Struct, frozen=True):
+class IdMatch(Struct, frozen=True):
     """Something that an id is the id of.
 
     Attributes:
@@ -65,7 +65,7 @@ class Match(Struct, frozen=True):
     timestamp: str
 
 
-def fetch_by_any_id(text: str) -> Reading[Trace | list[Match]]:
+def fetch_by_any_id(text: str) -> Reading[Trace | list[IdMatch]]:
     """Fetch the one trace that *text* leads to.
 
     Args:
@@ -92,7 +92,7 @@ def fetch_by_any_id(text: str) -> Reading[Trace | list[Match]]:
     return (yield from fetch_trace(traces.pop())) if len(traces) == 1 else matches
 
 
-def find_matches(text: str) -> Reading[list[Match]]:
+def find_matches(text: str) -> Reading[list[IdMatch]]:
     """Find everything that *text* is the id of.
 
     Args:
@@ -106,7 +106,7 @@ def find_matches(text: str) -> Reading[list[Match]]:
     """
     text = _read(text)
     trace_id = parse_uuid(text)
-    found: list[Match] = []
+    found: list[IdMatch] = []
     if trace_id is not None:
         rows = yield Statement(query("lookup_trace"), {"id": trace_id}, is_look_up=True)
         found = [_match(row) for row in rows]
@@ -122,7 +122,7 @@ def not_found(text: str) -> NotFoundError:
     )
 
 
-def several_traces(text: str, matches: list[Match]) -> NotFoundError:
+def several_traces(text: str, matches: list[IdMatch]) -> NotFoundError:
     """Make the error that says that *text* leads to more than one trace."""
     return NotFoundError(
         f"{shorten(text)!r} leads to {len({match.trace_id for match in matches})} traces",
@@ -144,7 +144,7 @@ def _read(text: str) -> str:
     return traceparent[1] if traceparent is not None else text
 
 
-def _find_others(text: str) -> Reading[list[Match]]:
+def _find_others(text: str) -> Reading[list[IdMatch]]:
     """Find what *text* is the id of, but for traces."""
     rows: list[Row] = []
     for statement in _questions(text):
@@ -171,9 +171,9 @@ def _is_storable(text: str) -> bool:
     return "\0" not in text and not any("\ud800" <= letter <= "\udfff" for letter in text)
 
 
-def _match(row: Row) -> Match:
+def _match(row: Row) -> IdMatch:
     span_id = row["span_id"]
-    return Match(
+    return IdMatch(
         kind=row["kind"],
         trace_id=str(row["trace_id"]),
         span_id=None if span_id is None else str(span_id),

@@ -35,9 +35,9 @@ __all__ = [
     "MAX_POINTS",
     "MAX_SERIES",
     "MAX_STEPS",
+    "MetricSeries",
+    "MetricWindow",
     "Metrics",
-    "Series",
-    "Span",
     "fetch_metrics",
     "parse_by",
     "parse_step",
@@ -63,7 +63,7 @@ _BETWEEN: Final = "\x1f"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Span(Struct, frozen=True, kw_only=True):
+class MetricWindow(Struct, frozen=True, kw_only=True):
     """Which time is asked for, and by what steps.
 
     It is widened to whole steps, counted from 1970.
@@ -81,7 +81,7 @@ class Span(Struct, frozen=True, kw_only=True):
     only: dict[str, str] = {}
 
 
-class Series(Struct, frozen=True):
+class MetricSeries(Struct, frozen=True):
     """The points of one series.
 
     Attributes:
@@ -116,11 +116,11 @@ class Metrics(Struct, frozen=True):
     step_s: int
     by: list[str]
     quantile_error: float | None
-    series: list[Series]
+    series: list[MetricSeries]
     left_out: int
 
 
-def fetch_metrics(name: str, wanted: Span, *, by: str = "", limit: int = 20) -> Reading[Metrics]:
+def fetch_metrics(name: str, wanted: MetricWindow, *, by: str = "", limit: int = 20) -> Reading[Metrics]:
     """Fetch a metric over time.
 
     Args:
@@ -143,10 +143,10 @@ def fetch_metrics(name: str, wanted: Span, *, by: str = "", limit: int = 20) -> 
     steps = _whole_steps(wanted, limit)
     parameters = _parameters(rollup, shape, keys, wanted, steps)
     rows = yield Statement(query("rollup_points"), {**parameters, "limit": limit})
-    series: list[Series] = []
+    series: list[MetricSeries] = []
     for _, found in groupby(rows, key=lambda row: row["place"]):
         grouped = list(found)
-        series.append(Series(_labels(grouped[0]["key"], keys, rollup), _points(grouped, shape)))
+        series.append(MetricSeries(_labels(grouped[0]["key"], keys, rollup), _points(grouped, shape)))
     return Metrics(
         name,
         rollup.description,
@@ -200,7 +200,7 @@ def parse_by(text: str, rollup: Rollup) -> list[str]:
     return keys
 
 
-def _whole_steps(wanted: Span, limit: int) -> tuple[datetime, datetime]:
+def _whole_steps(wanted: MetricWindow, limit: int) -> tuple[datetime, datetime]:
     """Widen the time range to whole steps."""
     if not 1 <= limit <= MAX_SERIES:
         raise UsageError(f"limit is {limit}", hint=f"ask for 1 to {MAX_SERIES} series")
@@ -224,7 +224,7 @@ def _whole_steps(wanted: Span, limit: int) -> tuple[datetime, datetime]:
 
 
 def _parameters(
-    rollup: Rollup, shape: Shape, keys: list[str], wanted: Span, steps: tuple[datetime, datetime]
+    rollup: Rollup, shape: Shape, keys: list[str], wanted: MetricWindow, steps: tuple[datetime, datetime]
 ) -> dict[str, Any]:
     only = {name: wanted.only.get(name) for name in DIMENSIONS}
     for name, value in only.items():

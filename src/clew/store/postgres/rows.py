@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from clew.sinks.base import Batch
     from clew.spool.format import Position
 
-__all__ = ["COLUMNS", "Row", "Sorter", "late_values"]
+__all__ = ["COLUMNS", "EventRow", "Sorter", "late_values"]
 
 COLUMNS: Final = (
     ("timestamp", "timestamptz"),
@@ -69,7 +69,7 @@ class _Id:
         self.int = number
 
 
-class Row(Struct, gc=False):
+class EventRow(Struct, gc=False):
     """An event as far as columns go; what goes into jsonb stays as it is, and ``numbers`` is what its metrics hold.
 
     The garbage collector is spared them: there are no cycles in them.
@@ -100,7 +100,7 @@ class Row(Struct, gc=False):
 
 
 _NOTHING = verdict_columns(NOTHING)
-_decode_row = json.Decoder(Row).decode
+_decode_row = json.Decoder(EventRow).decode
 
 
 class Sorter:
@@ -127,7 +127,7 @@ class Sorter:
     def __init__(self, batch: Batch, committed: Position, tally: Tally) -> None:
         self.begun: dict[UUID, tuple[Any, ...]] = {}
         self.ended: list[UUID] = []
-        self.late: list[Row] = []
+        self.late: list[EventRow] = []
         self.taken = 0
         self.refused: list[int] = []
         self.reason = ""
@@ -168,14 +168,14 @@ class Sorter:
             rows.append(_columns(row, level, _Id(event_id(self._producer, position)), verdict))
         return rows
 
-    def _begin(self, row: Row, payload: bytes) -> None:
+    def _begin(self, row: EventRow, payload: bytes) -> None:
         if row.status == ENDED:
             self.late.append(row)
         elif row.span_id is not None:
             self.begun[row.span_id] = (row.span_id, row.trace_id, row.timestamp, self._batch.producer.id, payload)
 
 
-def late_values(row: Row) -> dict[str, Any]:
+def late_values(row: EventRow) -> dict[str, Any]:
     """Name the values of a beginning that comes late, as the statement has them that adds it to its span."""
     plain = ("timestamp", "trace_id", "span_id", "parent_span_id", "message", "service", "environment", "version")
     more = ("stage", "logger", "user_id", "request_id", "session_id", "run_type")
@@ -185,7 +185,7 @@ def late_values(row: Row) -> dict[str, Any]:
     return values
 
 
-def _columns(row: Row, level: int, id_: _Id, verdict: Verdict) -> tuple[Any, ...]:
+def _columns(row: EventRow, level: int, id_: _Id, verdict: Verdict) -> tuple[Any, ...]:
     """Put a row's values in the order of ``COLUMNS`` and ``VERDICT_COLUMNS``."""
     return (
         row.timestamp,

@@ -30,7 +30,7 @@ from clew.measures import minutes
 from clew.measures.counting import VERDICT_COLUMNS, Followed
 from clew.measures.ledger import LEDGER_COLUMNS
 from clew.measures.minutes import Rollups, Tally
-from clew.sinks.base import Batch, Delivered, Mark, Moved, Outcome, Producer, Rejected, Retry, Standing
+from clew.sinks.base import Batch, Delivered, Moved, Outcome, Producer, RecordMark, Rejected, Retry, Standing
 from clew.spool.cursor import Counts
 from clew.spool.format import HEADER_BYTES, Position, event_id, position_of
 from clew.store.postgres.connect import is_refusal
@@ -491,7 +491,7 @@ def _cursor_values(batch: Batch, taken: int, followed: Followed) -> dict[str, An
 def _standing(row: list[Any]) -> Standing:
     producer, position, delivered, quarantined, missing, gaps, mark_position, mark_crc, begins = row
     counts = Counts(delivered, quarantined or 0, missing or 0, gaps or 0)
-    mark = None if mark_position is None else Mark(Position(mark_position), mark_crc)
+    mark = None if mark_position is None else RecordMark(Position(mark_position), mark_crc)
     return Standing(producer, Position(position), counts, quarantined is not None, mark, Position(begins))
 
 

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from clew.errors import NotFoundError
 from clew.store.events import PublicEvent, open_to_public, to_public
-from clew.store.paging import Place, check_limit, format_cursor, parse_cursor
+from clew.store.paging import PagePosition, check_limit, format_cursor, parse_cursor
 from clew.store.postgres.load import query
 from clew.store.postgres.reading import Reading, Statement
 from clew.store.postgres.search.conditions import compile_query, time_bounds
@@ -97,7 +97,7 @@ def recent_traces(*, limit: int = 50, cursor: str | None = None) -> Reading[Trac
                 if len(found) == limit:
                     return (yield from _page(found, place))
                 found[row["trace_id"]] = None
-            place = Place(row["timestamp"], row["id"])
+            place = PagePosition(row["timestamp"], row["id"])
         if len(rows) < SLICE:
             return (yield from _page(found, None))
     return (yield from _page(found, place))
@@ -136,13 +136,13 @@ def matching_traces(wanted: Query, *, limit: int = 50, cursor: str | None = None
                 if len(found) == limit:
                     return (yield from _page(found, place))
                 found[row["trace_id"]] = None
-            place = Place(row["timestamp"], row["event_id"])
+            place = PagePosition(row["timestamp"], row["event_id"])
         if len(rows) <= chunk:
             return (yield from _page(found, reached))
     return (yield from _page(found, place))
 
 
-def _page(found: Iterable[UUID], place: Place | None) -> Reading[TracePage]:
+def _page(found: Iterable[UUID], place: PagePosition | None) -> Reading[TracePage]:
     summaries = yield from _outlines(list(found))
     return TracePage(summaries, None if place is None else format_cursor(place))
 

@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
     from clew.demo.ingestion.chunk import Chunk
     from clew.demo.ingestion.embed import HashedWords
-    from clew.demo.retrieval.index import Stored
+    from clew.demo.retrieval.index import StoredDocument
 
 
-def store(index: Index, chunks: list[Chunk], words: HashedWords) -> Stored:
+def store(index: Index, chunks: list[Chunk], words: HashedWords) -> StoredDocument:
     """Store a document with the vectors of its chunks."""
     return index.store(chunks[0].lineage.document_id, chunks, words.embed_passages([chunk.text for chunk in chunks]))
 

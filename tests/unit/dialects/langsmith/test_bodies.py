@@ -9,7 +9,7 @@ import zstandard
 from msgspec import json
 
 from clew.dialects.langsmith.bodies import (
-    Bounds,
+    BodyBounds,
     Part,
     as_batch,
     as_multipart,
@@ -37,7 +37,7 @@ def item(size: int) -> list[Part]:
     return [Part("post.x", b"-" * (size - 1)), Part("post.x.inputs", b"-")]
 
 
-def sizes(*items: int, bounds: Bounds) -> list[list[int]]:
+def sizes(*items: int, bounds: BodyBounds) -> list[list[int]]:
     """Join items of these sizes; return the sizes of those in each request."""
     joined = chunks([item(size) for size in items], bounds)
     return [[len(part.data) + 1 for part in chunk if part.name == "post.x"] for chunk in joined]
@@ -56,18 +56,18 @@ def test_what_is_large_of_a_run_is_a_part_of_its_own() -> None:
 
 def test_a_request_is_as_full_as_the_bounds_let_it_be() -> None:
     """By number and by size, to the last byte; what is too large alone comes alone, and nothing comes empty."""
-    assert sizes(10, 10, 10, bounds=Bounds(items=2, size_bytes=100)) == [[10, 10], [10]]
-    assert sizes(50, 50, 1, bounds=Bounds(items=9, size_bytes=100)) == [[50, 50], [1]]
-    assert sizes(1, 500, 1, bounds=Bounds(items=9, size_bytes=100)) == [[1], [500], [1]]
-    assert sizes(bounds=Bounds()) == []
+    assert sizes(10, 10, 10, bounds=BodyBounds(items=2, size_bytes=100)) == [[10, 10], [10]]
+    assert sizes(50, 50, 1, bounds=BodyBounds(items=9, size_bytes=100)) == [[50, 50], [1]]
+    assert sizes(1, 500, 1, bounds=BodyBounds(items=9, size_bytes=100)) == [[1], [500], [1]]
+    assert sizes(bounds=BodyBounds()) == []
 
 
 def test_bounds_are_the_narrower_of_ours_and_the_servers() -> None:
     """What a server does not tell, or tells as nothing, is ours."""
-    ours = Bounds(items=100, size_bytes=1000)
+    ours = BodyBounds(items=100, size_bytes=1000)
 
-    assert ours.within(7, None) == Bounds(7, 1000)
-    assert ours.within(700, 70) == Bounds(100, 70)
+    assert ours.within(7, None) == BodyBounds(7, 1000)
+    assert ours.within(700, 70) == BodyBounds(100, 70)
     assert ours.within(0, 0) == ours
 
 

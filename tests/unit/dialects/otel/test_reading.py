@@ -10,7 +10,7 @@ from msgspec import json
 
 from clew.agent.prices import Prices, Use
 from clew.dialects.otel.inside import SpanEvent, read_inside
-from clew.dialects.otel.reading import Resource, error_of, read_event, read_log, read_resource, read_span
+from clew.dialects.otel.reading import ServiceResource, error_of, read_event, read_log, read_resource, read_span
 
 MESSAGES = [{"role": "user", "parts": [{"type": "text", "content": "how out?"}]}]
 ANSWER = [{"role": "assistant", "parts": [{"type": "text", "content": "By the thread."}], "finish_reason": "stop"}]
@@ -437,7 +437,7 @@ def test_resources_logs_and_errors_are_read() -> None:
     """Service, environment and version by their new and old names; exceptions without their modules."""
     resource = {"service.name": "maze", "deployment.environment": "prod", "service.version": 7}
 
-    assert read_resource(resource) == Resource("maze", "prod", "7")
-    assert read_resource({}) == Resource("unknown_service", None, None)
+    assert read_resource(resource) == ServiceResource("maze", "prod", "7")
+    assert read_resource({}) == ServiceResource("unknown_service", None, None)
     assert error_of({"exception.type": "openai.RateLimitError"})["type"] == "RateLimitError"
     assert read_log({"exception.type": "E", "user.id": "u1"}).fields["context"] == {}

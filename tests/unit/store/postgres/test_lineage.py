@@ -14,7 +14,7 @@ from clew.store.postgres.reading import read
 from support.stored import make_event, store_events
 
 if TYPE_CHECKING:
-    from clew.store.postgres.lineage import Kind
+    from clew.store.postgres.lineage import LineageSubject
 
 NOON = datetime(2026, 11, 23, 12, tzinfo=UTC)
 INGESTED, ASKED, OTHER = (f"550e8400-e29b-41d4-a716-44665544000{number}" for number in range(3))
@@ -56,7 +56,7 @@ def _request(trace: str, at: datetime, hits: list[Any], used: dict[str, Any], an
     ]
 
 
-def follow(dsn: str, kind: Kind, id_: str, **more: Any) -> Lineage:
+def follow(dsn: str, kind: LineageSubject, id_: str, **more: Any) -> Lineage:
     """Ask for a lineage."""
     with connect(dsn, is_reader=True) as connection:
         return read(connection, fetch_lineage(kind, id_, **more))

@@ -13,7 +13,7 @@ from clew.errors import NotFoundError, UsageError
 from clew.ids import from_otel_span_id, to_otel_span_id
 from clew.store.postgres.connect import connect
 from clew.store.postgres.load import query
-from clew.store.postgres.lookup import MAX_MATCHES, Match, fetch_by_any_id, find_matches
+from clew.store.postgres.lookup import MAX_MATCHES, IdMatch, fetch_by_any_id, find_matches
 from clew.store.postgres.reading import Reading, read
 from clew.store.trace_tree import Trace
 from support.stored import make_event, store_events, store_open_span
@@ -102,7 +102,7 @@ def test_a_foreign_span_id_is_found_as_it_was_told(postgres: str) -> None:
 
     [match] = ask(postgres, find_matches("00f067aa0ba902b7"))
 
-    assert match == Match(
+    assert match == IdMatch(
         "span", TRACE, "00000000-0000-0000-00f0-67aa0ba902b7", "rag-api", "2026-11-23T12:00:00.000000Z"
     )
 

@@ -28,11 +28,11 @@ from clew.dialects.otel.wire.records import (
     MAX_ATTRIBUTES,
     MAX_VALUES,
     Group,
-    Link,
     LogItem,
     SpanItem,
+    SpanLink,
     TooManyError,
-    Unreadable,
+    UnreadableRecord,
 )
 
 if TYPE_CHECKING:
@@ -99,23 +99,25 @@ def read_log_groups(body: bytes, budget: Budget) -> Iterator[Group]:
         yield _group(resource, scope, frozenset(), _read(records, _log, budget), budget)
 
 
-def _places(body: bytes, names: tuple[str, str, str], budget: Budget) -> list[tuple[Raw, Raw, list[Raw | Unreadable]]]:
+def _places(
+    body: bytes, names: tuple[str, str, str], budget: Budget
+) -> list[tuple[Raw, Raw, list[Raw | UnreadableRecord]]]:
     """Return (resource, scope, records) of each scope, none of them decoded, and count the records."""
     if count_values(body) > MAX_JSON_VALUES:
         raise TooManyError(f"the request holds more than {MAX_JSON_VALUES} JSON values: send fewer at once")
-    found: list[tuple[Raw, Raw, list[Raw | Unreadable]]] = []
+    found: list[tuple[Raw, Raw, list[Raw | UnreadableRecord]]] = []
     first, second, third = names
     whole = _object(body)
     _refuse_other(whole, first)
     for group in _list(_member(whole, first), budget):
         above = _inner_object(group)
         if above is None:
-            found.append((_NOTHING, _NOTHING, [Unreadable(f"an item of {first} is not an object")]))
+            found.append((_NOTHING, _NOTHING, [UnreadableRecord(f"an item of {first} is not an object")]))
             continue
         for scope in _inner_list(above, second, budget):
-            inner = None if isinstance(scope, Unreadable) else _inner_object(scope)
+            inner = None if isinstance(scope, UnreadableRecord) else _inner_object(scope)
             if inner is None:
-                found.append((_NOTHING, _NOTHING, [Unreadable(f"an item of {second} is not an object")]))
+                found.append((_NOTHING, _NOTHING, [UnreadableRecord(f"an item of {second} is not an object")]))
                 continue
             records = _inner_list(inner, third, budget)
             found.append((_member(above, "resource"), _member(inner, "scope"), records))
@@ -167,13 +169,13 @@ def _inner_object(data: Raw) -> dict[str, Raw] | None:
         return None
 
 
-def _inner_list(above: dict[str, Raw], name: str, budget: Budget) -> list[Raw | Unreadable]:
+def _inner_list(above: dict[str, Raw], name: str, budget: Budget) -> list[Raw | UnreadableRecord]:
     try:
         return [*_list(_member(above, name), budget)]
     except TooManyError:
         raise
     except WireError:
-        return [Unreadable(f"{name} is not a list")]
+        return [UnreadableRecord(f"{name} is not a list")]
 
 
 def _member(fields: dict[str, Raw], name: str) -> Raw:
@@ -181,8 +183,8 @@ def _member(fields: dict[str, Raw], name: str) -> Raw:
     return fields.get(_snake(name), _NOTHING) if found is None else found
 
 
-def _span_id(record: Raw | Unreadable) -> bytes:
-    if isinstance(record, Unreadable):
+def _span_id(record: Raw | UnreadableRecord) -> bytes:
+    if isinstance(record, UnreadableRecord):
         return b""
     try:
         ids = _decode_ids(record)
@@ -195,7 +197,7 @@ def _group(
     resource: Raw,
     scope: Raw,
     ids: frozenset[bytes],
-    records: Iterator[SpanItem | LogItem | Unreadable],
+    records: Iterator[SpanItem | LogItem | UnreadableRecord],
     budget: Budget,
 ) -> Group:
     above = _Reader(budget)
@@ -205,10 +207,10 @@ def _group(
 
 
 def _read(
-    records: list[Raw | Unreadable], read: Callable[[_Reader, dict[str, Any]], SpanItem | LogItem], budget: Budget
-) -> Iterator[SpanItem | LogItem | Unreadable]:
+    records: list[Raw | UnreadableRecord], read: Callable[[_Reader, dict[str, Any]], SpanItem | LogItem], budget: Budget
+) -> Iterator[SpanItem | LogItem | UnreadableRecord]:
     for record in records:
-        if isinstance(record, Unreadable):
+        if isinstance(record, UnreadableRecord):
             yield record
             continue
         content = bytes(record)
@@ -219,11 +221,11 @@ def _read(
         try:
             decoded = decode(content)
         except WireError as error:
-            yield Unreadable(f"a record cannot be read: {error.message}")
+            yield UnreadableRecord(f"a record cannot be read: {error.message}")
             continue
         value: Any = decoded.value
         if not isinstance(value, dict):
-            yield Unreadable("a record is not an object")
+            yield UnreadableRecord("a record is not an object")
             continue
         reader.flags.update(decoded.flags)
         item = read(reader, cast("dict[str, Any]", value))
@@ -231,8 +233,10 @@ def _read(
         yield _too_large() if reader.attribute_count > MAX_ATTRIBUTES else item
 
 
-def _too_large() -> Unreadable:
-    return Unreadable(f"a record holds more than {MAX_ATTRIBUTES} attributes or {MAX_VALUES} values", is_too_large=True)
+def _too_large() -> UnreadableRecord:
+    return UnreadableRecord(
+        f"a record holds more than {MAX_ATTRIBUTES} attributes or {MAX_VALUES} values", is_too_large=True
+    )
 
 
 def _span(read: _Reader, fields: dict[str, Any]) -> SpanItem:
@@ -256,7 +260,7 @@ def _span(read: _Reader, fields: dict[str, Any]) -> SpanItem:
             )
             for event in islice(events, MAX_EVENTS)
         ],
-        links=[Link(_id(_get(link, "traceId")), _id(_get(link, "spanId"))) for link in links[:MAX_LINKS]],
+        links=[SpanLink(_id(_get(link, "traceId")), _id(_get(link, "spanId"))) for link in links[:MAX_LINKS]],
     )
 
 

@@ -33,10 +33,10 @@ from clew.dialects.otel.wire.records import (
     MAX_ATTRIBUTES,
     MAX_VALUES,
     Group,
-    Link,
     LogItem,
     SpanItem,
-    Unreadable,
+    SpanLink,
+    UnreadableRecord,
 )
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ class _Place(NamedTuple):
     resource: bytes
     scope: bytes
     records: list[_Slice]
-    broken: list[Unreadable]
+    broken: list[UnreadableRecord]
 
 
 def read_span_groups(body: bytes, budget: Budget) -> Iterator[Group]:
@@ -85,7 +85,7 @@ def read_span_groups(body: bytes, budget: Budget) -> Iterator[Group]:
     for place in _places(body, budget):
         ids = frozenset(_span_id(body, one) for one in place.records)
 
-        def records(place: _Place = place) -> Iterator[SpanItem | LogItem | Unreadable]:
+        def records(place: _Place = place) -> Iterator[SpanItem | LogItem | UnreadableRecord]:
             yield from place.broken
             for one in place.records:
                 yield _decode(body[one.start : one.end], SPAN, Span.FromString, _span, budget)
@@ -102,7 +102,7 @@ def read_log_groups(body: bytes, budget: Budget) -> Iterator[Group]:
     """
     for place in _places(body, budget):
 
-        def records(place: _Place = place) -> Iterator[SpanItem | LogItem | Unreadable]:
+        def records(place: _Place = place) -> Iterator[SpanItem | LogItem | UnreadableRecord]:
             yield from place.broken
             for one in place.records:
                 yield _decode(body[one.start : one.end], LOG_RECORD, LogRecord.FromString, _log, budget)
@@ -139,7 +139,7 @@ def _counted(fields: Iterator[tuple[int, int, int, int]], budget: Budget) -> Ite
 
 def _parts(
     body: bytes, place: _Slice, head_number: int, parts_number: int, budget: Budget
-) -> tuple[bytes, list[_Slice], list[Unreadable]]:
+) -> tuple[bytes, list[_Slice], list[UnreadableRecord]]:
     """Return (the head of a container, where its parts are, what of it cannot be read)."""
     head = b""  # one that comes in pieces is their sum
     parts: list[_Slice] = []
@@ -151,7 +151,7 @@ def _parts(
                 budget.take_records()
                 parts.append(_Slice(start, end))
     except ProtobufError as error:
-        return head, parts, [Unreadable(f"the rest of a scope cannot be read: {error}")]
+        return head, parts, [UnreadableRecord(f"the rest of a scope cannot be read: {error}")]
     return head, parts, []
 
 
@@ -166,12 +166,12 @@ def _span_id(body: bytes, place: _Slice) -> bytes:
 
 
 def _group(
-    place: _Place, ids: frozenset[bytes], records: Iterator[SpanItem | LogItem | Unreadable], budget: Budget
+    place: _Place, ids: frozenset[bytes], records: Iterator[SpanItem | LogItem | UnreadableRecord], budget: Budget
 ) -> Group:
     resource = _decode(place.resource, RESOURCE, Resource.FromString, _resource, budget)
     scope = _decode(place.scope, SCOPE, InstrumentationScope.FromString, _scope_name, budget)
-    attributes, flags = ({}, ["bytes"]) if isinstance(resource, Unreadable) else resource
-    name, more = ("", ["bytes"]) if isinstance(scope, Unreadable) else scope
+    attributes, flags = ({}, ["bytes"]) if isinstance(resource, UnreadableRecord) else resource
+    name, more = ("", ["bytes"]) if isinstance(scope, UnreadableRecord) else scope
     return Group(attributes, name, ids, records, [*flags, *more])
 
 
@@ -181,12 +181,12 @@ def _decode(
     decode: Callable[[bytes], M],
     read: Callable[[M, list[str], Budget], T],
     budget: Budget,
-) -> T | Unreadable:
+) -> T | UnreadableRecord:
     """Decode one message, mended if need be."""
     if len(data) > COUNTED_BYTES:
         attributes, values = count_values(data, schema, enough=MAX_VALUES)
         if attributes > MAX_ATTRIBUTES or values > MAX_VALUES:
-            return Unreadable(
+            return UnreadableRecord(
                 f"a record holds more than {MAX_ATTRIBUTES} attributes or {MAX_VALUES} values", is_too_large=True
             )
     flags: set[str] = set()
@@ -196,7 +196,7 @@ def _decode(
         try:
             message = decode(mend_message(data, schema, flags))
         except (DecodeError, ProtobufError) as error:
-            return Unreadable(f"a record cannot be read: {error}")
+            return UnreadableRecord(f"a record cannot be read: {error}")
     return read(message, sorted(flags), budget)
 
 
@@ -217,7 +217,7 @@ def _span(span: Span, flags: list[str], budget: Budget) -> SpanItem:
         status_message=span.status.message,
         attributes=_attributes(span.attributes, budget),
         events=events,
-        links=[Link(link.trace_id, link.span_id) for link in span.links[:MAX_LINKS]],
+        links=[SpanLink(link.trace_id, link.span_id) for link in span.links[:MAX_LINKS]],
         sanitized=flags,
     )
 

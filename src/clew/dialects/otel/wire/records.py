@@ -1,7 +1,7 @@
 """Spans and log records of OTLP as they are read, from either encoding, and what one request may hold of them.
 
 The readers (``otlp_protobuf``, ``otlp_json``) give them one by one, so that a request is never in memory as objects as a
-whole, and an item that cannot be read is an ``Unreadable`` in its place.
+whole, and an item that cannot be read is an ``UnreadableRecord`` in its place.
 
 Bounds:
     A request of a hundred bytes can hold a million records once it is inflated, so it is not enough to bound bytes.
@@ -34,11 +34,11 @@ __all__ = [
     "MAX_VALUES_A_REQUEST",
     "Budget",
     "Group",
-    "Link",
     "LogItem",
     "SpanItem",
+    "SpanLink",
     "TooManyError",
-    "Unreadable",
+    "UnreadableRecord",
 ]
 
 MAX_RECORDS: Final = 100_000
@@ -60,7 +60,7 @@ class TooManyError(WireError):
         super().__init__(message, status=413)
 
 
-class Unreadable(NamedTuple):
+class UnreadableRecord(NamedTuple):
     """A record that has to be left out.
 
     Attributes:
@@ -74,7 +74,7 @@ class Unreadable(NamedTuple):
     number: int = 1
 
 
-class Link(NamedTuple):
+class SpanLink(NamedTuple):
     """What a span is linked to."""
 
     trace_id: bytes
@@ -109,7 +109,7 @@ class SpanItem(Struct, kw_only=True):
     status_message: str = ""
     attributes: dict[str, Any] = {}
     events: list[SpanEvent] = []
-    links: list[Link] = []
+    links: list[SpanLink] = []
     sanitized: list[str] = []
 
 
@@ -155,7 +155,7 @@ class Group(NamedTuple):
     resource: dict[str, Any]
     scope: str
     span_ids: frozenset[bytes]
-    records: Iterable[SpanItem | LogItem | Unreadable]
+    records: Iterable[SpanItem | LogItem | UnreadableRecord]
     sanitized: list[str] = []  # noqa: RUF012 - a NamedTuple's default; never changed
 
 

@@ -36,8 +36,8 @@ from clew.dialects.otel import names
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from clew.dialects.otel.own import Value
-    from clew.dialects.otel.writing import Resource, WrittenEvent, WrittenLog, WrittenSpan
+    from clew.dialects.otel.own import AttributeValue
+    from clew.dialects.otel.writing import EmittedResource, WrittenEvent, WrittenLog, WrittenSpan
 
 __all__ = ["CONTENT_TYPE", "Partial", "encode_logs", "encode_spans", "rejected_logs", "rejected_spans"]
 
@@ -67,7 +67,7 @@ class Partial(NamedTuple):
 
 def encode_spans(spans: Iterable[WrittenSpan]) -> bytes:
     """Encode a request that hands over spans."""
-    groups: dict[Resource, list[Span]] = {}
+    groups: dict[EmittedResource, list[Span]] = {}
     for span in spans:
         groups.setdefault(span.resource, []).append(_span(span))
     scope = InstrumentationScope(name=SCOPE)
@@ -84,7 +84,7 @@ def encode_spans(spans: Iterable[WrittenSpan]) -> bytes:
 
 def encode_logs(logs: Iterable[WrittenLog]) -> bytes:
     """Encode a request that hands over log records."""
-    groups: dict[Resource, list[LogRecord]] = {}
+    groups: dict[EmittedResource, list[LogRecord]] = {}
     for log in logs:
         groups.setdefault(log.resource, []).append(_log_record(log))
     scope = InstrumentationScope(name=SCOPE)
@@ -158,15 +158,15 @@ def _log_record(log: WrittenLog) -> LogRecord:
     )
 
 
-def _resource(resource: Resource) -> ResourceMessage:
+def _resource(resource: EmittedResource) -> ResourceMessage:
     return ResourceMessage(attributes=_attributes(resource.attributes()))
 
 
-def _attributes(attributes: Mapping[str, Value]) -> list[KeyValue]:
+def _attributes(attributes: Mapping[str, AttributeValue]) -> list[KeyValue]:
     return [KeyValue(key=name, value=_any_value(value)) for name, value in attributes.items()]
 
 
-def _any_value(value: Value) -> AnyValue:
+def _any_value(value: AttributeValue) -> AnyValue:
     if isinstance(value, str):
         return AnyValue(string_value=value)
     if isinstance(value, bool):

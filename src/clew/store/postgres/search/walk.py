@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, LiteralString, NamedTuple, cast
 from uuid import UUID
 
 from clew import arrival, clock
-from clew.store.paging import Place
+from clew.store.paging import PagePosition
 from clew.store.postgres.load import query
 from clew.store.postgres.reading import Reading, Row, Statement
 from clew.store.postgres.upkeep.search_pieces import bounds_of
@@ -54,10 +54,10 @@ class Walked(NamedTuple):
     """
 
     rows: list[Row]
-    place: Place | None
+    place: PagePosition | None
 
 
-def before(place: Place | None, since: datetime | None = None) -> dict[str, Any]:
+def before(place: PagePosition | None, since: datetime | None = None) -> dict[str, Any]:
     """Give the parameters of a statement that is to begin behind *place*; at the newest when that is None.
 
     The newest is no further ahead than a clock is believed (``arrival``): what a store holds from before that rule would
@@ -79,7 +79,7 @@ def walk(
     parameters: Mapping[str, Any],
     *,
     limit: int,
-    place: Place | None = None,
+    place: PagePosition | None = None,
     since: datetime | None = None,
 ) -> Reading[Walked]:
     """Go back in time until there is one row more than *limit*.
@@ -119,7 +119,7 @@ def walk(
         found += rows
         if len(found) > limit or lower <= extent["oldest"]:
             return Walked(found, None)
-        place, upper = Place(lower, _FIRST_ID), lower
+        place, upper = PagePosition(lower, _FIRST_ID), lower
         now = clock.monotonic_ns()
         if (now - start) / 1e9 > BUDGET_S:
             return Walked(found, place)
@@ -142,7 +142,7 @@ def _parts(lower: datetime, upper: datetime, cuts: list[datetime]) -> list[datet
 
 
 def _in_parts(
-    statement: LiteralString, place: Place | None, since: datetime | None, parts: list[datetime]
+    statement: LiteralString, place: PagePosition | None, since: datetime | None, parts: list[datetime]
 ) -> tuple[LiteralString, dict[str, Any]]:
     """Write a statement for a slice in parts, each behind *place* or the part before it; return its bounds, too.
 
@@ -160,7 +160,7 @@ def _in_parts(
             arm = arm.replace(f"%({name})s", f"%({name}_{number})s")
             values[f"{name}_{number}"] = bounds[name]
         arms.append(f"({arm})")
-        place = Place(begin, _FIRST_ID)
+        place = PagePosition(begin, _FIRST_ID)
     return query("search_parts").replace("/* parts */", " UNION ALL ".join(arms)), values
 
 

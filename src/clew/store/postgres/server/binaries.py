@@ -27,7 +27,7 @@ from typing import NamedTuple
 from clew.errors import StoreError
 from clew.store.postgres.server import unprivileged
 
-__all__ = ["Account", "Binaries", "account_for", "find_binaries", "run"]
+__all__ = ["Binaries", "SystemUser", "account_for", "find_binaries", "run"]
 
 OLDEST_VERSION = 15
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
@@ -48,7 +48,7 @@ class Binaries(NamedTuple):
     major: int
 
 
-class Account(NamedTuple):
+class SystemUser(NamedTuple):
     """A user of the machine.
 
     Attributes:
@@ -85,7 +85,7 @@ def find_binaries(major: int | None = None) -> Binaries:
     )
 
 
-def account_for(directory: Path) -> Account | None:
+def account_for(directory: Path) -> SystemUser | None:
     """Tell as whom to run PostgreSQL on *directory*; None for ourselves, who are not root.
 
     Raises:
@@ -94,13 +94,13 @@ def account_for(directory: Path) -> Account | None:
     if os.geteuid() != 0:
         return None
     if directory.exists() and (owner := directory.stat()).st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid, f"user {owner.st_uid}")
+        return SystemUser(owner.st_uid, owner.st_gid, f"user {owner.st_uid}")
     for name in ("postgres", "nobody"):
         try:
             entry = pwd.getpwnam(name)
         except KeyError:
             continue
-        return Account(entry.pw_uid, entry.pw_gid, name)
+        return SystemUser(entry.pw_uid, entry.pw_gid, name)
     raise StoreError(
         "PostgreSQL does not run as root, and there is no user 'postgres' or 'nobody' to run it as",
         hint="run clew as another user, or set CLEW_DSN to a server",
@@ -108,7 +108,7 @@ def account_for(directory: Path) -> Account | None:
 
 
 def run(
-    binaries: Binaries, account: Account | None, directory: Path, command: list[str], *, timeout_s: float = 120
+    binaries: Binaries, account: SystemUser | None, directory: Path, command: list[str], *, timeout_s: float = 120
 ) -> subprocess.CompletedProcess[str]:
     """Run one of PostgreSQL's programs to its end.
 
@@ -182,7 +182,7 @@ def _binaries_in(directory: Path) -> Binaries | None:
     return Binaries(directory, int(match[1])) if match else None
 
 
-def _capability_for(account: Account, directory: Path, program: Path) -> str | None:
+def _capability_for(account: SystemUser, directory: Path, program: Path) -> str | None:
     """Name the capability without which *account* does not get there; None when it does.
 
     ``dac_read_search`` suffices to pass directories; to execute a file that only root may
@@ -205,7 +205,7 @@ def _capability_for(account: Account, directory: Path, program: Path) -> str | N
     )
 
 
-def _may_enter(account: Account, path: Path) -> bool:
+def _may_enter(account: SystemUser, path: Path) -> bool:
     status = path.stat()
     if status.st_uid == account.uid:
         return bool(status.st_mode & stat.S_IXUSR)

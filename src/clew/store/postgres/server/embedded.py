@@ -38,7 +38,7 @@ import psycopg
 
 from clew.errors import StoreError
 from clew.spool.files.replace import replace_file
-from clew.store.postgres.server.binaries import Account, Binaries, account_for, find_binaries, run
+from clew.store.postgres.server.binaries import Binaries, SystemUser, account_for, find_binaries, run
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -196,7 +196,7 @@ def _launch(directory: Path) -> str:
     return _dsn(str(socket_directory))
 
 
-def _create(directory: Path, binaries: Binaries, account: Account | None) -> None:
+def _create(directory: Path, binaries: Binaries, account: SystemUser | None) -> None:
     """Make an empty cluster beside *directory*, and move it there once it is complete."""
     if directory.exists() and any(directory.iterdir()):
         raise StoreError(
@@ -218,7 +218,7 @@ def _create(directory: Path, binaries: Binaries, account: Account | None) -> Non
     unfinished.rename(directory)
 
 
-def _socket_directory(directory: Path, account: Account | None) -> Path:
+def _socket_directory(directory: Path, account: SystemUser | None) -> Path:
     """Choose where the socket lies: in the data, unless its name would be longer than sockets allow."""
     if len(os.fsencode(directory / f".s.PGSQL.{PORT}")) <= MAX_SOCKET_PATH_BYTES:
         return directory
@@ -236,7 +236,7 @@ def _socket_directory(directory: Path, account: Account | None) -> Path:
     return place
 
 
-def _write_settings(directory: Path, account: Account | None, socket_directory: Path) -> None:
+def _write_settings(directory: Path, account: SystemUser | None, socket_directory: Path) -> None:
     quoted = str(socket_directory).replace('"', '""').replace("'", "''")
     text = SETTINGS.format(socket_directory=f'"{quoted}"', port=PORT)
     if (directory / "local.conf").exists():
@@ -246,7 +246,7 @@ def _write_settings(directory: Path, account: Account | None, socket_directory: 
     _give(path, account)
 
 
-def _start_server(directory: Path, socket_directory: Path, binaries: Binaries, account: Account | None) -> None:
+def _start_server(directory: Path, socket_directory: Path, binaries: Binaries, account: SystemUser | None) -> None:
     """Start the server and wait until it takes connections."""
     log = directory / "server.log"
     if log.exists() and log.stat().st_size > MAX_LOG_BYTES:
@@ -302,7 +302,7 @@ def _stop(directory: Path) -> None:
         raise StoreError(f"PostgreSQL in {directory} does not stop: {_last_line(done.stderr)}")
 
 
-def _give(path: Path, account: Account | None) -> None:
+def _give(path: Path, account: SystemUser | None) -> None:
     if account is not None:
         os.chown(path, account.uid, account.gid, follow_symlinks=False)
 

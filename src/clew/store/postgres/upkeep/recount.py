@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-__all__ = ["Judged", "Stored", "judge", "ledger_rows", "recount"]
+__all__ = ["Judged", "StoredEvent", "judge", "ledger_rows", "recount"]
 
 TRACES_AT_ONCE: Final = 200
 EVENTS_AT_ONCE: Final = 2_000
@@ -40,7 +40,7 @@ _NAMES: Final = [name for name, _ in VERDICT_COLUMNS]
 _decode_error: Final = json.Decoder(Error).decode
 
 
-class Stored(Struct):
+class StoredEvent(Struct):
     """An event as it is stored, as far as it may count.
 
     Attributes:
@@ -72,12 +72,12 @@ class Stored(Struct):
 class Judged(Struct, frozen=True):
     """What of an event counts in the end, and the event as far as it is measured."""
 
-    event: Stored
+    event: StoredEvent
     observation: Observation | None
     verdict: Verdict
 
 
-def judge(events: list[Stored]) -> list[Judged]:
+def judge(events: list[StoredEvent]) -> list[Judged]:
     """Say what of the events of a trace counts.
 
     Args:
@@ -95,19 +95,19 @@ def judge(events: list[Stored]) -> list[Judged]:
     return judged
 
 
-def _inner_first(events: list[Stored], spans: dict[str, Stored]) -> list[Stored]:
+def _inner_first(events: list[StoredEvent], spans: dict[str, StoredEvent]) -> list[StoredEvent]:
     """Put the events of a trace in the order in which nothing is reported before what is inside it."""
     depths: dict[str, int] = {}
     for span_id in spans:
         _measure(span_id, spans, depths)
 
-    def place(event: Stored) -> tuple[int, bool]:
+    def place(event: StoredEvent) -> tuple[int, bool]:
         return -depths.get(event.span_id.hex, 0) if event.span_id else 0, event.kind == "span"
 
     return sorted(events, key=place)
 
 
-def _measure(span_id: str, spans: dict[str, Stored], depths: dict[str, int]) -> None:
+def _measure(span_id: str, spans: dict[str, StoredEvent], depths: dict[str, int]) -> None:
     """Note how many spans a span is inside of, itself included."""
     line: list[str] = []
     while span_id in spans and span_id not in depths:
@@ -121,7 +121,7 @@ def _measure(span_id: str, spans: dict[str, Stored], depths: dict[str, int]) -> 
         depths[one] = depth
 
 
-def _open(span_id: str, spans: dict[str, Stored], opened: set[str], producer: Followed) -> None:
+def _open(span_id: str, spans: dict[str, StoredEvent], opened: set[str], producer: Followed) -> None:
     """Begin a span, those around it first."""
     line: list[str] = []
     while span_id in spans and span_id not in opened:
@@ -134,7 +134,7 @@ def _open(span_id: str, spans: dict[str, Stored], opened: set[str], producer: Fo
         begin(producer, one, event.parent_span_id and event.parent_span_id.hex, event.stage, event.run_type)
 
 
-def _judge(number: int, event: Stored, producer: Followed) -> Judged:
+def _judge(number: int, event: StoredEvent, producer: Followed) -> Judged:
     ids = (None, event.span_id and event.span_id.hex, event.parent_span_id and event.parent_span_id.hex)
     try:
         error = None if event.error is None else _decode_error(event.error)
@@ -185,7 +185,7 @@ def _recount_day(connection: psycopg.Connection[tuple[Any, ...]], noted: Row) ->
     after = noted["after_trace"]
     while rows := read(connection, _rows("recount_traces", after=after, limit=TRACES_AT_ONCE, **wanted)):
         traces = [row["trace_id"] for row in rows]
-        found: dict[UUID, list[Stored]] = {trace: [] for trace in traces}
+        found: dict[UUID, list[StoredEvent]] = {trace: [] for trace in traces}
         for row in read(connection, _rows("recount_events", traces=traces, **wanted)):
             found[row["trace_id"]].append(_stored(row))
         after = traces[-1]
@@ -201,8 +201,8 @@ def _recount_day(connection: psycopg.Connection[tuple[Any, ...]], noted: Row) ->
     connection.execute(query("recount_done"), {"day": day})
 
 
-def _stored(row: Row) -> Stored:
-    return convert({**row, "context": Raw(row["context"])}, Stored)
+def _stored(row: Row) -> StoredEvent:
+    return convert({**row, "context": Raw(row["context"])}, StoredEvent)
 
 
 def ledger_rows(judged: Iterable[Judged]) -> list[dict[str, Any]]:

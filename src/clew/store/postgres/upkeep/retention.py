@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from clew.config import Settings
 
-__all__ = ["JOB", "DayPlan", "Policy", "Step", "enforce", "plan", "policy_of"]
+__all__ = ["JOB", "DayPlan", "Policy", "RetentionStep", "enforce", "plan", "policy_of"]
 
 JOB: Final = "retention"
 """Name of the lock that whoever does it holds (``maintenance_lock``)."""
@@ -121,7 +121,7 @@ class DayPlan(Struct):
     kept: int = 0
 
 
-class Step(Struct, frozen=True):
+class RetentionStep(Struct, frozen=True):
     """One transaction that was done.
 
     Attributes:
@@ -163,7 +163,7 @@ def plan(connection: _Connection, policy: Policy, now: datetime) -> Iterator[Day
             yield DayPlan(None, "remove", stray["events"])
 
 
-def enforce(connection: _Connection, policy: Policy, now: datetime) -> Iterator[Step]:
+def enforce(connection: _Connection, policy: Policy, now: datetime) -> Iterator[RetentionStep]:
     """Thin out the days that are no longer hot, and remove those that are no longer warm.
 
     Args:
@@ -195,7 +195,7 @@ def enforce(connection: _Connection, policy: Policy, now: datetime) -> Iterator[
         raise StoreError(f"others are using the events of {days} all the time", hint="the next run goes on with them")
 
 
-def _thin_out(connection: _Connection, policy: Policy, day: date) -> Iterator[Step]:
+def _thin_out(connection: _Connection, policy: Policy, day: date) -> Iterator[RetentionStep]:
     row = _begin(connection, policy, day)
     if row["state"] == "traces":
         after = row["after_trace"]
@@ -207,7 +207,7 @@ def _thin_out(connection: _Connection, policy: Policy, day: date) -> Iterator[St
         values = {**_bounds(day), "sample": row["sample"], "min_score": row["min_score"], "limit": LOGS_AT_ONCE}
         while removed := connection.execute(query("retention_remove_logs"), values).rowcount:
             _note(connection, day, state="logs", removed=removed)
-            yield Step(day, "thinned out", removed)
+            yield RetentionStep(day, "thinned out", removed)
         _note(connection, day, state="space")
     if row["state"] != "done":
         noted = _noted(connection, policy, day)
@@ -219,7 +219,7 @@ def _thin_out(connection: _Connection, policy: Policy, day: date) -> Iterator[St
                 connection.execute(sql.SQL("VACUUM (FULL, ANALYZE) {}").format(_partition(day)))
         _note(connection, day, state="done")
         if has_space:
-            yield Step(day, "rewritten", 0)
+            yield RetentionStep(day, "rewritten", 0)
 
 
 def _begin(connection: _Connection, policy: Policy, day: date) -> dict[str, Any]:
@@ -255,7 +255,7 @@ def _is_to_be_done_again(connection: _Connection, day: date, noted: dict[str, An
 
 def _thin_traces(
     connection: _Connection, day: date, row: dict[str, Any], after: UUID
-) -> tuple[UUID, list[Step]] | None:
+) -> tuple[UUID, list[RetentionStep]] | None:
     """Thin out the next traces of a day, in one transaction; None when there are no more."""
     values = {**_bounds(day), "after": after, "limit": TRACES_AT_ONCE}
     values |= {"slow_ms": row["slow_ms"], "min_score": row["min_score"]}
@@ -276,10 +276,12 @@ def _thin_traces(
         last, events = batch[-1]["trace_id"], sum(part["events"] for part in removed)
         counts = {"traces": len(whole), "kept": len(kept), "sampled": len(rest) - len(victims), "removed": events}
         _note(connection, day, state="traces", after=last, **counts)
-    return last, [Step(part["day"], "thinned out", part["events"]) for part in removed] or [Step(day, "thinned out", 0)]
+    return last, [RetentionStep(part["day"], "thinned out", part["events"]) for part in removed] or [
+        RetentionStep(day, "thinned out", 0)
+    ]
 
 
-def _drop(connection: _Connection, day: date) -> Step:
+def _drop(connection: _Connection, day: date) -> RetentionStep:
     """Remove a day; its pinned traces move to the partition of what has no day."""
     name = _partition(day)
     with connection.transaction():
@@ -294,17 +296,17 @@ def _drop(connection: _Connection, day: date) -> Step:
         connection.execute(sql.SQL("DROP TABLE {}").format(name))
         connection.execute("INSERT INTO events SELECT * FROM kept_pins")
         connection.execute(query("retention_forget_day"), {"day": day})
-    return Step(day, "removed", row["events"] - row["pinned"])
+    return RetentionStep(day, "removed", row["events"] - row["pinned"])
 
 
-def _remove_strays(connection: _Connection, before: datetime) -> Iterator[Step]:
+def _remove_strays(connection: _Connection, before: datetime) -> Iterator[RetentionStep]:
     """Remove what is in no day's partition: events of no day, spans that never ended, cursors of processes long gone."""
     values = {"before": before, "limit": LOGS_AT_ONCE}
     while removed := connection.execute(query("retention_remove_stray"), values).rowcount:
-        yield Step(None, "removed", removed)
+        yield RetentionStep(None, "removed", removed)
     connection.execute(query("erasure_forget"), {"before": before})
     if removed := connection.execute(query("retention_remove_open"), values).rowcount:
-        yield Step(None, "removed", removed)
+        yield RetentionStep(None, "removed", removed)
     connection.execute(query("retention_remove_cursors"), values)
 
 

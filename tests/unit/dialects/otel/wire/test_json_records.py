@@ -9,7 +9,7 @@ from msgspec import json
 
 from clew.dialects.malformed import WireError
 from clew.dialects.otel.wire.json_records import read_log_groups, read_span_groups
-from clew.dialects.otel.wire.records import MAX_ATTRIBUTES, Budget, LogItem, SpanItem, TooManyError, Unreadable
+from clew.dialects.otel.wire.records import MAX_ATTRIBUTES, Budget, LogItem, SpanItem, TooManyError, UnreadableRecord
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GOOD = json.encode({"traceId": TRACE, "spanId": SPAN, "name": "good"})
@@ -87,7 +87,7 @@ def test_what_cannot_be_read_is_left_out(odd: bytes) -> None:
     """It is named in its place."""
     first, good = read(odd, GOOD)
 
-    assert isinstance(first, Unreadable)
+    assert isinstance(first, UnreadableRecord)
     assert isinstance(good, SpanItem)
 
 

@@ -19,7 +19,7 @@ from clew.dialects.otel.wire.records import (
     LogItem,
     SpanItem,
     TooManyError,
-    Unreadable,
+    UnreadableRecord,
 )
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def test_a_record_that_cannot_be_read_is_left_out(odd: bytes) -> None:
     """It is named in its place, before and behind others."""
     first, second, third = read(body_of(good().SerializeToString(), odd, good().SerializeToString()))
 
-    assert isinstance(second, Unreadable)
+    assert isinstance(second, UnreadableRecord)
     assert (first.name, third.name) == ("good", "good")
 
 
@@ -127,7 +127,7 @@ def test_a_scope_that_cannot_be_read_costs_its_rest() -> None:
 
     found = read(message(1, broken + sound) + message(1, b"\xff\xff\xff") + message(1, sound))
 
-    assert [isinstance(record, Unreadable) for record in found].count(True) == 2
+    assert [isinstance(record, UnreadableRecord) for record in found].count(True) == 2
     assert [record.name for record in found if isinstance(record, SpanItem)] == ["good"] * 3
 
 

@@ -12,9 +12,9 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 )
 
 from clew.dialects.otel.wire.writing import Partial, encode_logs, encode_spans, rejected_logs, rejected_spans
-from clew.dialects.otel.writing import Resource, WrittenEvent, WrittenLog, WrittenSpan
+from clew.dialects.otel.writing import EmittedResource, WrittenEvent, WrittenLog, WrittenSpan
 
-RESOURCE = Resource("rag-api", "1.4.2", "prod")
+RESOURCE = EmittedResource("rag-api", "1.4.2", "prod")
 SPAN = WrittenSpan(
     resource=RESOURCE,
     trace_id="550e8400e29b41d4a716446655440000",
@@ -83,7 +83,7 @@ def test_a_log_record_arrives_as_it_was() -> None:
 
 def test_what_one_service_emitted_stands_together() -> None:
     """A resource is written once, however its spans are mixed with those of others."""
-    other = structs.replace(SPAN, resource=Resource("other", None, None))
+    other = structs.replace(SPAN, resource=EmittedResource("other", None, None))
 
     request = ExportTraceServiceRequest.FromString(encode_spans([SPAN, other, SPAN]))
 

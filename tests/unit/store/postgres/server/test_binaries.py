@@ -9,7 +9,7 @@ import pytest
 
 from clew.errors import StoreError
 from clew.store.postgres.server import binaries
-from clew.store.postgres.server.binaries import Account, Binaries, account_for, find_binaries, run
+from clew.store.postgres.server.binaries import Binaries, SystemUser, account_for, find_binaries, run
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -80,7 +80,7 @@ def test_root_becomes_the_owner_of_the_data(tmp_path: Path) -> None:
 
     owner, other = account_for(tmp_path), account_for(tmp_path / "new")
 
-    assert owner == Account(12345, 12346, "user 12345")
+    assert owner == SystemUser(12345, 12346, "user 12345")
     assert other is not None
     assert other.uid != 0
 
@@ -93,7 +93,7 @@ def test_a_way_that_is_barred_is_named(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(binaries, "_held_capabilities", lambda: 0)
 
     with pytest.raises(StoreError, match=r"may not enter .*; choose another place with CLEW_DATA_DIR"):
-        run(Binaries(place, 18), Account(12345, 12345, "user 12345"), tmp_path / "data", ["initdb"])
+        run(Binaries(place, 18), SystemUser(12345, 12345, "user 12345"), tmp_path / "data", ["initdb"])
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root has to become somebody else")
@@ -105,7 +105,7 @@ def test_programs_run_as_somebody_else_whatever_bars_the_way(tmp_path: Path, mod
     (place / "whoami").chmod(mode)
     tmp_path.chmod(0o700)
 
-    done = run(Binaries(place, 18), Account(12345, 12346, "user 12345"), tmp_path / "data", ["whoami"])
+    done = run(Binaries(place, 18), SystemUser(12345, 12346, "user 12345"), tmp_path / "data", ["whoami"])
 
     assert done.returncode == 0, done.stderr
     assert done.stderr.split() == ["12345", "12346"]
