@@ -19,7 +19,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import psycopg
 
-from clew.agent.supervisor import read_statuses
+from clew.delivery.status import read_statuses
 from clew.store.postgres.upkeep.migrate import migrate
 
 if TYPE_CHECKING:
