@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from collections import Counter
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -319,3 +320,17 @@ def test_the_look_for_broad_excepts_sees_them(code: str, swallows: bool) -> None
 def test_the_look_for_replaced_files_sees_them(code: str, replaces: bool) -> None:
     """The rule above finds each way of putting a file in the place of another."""
     assert _replaces_a_file(ast.parse(code, mode="eval").body) is replaces
+
+
+def test_no_module_is_longer_than_a_reader_keeps_in_mind() -> None:
+    """Five hundred lines at most, docstrings included; what grows beyond is cut by its ideas."""
+    lines = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in SOURCES}
+
+    assert {name: count for name, count in lines.items() if count > 500} == {}
+
+
+def test_no_folder_is_a_drawer() -> None:
+    """About fifteen modules a room, eighteen at most; the commands, one a file, are the exception."""
+    modules = Counter(str(path.parent.relative_to(ROOT)) for path in SOURCES if path.name != "__init__.py")
+
+    assert {name: count for name, count in modules.items() if count > 18} == {"src/clew/cli/commands": 20}

@@ -16,7 +16,7 @@ import os
 import socket
 import time
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, LiteralString
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import psycopg
@@ -34,6 +34,7 @@ from clew.sinks.base import Batch, Delivered, Moved, Outcome, Producer, RecordMa
 from clew.spool.cursor import Counts
 from clew.spool.format import HEADER_BYTES, Position, event_id, position_of
 from clew.store.postgres.connect import is_refusal
+from clew.store.postgres.load import query
 from clew.store.postgres.rows import COLUMNS, Sorter, late_values
 
 if TYPE_CHECKING:
@@ -74,75 +75,6 @@ _COPY_EVENTS, _COPY_SUMS, _COPY_LEDGER = (
     _COPY.format(sql.Identifier(table), sql.SQL(", ").join(sql.Identifier(name) for name, _ in columns)).as_bytes()
     for table, columns in (("events", _COLUMNS), ("rollups", minutes.COLUMNS), ("ledger", LEDGER_COLUMNS))
 )
-_READ_CURSOR: LiteralString = "SELECT position FROM cursors WHERE producer = %s FOR UPDATE"
-_READ_MEASURED: LiteralString = "SELECT measured FROM cursors WHERE producer = %s"
-_BEGIN_CURSOR: LiteralString = """
-INSERT INTO cursors
-    (producer, service, position, delivered, quarantined, missing, gaps, mark_position, mark_crc, begins, forked_from, measured)
-VALUES (%(producer)s, %(service)s, %(position)s, coalesce(%(delivered)s, %(taken)s), %(quarantined)s, %(missing)s, %(gaps)s,
-    %(mark_position)s, %(mark_crc)s, %(begins)s, %(forked_from)s, %(measured)s)
-ON CONFLICT (producer) DO NOTHING
-"""
-_MOVE_CURSOR: LiteralString = """
-UPDATE cursors SET
-    position = %(position)s, delivered = coalesce(%(delivered)s, delivered + %(taken)s),
-    quarantined = coalesce(%(quarantined)s, quarantined), missing = coalesce(%(missing)s, missing),
-    gaps = coalesce(%(gaps)s, gaps), mark_position = coalesce(%(mark_position)s, mark_position),
-    mark_crc = coalesce(%(mark_crc)s, mark_crc), measured = %(measured)s, updated_at = now()
-WHERE producer = %(producer)s
-"""
-_STANDINGS: LiteralString = """
-SELECT coalesce(forked_from, producer)::text, producer::text, position, delivered, quarantined, missing, gaps,
-    mark_position, mark_crc, begins
-FROM cursors WHERE producer = ANY(%(producers)s) OR forked_from = ANY(%(producers)s)
-"""
-# Retention removes what has not moved for long; the log of a process that only says nothing is not over.
-_STAY: LiteralString = """
-UPDATE cursors SET updated_at = now() WHERE producer = ANY(%s) AND updated_at < now() - interval '1 day'
-"""
-_STEP_BACK: LiteralString = """
-UPDATE cursors SET position = %s, delivered = %s, quarantined = %s, missing = %s, gaps = %s, updated_at = now()
-WHERE producer = %s AND position = %s
-"""
-_HELD: LiteralString = """
-SELECT event_id, "timestamp", message FROM events WHERE event_id = ANY(%s) AND "timestamp" BETWEEN %s AND %s
-"""
-_OPEN_SPANS: LiteralString = """
-INSERT INTO open_spans (span_id, trace_id, "timestamp", producer, event) VALUES (%s, %s, %s, %s, %s)
-ON CONFLICT (span_id) DO NOTHING
-"""
-_ADD_BEGINNING: LiteralString = """
-UPDATE events SET
-    message = CASE WHEN message = 'unknown' THEN %(message)s ELSE message END,
-    service = CASE WHEN service = 'langsmith' THEN %(service)s ELSE service END,
-    stage = %(stage)s, run_type = %(run_type)s, trace_id = %(trace_id)s,
-    parent_span_id = coalesce(parent_span_id, %(parent_span_id)s),
-    user_id = coalesce(user_id, %(user_id)s), request_id = coalesce(request_id, %(request_id)s),
-    session_id = coalesce(session_id, %(session_id)s), environment = coalesce(environment, %(environment)s),
-    version = coalesce(version, %(version)s), logger = coalesce(logger, %(logger)s),
-    context = %(context)s::jsonb || context
-        || CASE WHEN context ? 'metadata' AND jsonb_typeof(%(context)s::jsonb -> 'metadata') = 'object'
-            THEN jsonb_build_object('metadata', (%(context)s::jsonb -> 'metadata') || (context -> 'metadata'))
-            ELSE '{}' END,
-    metrics = %(metrics)s::jsonb || metrics,
-    duration_ms = coalesce(duration_ms, (%(metrics)s::jsonb ->> 'duration_ms')::float8),
-    "timestamp" = least("timestamp", %(timestamp)s),
-    sanitized = nullif(array(SELECT DISTINCT unnest(sanitized || %(sanitized)s::text[]) ORDER BY 1), '{}')
-WHERE kind = 'span' AND span_id = %(span_id)s
-"""
-"""A span whose beginning comes after it; what it told itself goes before. ADR 52."""
-
-# What is left after so many roundings is nothing.
-_CORRECT: LiteralString = """
-UPDATE events SET
-    counted_cost_usd = nullif(greatest(counted_cost_usd - less.cost_usd, 0), 0),
-    counted_tokens_in = nullif(greatest(counted_tokens_in - less.tokens_in, 0), 0),
-    counted_tokens_out = nullif(greatest(counted_tokens_out - less.tokens_out, 0), 0)
-FROM (VALUES (%s::float8, %s::float8, %s::float8)) AS less (cost_usd, tokens_in, tokens_out)
-WHERE "timestamp" = %s AND event_id = %s
-"""
-_CLOSE_SPANS: LiteralString = "DELETE FROM open_spans WHERE span_id = ANY(%s)"
-
 _MISCONFIGURED = ("28", "3D", "42", "0A")  # SQLSTATE classes: authorisation, no such database, no such table or right
 _DATA = ("22", "23", "54")  # SQLSTATE classes: the data itself is refused, 54 because it is too large for an index
 
@@ -257,14 +189,15 @@ class PostgresSink:
         """
         ids = list(producers)
         # That a connection broke says nothing of the store: it may have been put back from a backup, and be there.
+        standings = query("sink_standings")
         for is_last in (self._connection is None, True):
             found: dict[str, list[Standing]] = {}
             try:
                 connection = self._connect()
                 if not is_final:
-                    connection.execute(_STAY, [ids])
+                    connection.execute(query("sink_stay"), [ids])
                 rows = connection.execute(
-                    _STANDINGS + " FOR SHARE" if is_final else _STANDINGS, {"producers": ids}
+                    standings + " FOR SHARE" if is_final else standings, {"producers": ids}
                 ).fetchall()
             except (psycopg.Error, StoreError):
                 self._disconnect()
@@ -280,7 +213,7 @@ class PostgresSink:
         """Move the cursor that was committed with the data back; false if the server is away, or the cursor elsewhere."""
         try:
             values = [position, *counts, standing.producer, standing.position]
-            return self._connect().execute(_STEP_BACK, values).rowcount == 1
+            return self._connect().execute(query("sink_step_back"), values).rowcount == 1
         except (psycopg.Error, StoreError):
             self._disconnect()
             return False
@@ -299,7 +232,7 @@ class PostgresSink:
         ids = [UUID(int=event_id(base, position)) for base in bases for position in marks]
         times = [mark.timestamp for mark in marks.values()]
         try:
-            rows = self._connect().execute(_HELD, [ids, min(times), max(times)]).fetchall()
+            rows = self._connect().execute(query("sink_held"), [ids, min(times), max(times)]).fetchall()
         except (psycopg.Error, StoreError) as error:
             self._disconnect()
             raise ConnectionError(str(error)) from error
@@ -375,7 +308,7 @@ class PostgresSink:
         while len(self._followed) >= MAX_FOLLOWED:
             del self._followed[next(iter(self._followed))]
         if followed is None or followed.position != position:
-            row = cursor.execute(_READ_MEASURED, [producer.id]).fetchone()
+            row = cursor.execute(query("sink_measured"), [producer.id]).fetchone()
             followed = _decode_followed(row[0]) if row and row[0] else Followed()
         return followed if followed.position == position else Followed(position)
 
@@ -387,7 +320,7 @@ class PostgresSink:
             _NewDaysError: There may be no partition for some of the events.
             _RefusedError: Some of the events cannot be stored.
         """
-        committed = cursor.execute(_READ_CURSOR, [batch.producer.id]).fetchone()
+        committed = cursor.execute(query("sink_cursor"), [batch.producer.id]).fetchone()
         # The answer to an earlier attempt may have been lost, and its commit not: then it is within the batch.
         start = Position(committed[0]) if committed else batch.start
         is_there = batch.start <= start <= batch.end if committed else start <= max(batch.producer.begins, FIRST_RECORD)
@@ -410,14 +343,14 @@ class PostgresSink:
                 for row in page:
                     copy.write_row(row)
         if sorter.begun:
-            cursor.executemany(_OPEN_SPANS, list(sorter.begun.values()))
+            cursor.executemany(query("sink_open_span"), list(sorter.begun.values()))
         if sorter.ended:
-            cursor.execute(_CLOSE_SPANS, [sorter.ended])
+            cursor.execute(query("sink_close_spans"), [sorter.ended])
         for late in sorter.late:
-            cursor.execute(_ADD_BEGINNING, late_values(late))
+            cursor.execute(query("sink_add_beginning"), late_values(late))
         followed.position = max(followed.position, batch.end)
         values = _cursor_values(batch, sorter.taken, followed)
-        if not cursor.execute(_MOVE_CURSOR if committed else _BEGIN_CURSOR, values).rowcount:
+        if not cursor.execute(query("sink_move") if committed else query("sink_begin"), values).rowcount:
             raise _MovedError  # another agent, which was taken for dead, has begun the log at this very moment
         return followed
 
@@ -425,7 +358,9 @@ class PostgresSink:
         """Take away from events that are stored what inner ones, reported later, have taken over."""
         number = UUID(producer.id).int
         for place, amounts in ((correction.place, correction.amounts) for correction in tally.corrections):
-            cursor.execute(_CORRECT, [*amounts, place.begun, UUID(int=event_id(number, Position(place.position)))])
+            cursor.execute(
+                query("sink_correct"), [*amounts, place.begun, UUID(int=event_id(number, Position(place.position)))]
+            )
 
     def _copy_events(self, cursor: _Cursor, sorter: Sorter) -> None:
         slices = sorter.slices()
