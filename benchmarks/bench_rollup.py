@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 import clew
 from benchmarks.bench_search import make_database
 from benchmarks.machine import SCRATCH, describe
-from clew.agent.enrich import Enricher
-from clew.agent.prices import Prices
+from clew.agent.pricing.enrich import Enricher
+from clew.agent.pricing.prices import Prices
 from clew.sinks.base import Batch, Delivered, Producer
 from clew.spool.directory import new_producer_id, producer_directories
 from clew.spool.format import Position

@@ -11,7 +11,7 @@ A day, since clocks without a zone are off by up to fourteen hours. A time that 
 on the spool, and are imported.
 
 It is applied when an event is taken in (``receivers.intake``), and by the agent to what applications of this machine
-emitted (``agent.enrich``), before any sink sees it.
+emitted (``agent.pricing.enrich``), before any sink sees it.
 """
 
 from __future__ import annotations

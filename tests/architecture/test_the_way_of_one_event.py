@@ -9,9 +9,9 @@ import psycopg
 
 import clew
 from clew import config
-from clew.agent.enrich import Enricher
 from clew.agent.log import ProducerLog
-from clew.agent.prices import Prices
+from clew.agent.pricing.enrich import Enricher
+from clew.agent.pricing.prices import Prices
 from clew.agent.worker import Worker
 from clew.spool.writer import Writer
 from clew.store.postgres.sink import PostgresSink
@@ -91,7 +91,8 @@ def test_the_agents_side_passes_reader_worker_and_sink(tmp_path: Path, postgres:
         *HOPS[3:],
         "clew.agent.log",
         "clew.agent.breaker",
-        "clew.agent.enrich",
+        "clew.agent.pricing.enrich",
+        "clew.store.postgres.load",  # gives the statements by their names
         "clew.store.postgres.rows",
         "clew.measures.minutes",
         "clew.measures.observation",

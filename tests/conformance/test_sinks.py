@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 from msgspec import json
 
-from clew.agent.enrich import Enricher
 from clew.agent.log import ProducerLog
-from clew.agent.prices import Prices
+from clew.agent.pricing.enrich import Enricher
+from clew.agent.pricing.prices import Prices
 from clew.agent.supervisor import Supervisor
 from clew.agent.worker import Worker
 from clew.delivery.accounts import read_account

@@ -16,7 +16,7 @@ import pytest
 from tools.fix_docs import PAGES, REFERENCE
 
 from clew import config
-from clew.agent.price_file import read_prices
+from clew.agent.pricing.price_file import read_prices
 from clew.cli.registry import root
 from clew.config import Settings
 

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from clew.agent.enrich import Enricher
-from clew.agent.price_file import OwnPrice
-from clew.agent.prices import Prices
+from clew.agent.pricing.enrich import Enricher
+from clew.agent.pricing.price_file import OwnPrice
+from clew.agent.pricing.prices import Prices
 from clew.catalog.events import EVENTS
 
 ENRICHER = Enricher(

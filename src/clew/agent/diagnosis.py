@@ -19,7 +19,7 @@ from msgspec import DecodeError, Struct, ValidationError, json
 
 from clew.agent.findings import Finding, find_disk_trouble, find_full_spool, find_places
 from clew.agent.lastwords import DAMAGED
-from clew.agent.prices import make_prices
+from clew.agent.pricing.prices import make_prices
 from clew.agent.sinks import check_sinks
 from clew.delivery.accounts import read_account
 from clew.delivery.dead_letters import count_letters

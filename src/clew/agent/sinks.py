@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from msgspec.structs import replace
 
-from clew.emit.foreign import name_of
+from clew.emit.safe.foreign import name_of
 from clew.emit.sanitize import message_of
 from clew.errors import AgentError, ClewError, ConfigError
 

@@ -24,10 +24,10 @@ from uuid import uuid4
 
 from msgspec import json
 
-from clew.agent.enrich import Enricher
 from clew.agent.health import AgentHealth, Outcomes, SinkLag, families, lag_seconds
 from clew.agent.logs import Logs
-from clew.agent.prices import make_prices
+from clew.agent.pricing.enrich import Enricher
+from clew.agent.pricing.prices import make_prices
 from clew.agent.sinks import make_sinks
 from clew.agent.trouble import Trouble
 from clew.agent.worker import Worker

@@ -35,7 +35,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from clew import clock, ids
-from clew.emit.foreign import attempt
+from clew.emit.safe.foreign import attempt
 from clew.ids import from_otel_span_id, parse_uuid, to_otel_span_id, to_w3c_trace_id
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from collections import deque
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
-from clew.emit.foreign import STOPS, UNREADABLE, name_of
+from clew.emit.safe.foreign import STOPS, UNREADABLE, name_of
 from clew.emit.sanitize import message_of
 
 if TYPE_CHECKING:

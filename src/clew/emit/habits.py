@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Final, cast
 
 from clew.emit.failure import MAX_FRAMES
-from clew.emit.foreign import UNREADABLE, attempt, describe, text_of
+from clew.emit.safe.foreign import UNREADABLE, attempt, describe, text_of
 from clew.emit.sanitize import message_of, safe_repr
 
 if TYPE_CHECKING:

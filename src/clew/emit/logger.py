@@ -16,9 +16,9 @@ from msgspec import UNSET
 from clew import clock
 from clew.emit import process
 from clew.emit.context import in_force, left, resolve
-from clew.emit.foreign import text_of
 from clew.emit.habits import format_message, level_of
 from clew.emit.record import Head
+from clew.emit.safe.foreign import text_of
 from clew.emit.sanitize import safe_repr
 from clew.event import LEVELS
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from clew.emit.foreign import name_of
+from clew.emit.safe.foreign import name_of
 from clew.emit.sanitize import message_of
 
 __all__ = ["Notices"]

@@ -17,9 +17,9 @@ from contextlib import contextmanager
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from clew.emit.foreign import STOPS, name_of
 from clew.emit.record import encode_event
 from clew.emit.redact.search import import_rules
+from clew.emit.safe.foreign import STOPS, name_of
 from clew.emit.sanitize import message_of, safe_repr
 from clew.emit.state import Process, load_settings
 from clew.errors import ClewError, SpoolClosedError
@@ -291,7 +291,7 @@ def _end() -> None:
             _process.open()  # so that some log reports them
     if _process.writer is not None:  # finalisers of a process that emits may do so after this
         import_rules()
-        import_module("clew.emit.shapes")
+        import_module("clew.emit.safe.shapes")
     shutdown()
     if lost := _process.unopened.pending():
         counts = ", ".join(f"{number} ({reason})" for reason, number in sorted(lost.items()))

@@ -19,10 +19,10 @@ from msgspec.structs import asdict, replace
 from clew.catalog.events import METRIC_FIELDS, STAGE_OF
 from clew.emit.context import Context
 from clew.emit.failure import Described, describe_error
-from clew.emit.foreign import STOPS, text_of
 from clew.emit.habits import LOGGING_WORDS, read_logging_words
 from clew.emit.redact import MEMO_KEYS
 from clew.emit.redact.names import is_identifier
+from clew.emit.safe.foreign import STOPS, text_of
 from clew.emit.sanitize import MAX_INT, MIN_INT, Sanitizer
 from clew.emit.values import collect, is_collected, with_replaced
 from clew.event import Event

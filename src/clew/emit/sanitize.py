@@ -42,9 +42,9 @@ from uuid import UUID
 
 from msgspec import UNSET, DecodeError, Raw, json
 
-from clew.emit.foreign import STOPS, UNREADABLE, Unreadable, attempt, describe, name_of
-from clew.emit.quantity import number_of
 from clew.emit.redact.redactor import KEPT
+from clew.emit.safe.foreign import STOPS, UNREADABLE, Unreadable, attempt, describe, name_of
+from clew.emit.safe.quantity import number_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -299,7 +299,7 @@ class Sanitizer:
             return self._float(value.total_seconds())
         if issubclass(kind, BaseException):
             return {"type": name_of(kind), "message": self.beginning(message_of(value, self.flags), MAX_MESSAGE_CHARS)}
-        from clew.emit.shapes import fields_of  # only who logs models needs it: `import clew` stays cheap
+        from clew.emit.safe.shapes import fields_of  # only who logs models needs it: `import clew` stays cheap
 
         if (fields := fields_of(value, kind)) is not None:
             return self._mapping([(name, self._noted(item)) for name, item in fields if item is not UNSET], depth + 1)

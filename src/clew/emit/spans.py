@@ -17,8 +17,8 @@ from clew import clock, ids
 from clew.catalog.events import MODEL_CALLS, STAGE_OF_RUN_TYPE
 from clew.emit import process
 from clew.emit.context import Context, ContextEntry, activate, current, enter, leave
-from clew.emit.foreign import UNREADABLE, attempt, text_of
 from clew.emit.record import Head
+from clew.emit.safe.foreign import UNREADABLE, attempt, text_of
 from clew.emit.values import encode_field
 from clew.errors import ClewError
 

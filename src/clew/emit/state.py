@@ -19,10 +19,10 @@ from msgspec import UNSET
 
 from clew import clock
 from clew.emit.context import Context
-from clew.emit.foreign import STOPS, name_of
 from clew.emit.notices import Notices
 from clew.emit.record import Head, Limits, Origin, encode_event
 from clew.emit.redact import Redactor
+from clew.emit.safe.foreign import STOPS, name_of
 from clew.emit.sanitize import message_of
 from clew.emit.unopened import NOT_OPEN, Unopened
 from clew.errors import ClewError, ConfigError

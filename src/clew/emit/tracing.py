@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, cast, overload
 from weakref import finalize
 
 from clew.emit.context import Context, current
-from clew.emit.foreign import STOPS, attempt, name_of, text_of
+from clew.emit.safe.foreign import STOPS, attempt, name_of, text_of
 from clew.emit.spans import Span, is_capturing, span, with_labels
 
 if TYPE_CHECKING:

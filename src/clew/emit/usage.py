@@ -12,7 +12,7 @@ from typing import Any, Final, cast
 
 from clew.catalog.events import MODEL_CALLS
 from clew.catalog.usage import read_usage, usage_in
-from clew.emit.foreign import UNREADABLE, attempt
+from clew.emit.safe.foreign import UNREADABLE, attempt
 
 __all__ = ["fields_of_answer"]
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import Raw, json
 
 from clew.catalog.events import METRIC_FIELDS
-from clew.emit.foreign import STOPS
+from clew.emit.safe.foreign import STOPS
 from clew.emit.sanitize import MAX_DEPTH, MAX_INT, MIN_INT, Sanitizer
 
 if TYPE_CHECKING:

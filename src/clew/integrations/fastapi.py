@@ -38,8 +38,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 from clew.emit import process
 from clew.emit.context import Context, activate, current, from_headers, mint_id, opaque_id, to_headers
-from clew.emit.foreign import STOPS, text_of
 from clew.emit.logger import Logger
+from clew.emit.safe.foreign import STOPS, text_of
 from clew.emit.tracing import Span
 
 if TYPE_CHECKING:

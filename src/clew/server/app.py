@@ -18,7 +18,7 @@ from fastapi import FastAPI
 from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.otlp import OtlpReceiver
-from clew.server import errors
+from clew.server import problems
 from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
 from clew.server.api.insight import insight_routes
@@ -94,9 +94,9 @@ def create_app(
         redoc_url=None,
         lifespan=lifespan,
         redirect_slashes=False,  # an address is written from the Host header, which anybody can choose
-        responses=errors.RESPONSES,
+        responses=problems.RESPONSES,
     )
-    errors.install(app)
+    problems.install(app)
     for router in (
         trace_routes(connections, settings, account),
         log_routes(connections),

@@ -23,7 +23,7 @@ from clew import clock
 from clew.access.address import is_loopback
 from clew.access.limits import Limiter
 from clew.access.tokens import Keyring
-from clew.server.errors import error_response
+from clew.server.problems import error_response
 from clew.server.ui.render import page
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clew.agent.prices import Prices, Use
+from clew.agent.pricing.prices import Prices, Use
 from clew.catalog.usage import CONVENTIONS, TOKENS, _fits, part_of_json, read_usage, settle, usage_in
 
 NOW = datetime(2026, 7, 1, 15, 30, tzinfo=UTC)

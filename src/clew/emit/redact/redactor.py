@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from clew.emit.foreign import text_of
 from clew.emit.redact.names import (
     ADDRESS,
     CARD,
@@ -31,6 +30,7 @@ from clew.emit.redact.search import (
     is_suspect,
     merge,
 )
+from clew.emit.safe.foreign import text_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

@@ -17,7 +17,7 @@ from clew.questions.differences import DiffQuestion
 from clew.questions.exports import ExportQuestion
 from clew.questions.lineage import LineageQuestion
 from clew.server.asking import asked, described
-from clew.server.errors import error_response
+from clew.server.problems import error_response
 from clew.store.postgres.connect import connect
 from clew.store.postgres.upkeep.migrate import fetch_pending, refuse_unmigrated
 

@@ -29,7 +29,7 @@ from clew.dialects.langsmith.requests import (
     read_run,
 )
 from clew.errors import ClewError, NotFoundError
-from clew.server.errors import TAKING, error_response
+from clew.server.problems import TAKING, error_response
 from clew.server.transport.body import body_of, inflate_body, read_body
 from clew.store.events import format_timestamp
 from clew.store.postgres.spans import fetch_span

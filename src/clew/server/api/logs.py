@@ -13,7 +13,7 @@ from msgspec import json
 from clew.errors import StoreUnreachable
 from clew.questions.logs import FollowQuestion, LogsQuestion
 from clew.server.asking import asked, described
-from clew.server.errors import error_response
+from clew.server.problems import error_response
 from clew.store.postgres.following import LOOK_EVERY_S
 
 if TYPE_CHECKING:

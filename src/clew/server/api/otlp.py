@@ -37,7 +37,7 @@ from clew.dialects.otel.wire.requests import (
     write_status,
 )
 from clew.errors import ClewError, SpoolError
-from clew.server.errors import RETRY_AFTER_S, responses, status_of
+from clew.server.problems import RETRY_AFTER_S, responses, status_of
 from clew.server.transport.body import body_of, inflate_body, read_body
 
 if TYPE_CHECKING:

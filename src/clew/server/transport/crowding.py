@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from clew.server.errors import RETRY_AFTER_S, error_response
+from clew.server.problems import RETRY_AFTER_S, error_response
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

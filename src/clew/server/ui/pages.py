@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 from clew.errors import ClewError
 from clew.ids import parse_uuid
 from clew.server.correlation import correlate, with_waiting
-from clew.server.errors import status_of
+from clew.server.problems import status_of
 from clew.server.ui.render import page, style_sheet
 from clew.server.ui.trace_view import view_of
 from clew.server.ui.words import segment

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from msgspec import json
 
-from clew.agent.prices import Prices, Use
+from clew.agent.pricing.prices import Prices, Use
 from clew.dialects.otel.inside import SpanEvent, read_inside
 from clew.dialects.otel.reading import ServiceResource, error_of, read_event, read_log, read_resource, read_span
 

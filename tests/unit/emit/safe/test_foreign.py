@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 import clew.testing
-from clew.emit.foreign import STOPS, UNREADABLE, attempt, describe, name_of, text_of
 from clew.emit.process import guarded
+from clew.emit.safe.foreign import STOPS, UNREADABLE, attempt, describe, name_of, text_of
 from support.hostile import PanicException, values_that_raise
 
 RAISED = [RuntimeError, BaseException, GeneratorExit, asyncio.CancelledError, PanicException, StopIteration]

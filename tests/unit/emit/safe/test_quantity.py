@@ -11,7 +11,7 @@ import pytest
 from msgspec import Raw, json
 
 import clew
-from clew.emit.quantity import number_of
+from clew.emit.safe.quantity import number_of
 from support.hostile import PanicException, values_that_raise
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.agent.price_file import OwnPrice, read_prices
+from clew.agent.pricing.price_file import OwnPrice, read_prices
 from clew.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import clew
 from clew import config
-from clew.agent.enrich import MOST_MODELS, OTHER_MODELS, Enricher
-from clew.agent.price_file import OwnPrice
-from clew.agent.prices import Prices
+from clew.agent.pricing.enrich import MOST_MODELS, OTHER_MODELS, Enricher
+from clew.agent.pricing.price_file import OwnPrice
+from clew.agent.pricing.prices import Prices
 from clew.agent.supervisor import Supervisor
 from clew.errors import ConfigError
 from clew.sinks.prometheus.text import expose

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from msgspec import Struct
 
-from clew.agent.price_file import AMOUNTS, OwnPrice, read_prices
+from clew.agent.pricing.price_file import AMOUNTS, OwnPrice, read_prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clew import config
-from clew.agent.price_file import OwnPrice
-from clew.agent.prices import Cost, Prices, Rates, Tiers, Use, make_prices, price
+from clew.agent.pricing.price_file import OwnPrice
+from clew.agent.pricing.prices import Cost, Prices, Rates, Tiers, Use, make_prices, price
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -230,7 +230,7 @@ def test_a_cost_lies_between_all_tokens_at_the_least_and_at_the_most(
 
 def test_any_number_of_names_takes_bounded_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Names come from applications; what is remembered of them stays small."""
-    monkeypatch.setattr("clew.agent.prices.MEMO_ENTRIES", 10)
+    monkeypatch.setattr("clew.agent.pricing.prices.MEMO_ENTRIES", 10)
     prices = Prices()
 
     for number in range(50):
@@ -257,8 +257,8 @@ def test_the_library_is_imported_when_it_is_needed() -> None:
 import sys
 from datetime import UTC, date, datetime
 from decimal import Decimal
-from clew.agent.price_file import OwnPrice
-from clew.agent.prices import Prices, Use
+from clew.agent.pricing.price_file import OwnPrice
+from clew.agent.pricing.prices import Prices, Use
 import clew.agent.supervisor
 prices = Prices([OwnPrice(model="acme-1", effective_from=date(2026, 1, 1), input=Decimal(1))])
 assert prices.cost(("acme-1",), None, datetime(2026, 7, 1, tzinfo=UTC), Use(1)) is not None

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 from msgspec import DecodeError, Raw, Struct, ValidationError, json
 
 from clew import arrival, clock
-from clew.agent.prices import Cost, Prices, Use
+from clew.agent.pricing.prices import Cost, Prices, Use
 from clew.catalog.bill import PAID_MESSAGES, PAID_RUN_TYPES, paid_for
 from clew.catalog.usage import TOKENS
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from clew.emit.foreign import UNREADABLE, attempt
+from clew.emit.safe.foreign import UNREADABLE, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -33,7 +33,7 @@ def fields_of(value: object, kind: type[object]) -> Fields | None:
         kind: Its type.
 
     Returns:
-        (name, value) of each; ``emit.foreign.UNREADABLE`` for one that cannot be read; None if *value* is no record.
+        (name, value) of each; ``emit.safe.foreign.UNREADABLE`` for one that cannot be read; None if *value* is no record.
 
     Example:
         >>> from dataclasses import dataclass, field

@@ -11,8 +11,8 @@ import pydantic.dataclasses
 import pydantic.v1
 import pytest
 
-from clew.emit.foreign import UNREADABLE
-from clew.emit.shapes import fields_of
+from clew.emit.safe.foreign import UNREADABLE
+from clew.emit.safe.shapes import fields_of
 from support.hostile import PanicException
 
 
