@@ -198,15 +198,16 @@ class Home:
         self._retired[segment.number] = segment.count_records()
 
     def forget_shipped(self) -> None:
-        """Forget the segments that were shipped or have been removed by the agent."""
+        """Forget the segments that every sink has passed, so that the agent may remove them."""
         if not self._retired:
             return
         with contextlib.suppress(OSError):
             cursors = [split_position(peek(path))[0] for path in self.directory.glob("cursor-*")]
-            there, passed = set(segment_numbers(self.directory)), min(cursors, default=0)
+            passed = min(cursors, default=0)
             if not self.is_in_place():
                 return  # removed, by somebody else than the agent
-            self._retired = {number: n for number, n in self._retired.items() if number in there and number >= passed}
+            # Of a directory that is just being removed some files are gone already: the agent moves the cursors first.
+            self._retired = {number: n for number, n in self._retired.items() if number >= passed}
 
     def restore(self, old: list[Segment], stage: Path, current: Segment) -> None:
         """Make a removed log again: *old* segments, sealed, are written from memory; *current* may be in *stage* already.

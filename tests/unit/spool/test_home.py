@@ -183,6 +183,23 @@ def test_what_every_sink_has_passed_is_not_lost_when_it_is_removed(place: Place)
     assert place.writer.losses.totals() == {}
 
 
+def test_what_goes_before_its_directory_is_counted_all_the_same(place: Place) -> None:
+    """A removal takes the files first: a look at that moment does not take them for shipped."""
+    place.emit(2000)
+    settle(place)
+    first = place.writer._segment.number
+    retired = dict(place.writer._home._retired)
+    gone = min(retired)
+    (place.writer.directory / f"{gone:010d}.seg").unlink()
+    place.writer._home.forget_shipped()
+
+    remove_tree(place.writer.directory)
+    settle(place)
+
+    assert first > gone
+    assert place.writer.losses.totals() == {"removed": sum(retired.values())}
+
+
 def test_a_segment_that_the_agent_removed_is_no_damage(place: Place) -> None:
     """It removes those that were shipped, also while they are still in memory here."""
     full = place.writer._segment
