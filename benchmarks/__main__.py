@@ -41,47 +41,47 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="a minute or two, to check that everything runs")
     parser.add_argument("--rounds", type=int, help=f"interleaved rounds of emitting (default {bench_emit.ROUNDS})")
     parser.add_argument("--only", choices=PARTS, help="one of them")
-    told = parser.parse_args()
-    if told.write and told.quick:
+    arguments = parser.parse_args()
+    if arguments.write and arguments.quick:
         parser.error("--quick checks the method; its figures are not for the page")
-    if told.only in {None, "emit"}:
-        scale = bench_emit.QUICK_SCALE if told.quick else 1.0
-        rounds = told.rounds or (1 if told.quick else bench_emit.ROUNDS)
-        _hand_over("emit", bench_emit.run(rounds=rounds, scale=scale), emit_page, write=told.write)
-    if told.only in {None, "big"}:
-        _hand_over("big", bench_big.run(), bench_big.big_page, write=told.write)
-    scale = AGENT_QUICK_SCALE if told.quick else 1.0
-    if told.only in {None, "cold"}:
-        _hand_over("cold", bench_cold.run(scale=scale), bench_cold.cold_page, write=told.write)
-    if told.only in {None, "agent"}:
-        _hand_over("agent", bench_agent.run(scale=scale), bench_agent.agent_page, write=told.write)
-    if told.only in {None, "ship"}:
-        found = bench_ship.run(scale=scale, rounds=1 if told.quick else bench_ship.ROUNDS)
-        _hand_over("ship", found, bench_ship.ship_page, write=told.write)
-    if told.only in {None, "schema"}:
-        found = bench_schema.run(scale=scale, rounds=2 if told.quick else bench_schema.ROUNDS)
-        _hand_over("schema", found, bench_schema.schema_page, write=told.write)
-    if told.only in {None, "redact"}:
-        _hand_over("redact", bench_redact.run(), bench_redact.redact_page, write=told.write)
-    if told.only in {None, "living", "fresh", "asked"}:
-        _measure_answers(told)
-    if told.only in {None, "install"}:
+    if arguments.only in {None, "emit"}:
+        scale = bench_emit.QUICK_SCALE if arguments.quick else 1.0
+        rounds = arguments.rounds or (1 if arguments.quick else bench_emit.ROUNDS)
+        _hand_over("emit", bench_emit.run(rounds=rounds, scale=scale), emit_page, write=arguments.write)
+    if arguments.only in {None, "big"}:
+        _hand_over("big", bench_big.run(), bench_big.big_page, write=arguments.write)
+    scale = AGENT_QUICK_SCALE if arguments.quick else 1.0
+    if arguments.only in {None, "cold"}:
+        _hand_over("cold", bench_cold.run(scale=scale), bench_cold.cold_page, write=arguments.write)
+    if arguments.only in {None, "agent"}:
+        _hand_over("agent", bench_agent.run(scale=scale), bench_agent.agent_page, write=arguments.write)
+    if arguments.only in {None, "ship"}:
+        found = bench_ship.run(scale=scale, rounds=1 if arguments.quick else bench_ship.ROUNDS)
+        _hand_over("ship", found, bench_ship.ship_page, write=arguments.write)
+    if arguments.only in {None, "schema"}:
+        found = bench_schema.run(scale=scale, rounds=2 if arguments.quick else bench_schema.ROUNDS)
+        _hand_over("schema", found, bench_schema.schema_page, write=arguments.write)
+    if arguments.only in {None, "redact"}:
+        _hand_over("redact", bench_redact.run(), bench_redact.redact_page, write=arguments.write)
+    if arguments.only in {None, "living", "fresh", "asked"}:
+        _measure_answers(arguments)
+    if arguments.only in {None, "install"}:
         try:
-            found = bench_install.run(with_install=not told.quick)
+            found = bench_install.run(with_install=not arguments.quick)
         except subprocess.CalledProcessError as error:
             raise SystemExit(f"installing was not measured: pip ended with {error.returncode}") from None
-        _hand_over("install", found, install_page, write=told.write)
+        _hand_over("install", found, install_page, write=arguments.write)
 
 
-def _measure_answers(told: argparse.Namespace) -> None:
-    scale = AGENT_QUICK_SCALE if told.quick else 1.0
-    if told.only in {None, "living"}:
-        found = bench_answers.run_living(scale=scale, rounds=1 if told.quick else bench_answers.ROUNDS)
-        _hand_over("living", found, bench_answers.living_page, write=told.write)
-    if told.only in {None, "fresh"}:
-        _hand_over("fresh", bench_answers.run_fresh(scale=scale), bench_answers.fresh_page, write=told.write)
-    if told.only in {None, "asked"}:
-        _hand_over("asked", bench_answers.run_asked(scale=scale), bench_answers.asked_page, write=told.write)
+def _measure_answers(arguments: argparse.Namespace) -> None:
+    scale = AGENT_QUICK_SCALE if arguments.quick else 1.0
+    if arguments.only in {None, "living"}:
+        found = bench_answers.run_living(scale=scale, rounds=1 if arguments.quick else bench_answers.ROUNDS)
+        _hand_over("living", found, bench_answers.living_page, write=arguments.write)
+    if arguments.only in {None, "fresh"}:
+        _hand_over("fresh", bench_answers.run_fresh(scale=scale), bench_answers.fresh_page, write=arguments.write)
+    if arguments.only in {None, "asked"}:
+        _hand_over("asked", bench_answers.run_asked(scale=scale), bench_answers.asked_page, write=arguments.write)
 
 
 def _hand_over(name: str, found: dict[str, Any], page_of: Callable[[dict[str, Any]], str], *, write: bool) -> None:

@@ -147,7 +147,7 @@ def run_fresh(*, scale: float = 1.0) -> dict[str, Any]:
             "pieces": _scalar(dsn, "SELECT count(*) FROM pg_class WHERE relname ~ '_texts_\\d{8}_'"),
         }
     found["load"].append(load_average())
-    summed = {name: _summed(told) for name, told in waits.items()}
+    summed = {name: _summed(times) for name, times in waits.items()}
     return found | {"look_up": summed.pop(LOOKED_UP), "terms": summed}
 
 
