@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 from hypothesis import HealthCheck, settings
 
 pytest_plugins = [
@@ -18,6 +20,12 @@ pytest_plugins = [
 # A machine that is busy is no fault of what is tested: time belongs in benchmarks/.
 settings.register_profile("clew", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("clew")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start, also where the suite itself was started with it ignored (``nohup``, ``&``)."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
