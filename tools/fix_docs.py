@@ -20,7 +20,12 @@ from clew.agent.health import AgentHealth, SinkLag, families
 from clew.catalog.events import EVENTS, FAILURE_METRICS, FIELDS, METRIC_FIELDS
 from clew.catalog.series import CLOSED_LABELS, METRICS, REQUEST_METRICS, SPAN_METRICS
 from clew.cli.registry import root
-from clew.config import Settings
+from clew.config.agent import AgentSettings
+from clew.config.alerts import AlertSettings
+from clew.config.emit import EmitSettings
+from clew.config.server import ServerSettings
+from clew.config.spool import SpoolSettings
+from clew.config.store import StoreSettings
 from clew.delivery.status import SinkHealth
 from clew.event import STAGES, Event
 from clew.receivers.langsmith import LangSmithCounts
@@ -35,6 +40,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from prometheus_client import Metric
+
+    from clew.config.declaring import OwnerSettings
 
 __all__ = ["PAGES", "main"]
 
@@ -189,19 +196,34 @@ def _buckets() -> Iterator[tuple[str, str]]:
 
 
 def settings() -> str:
-    """Write the page of settings, from the class that holds them."""
-    told = _attributes(Settings)
-    rows = [
-        (f"`{field.name}`", f"`{config.PREFIX}{field.name.upper()}`", _default(field), told[field.name])
-        for field in structs.fields(Settings)
-    ]
+    """Write the page of settings, from the classes that declare them."""
     return "\n".join([
         "# Settings\n",
-        NOTE.format(source="`clew/config.py`"),
+        NOTE.format(source="`clew/config/`"),
         _SETTINGS_COME_FROM,
-        _table(("setting", "environment", "default", "what"), rows),
+        *(f"## {title}\n\n{_table(_HEAD_OF_SETTINGS, _settings_of(owner))}" for title, owner in _OWNERS.items()),
         "`CLEW_DEBUG=1` lets the command line show where a fault in clew itself happened.\n",
     ])  # fmt: skip
+
+
+_HEAD_OF_SETTINGS = ("setting", "environment", "default", "what")
+_OWNERS: Final = {
+    "Emitting": EmitSettings,
+    "The spool": SpoolSettings,
+    "The store": StoreSettings,
+    "The agent and its sinks": AgentSettings,
+    "The server": ServerSettings,
+    "Alerts and notifications": AlertSettings,
+}
+
+
+def _settings_of(owner: type[OwnerSettings]) -> Iterator[tuple[str, ...]]:
+    """Give a row for each setting that *owner* declares itself."""
+    described = _attributes(owner)
+    for field in structs.fields(owner):
+        if field.name in described:
+            variable = f"`{config.PREFIX}{field.name.upper()}`"
+            yield f"`{field.name}`", variable, _default(field), described[field.name]
 
 
 _DERIVED_DEFAULTS = {

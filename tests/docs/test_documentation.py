@@ -19,6 +19,7 @@ from clew import config
 from clew.agent.pricing.price_file import read_prices
 from clew.cli.registry import root
 from clew.config import Settings
+from clew.config.alerts import AlertSettings
 
 ROOT = Path(__file__).parents[2]
 TEXTS = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")])
@@ -166,7 +167,9 @@ def test_documented_commands_exist(where: str, line: str) -> None:
 def test_documented_variables_and_metrics_exist(path: Path) -> None:
     """Every `CLEW_…` is a setting, and every `clew_agent_…` and `clew_server_…` a metric."""
     text = path.read_text("utf-8")
-    settings = {config.PREFIX + name.upper() for name in Settings.__struct_fields__}
+    settings = {
+        config.PREFIX + name.upper() for name in (*Settings.__struct_fields__, *AlertSettings.__struct_fields__)
+    }
     metrics = (REFERENCE / "metrics.md").read_text("utf-8")
 
     assert set(re.findall(r"\bCLEW_[A-Z_]+\b", text)) <= settings | OTHER_VARIABLES

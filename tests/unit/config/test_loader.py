@@ -91,7 +91,7 @@ def test_directories_are_absolute_and_the_spool_may_lie_apart(tmp_path: Path, mo
     assert (settings.data_dir, settings.spool_dir) == (tmp_path / "data", Path("/home/someone/spool"))
 
 
-def test_the_data_directory_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_data_directory_follows_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """``CLEW_DATA_DIR``, else XDG's, else the home's."""
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
     monkeypatch.setenv("HOME", "/home/someone")
@@ -100,8 +100,8 @@ def test_the_data_directory_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("XDG_DATA_HOME", "/xdg")
     assert config.data_dir() == Path("/xdg/clew")
 
-    monkeypatch.setenv("CLEW_DATA_DIR", "/told")
-    assert config.data_dir() == Path("/told")
+    monkeypatch.setenv("CLEW_DATA_DIR", "/elsewhere")
+    assert config.data_dir() == Path("/elsewhere")
 
 
 @pytest.mark.parametrize(
@@ -113,7 +113,7 @@ def test_the_data_directory_is_the_one_that_is_told(monkeypatch: pytest.MonkeyPa
      ("service", 5), ("capture", "perhaps")],
 )  # fmt: skip
 def test_a_bad_value_is_named_with_its_setting_and_its_source(name: str, value: Any) -> None:
-    """Setting, value and where it was told stand in one line."""
+    """Setting, value and where it was given stand in one line."""
     with pytest.raises(ConfigError) as refused:
         config.load(**{name: value})
 
@@ -156,6 +156,14 @@ def test_unknown_settings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "clew.toml").write_text('servce = "x"\n')
     with pytest.raises(ConfigError, match=r"clew\.toml names a setting 'servce' that does not exist"):
         config.load()
+
+
+def test_one_file_serves_every_process(tmp_path: Path) -> None:
+    """What only alerts read may be in the file that an application reads, and the other way round."""
+    (tmp_path / "clew.toml").write_text('service = "file"\nalerts_interval_s = 60\n')
+
+    assert config.load().service == "file"
+    assert config.load_alerts().alerts_interval_s == 60
 
 
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
