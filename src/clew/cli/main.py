@@ -31,10 +31,11 @@ def run(arguments: list[str]) -> int:
     """
     try:
         from clew.cli.registry import root
+        from clew.cli.usage import PARSER_ERROR
     except ModuleNotFoundError as error:
         return _fail(f"the command line needs the package {error.name}; pip install 'clew[server]'", 1)
     try:
-        root().main(args=arguments, prog_name="clew")
+        code = root().main(args=arguments, prog_name="clew", standalone_mode=False)
     except SystemExit as end:
         return _code_of(end)
     except ClewError as error:
@@ -44,8 +45,19 @@ def run(arguments: list[str]) -> int:
     except OSError as error:
         return _refused(error)
     except Exception as error:  # noqa: BLE001 - the edge: people get a line, not a traceback
-        return _fault(error)
-    return 0
+        return _misused(error) if isinstance(error, PARSER_ERROR) else _fault(error)
+    return code if isinstance(code, int) else 0
+
+
+def _misused(error: Exception) -> int:
+    """End what the parser of the command line could not understand; a group without a command shows its help."""
+    from clew.cli.usage import explain, help_of
+
+    if text := help_of(error):
+        print(text, file=sys.stderr)
+        return 2
+    misuse = explain(error)
+    return _fail(str(misuse), misuse.exit_code)
 
 
 def _code_of(end: SystemExit) -> int:

@@ -43,20 +43,44 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "begin"),
     [
-        (["nope"], "Error: "),
-        (["trace"], "Error: "),
-        (["logs", "--nope"], "Error: "),
+        (["nope"], "clew: clew has no command 'nope'; the commands are up, demo, trace"),
+        (["trce"], "clew: clew has no command 'trce'; did you mean trace? the commands are up, "),
+        (["trace"], "clew: ID is missing; for example: clew trace 550e8400-e29b-41d4-a716-446655440000"),
+        (["diff", "a"], "clew: TRACE_BAD is missing; for example: clew diff "),
+        (["trace", "a", "b"], "clew: clew trace does not take the argument 'b'; for example: clew trace "),
+        (["logs", "--nope"], "clew: clew logs has no option --nope; the options are --since, --until"),
+        (["costs", "--sinse", "1h"], "clew: clew costs has no option --sinse; did you mean --since? the options are"),
+        (["costs", "-z"], "clew: clew costs has no option -z; the options are --since"),
+        (
+            ["--vresion"],
+            "clew: clew has no option --vresion; did you mean --version? the options are --version, --help",
+        ),
+        (["logs", "--since"], "clew: --since needs a value"),
+        (["costs", "--json=1"], "clew: --json takes no value"),
+        (["up", "--port", "many"], "clew: the value of --port is not valid: "),
         (["logs", "--limit", "many"], "clew: limit is 'many', which is not a whole number"),
-        (["store", "nope"], "Error: "),
+        (["store", "migrat"], "clew: clew store has no command 'migrat'; did you mean migrate? the commands are"),
+        (["token", "create"], "clew: --name is missing; for example: clew token create --name grafana"),
     ],
 )
 def test_bad_usage_ends_with_2(capsys: pytest.CaptureFixture[str], arguments: list[str], begin: str) -> None:
-    """What cannot be parsed is said on stderr, without a traceback."""
+    """What cannot be understood is one sentence on stderr, with what would be right."""
     assert run(arguments) == 2
 
     out, err = capsys.readouterr()
-    assert err.splitlines()[-1].startswith(begin)
-    assert "Traceback" not in err + out
+    assert err.startswith(begin)
+    assert (out, err.count("\n")) == ("", 1)
+
+
+@pytest.mark.parametrize("group", [[], ["store"], ["spool"], ["dead"], ["token"]])
+def test_a_group_without_a_command_lists_its_commands(capsys: pytest.CaptureFixture[str], group: list[str]) -> None:
+    """The help goes to stderr, since nothing was done; it has no options that are not ours."""
+    assert run(group) == 2
+
+    out, err = capsys.readouterr()
+    assert err.startswith(" ".join(["Usage: clew", *group]))
+    assert "completion" not in err
+    assert out == ""
 
 
 def test_a_fault_of_ours_is_one_line_too(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

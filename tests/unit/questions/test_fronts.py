@@ -133,17 +133,19 @@ def test_the_same_mistake_has_the_same_sentence(
 def test_what_a_question_does_not_know_is_refused(
     postgres: str, ask_server: AskServer, capsys: pytest.CaptureFixture[str], question: str
 ) -> None:
-    """A filter that is misspelt is no filter: HTTP says which there are, the command line which option is not."""
+    """A filter that is misspelt is no filter: both say which there are, and which is near."""
     front = FRONTS[question]
 
     status, sentence = ask_http(ask_server, postgres, front.path, {"sinse": "1h"})
 
     assert status == 400
     assert sentence.startswith("there is no parameter 'sinse'; ")
-    assert ("did you mean since? the parameters are " in sentence) == (question in {*IN_TIME, "lineage", "metrics"})
+    is_near = question in {*IN_TIME, "lineage", "metrics"}
+    assert ("did you mean since? the parameters are " in sentence) == is_near
     if front.command:
         assert run([*front.command, "--sinse", "1h", "--dsn", postgres]) == 2
-        assert "--sinse" in capsys.readouterr().err
+        begin = f"clew: clew {front.command[0]} has no option --sinse; "
+        assert capsys.readouterr().err.startswith(f"{begin}did you mean --since? the options are ")
 
 
 def test_a_parameter_that_is_given_twice_is_refused(postgres: str, ask_server: AskServer) -> None:

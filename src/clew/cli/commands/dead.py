@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Look after events that a sink refused.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look after events that a sink refused.", add_completion=False, no_args_is_help=True, rich_markup_mode=None
+)
 
 Sink = Annotated[str | None, typer.Option("--sink", help="Only the letters of this sink.", show_default=False)]
 Data = Annotated[str | None, typer.Option(help="Data directory; default CLEW_DATA_DIR.", show_default=False)]

@@ -17,7 +17,9 @@ __all__ = ["app"]
 
 SHOWN_INCIDENTS = 5
 
-app = typer.Typer(help="Look at the events that wait on the disk.", no_args_is_help=True)
+app = typer.Typer(
+    help="Look at the events that wait on the disk.", add_completion=False, no_args_is_help=True, rich_markup_mode=None
+)
 
 
 @app.callback()

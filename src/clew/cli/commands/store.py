@@ -28,7 +28,10 @@ __all__ = ["app"]
 LONGEST = 100
 
 app = typer.Typer(
-    help="Look after the store: PostgreSQL, embedded or anywhere.", no_args_is_help=True, rich_markup_mode=None
+    help="Look after the store: PostgreSQL, embedded or anywhere.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 

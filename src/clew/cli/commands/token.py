@@ -21,7 +21,10 @@ if TYPE_CHECKING:
 __all__ = ["app"]
 
 app = typer.Typer(
-    help="Make, list and revoke the tokens that the server asks for.", no_args_is_help=True, rich_markup_mode=None
+    help="Make, list and revoke the tokens that the server asks for.",
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 _SPAN = re.compile(r"(\d{1,5})\s*(m|h|d|w)", re.IGNORECASE)
