@@ -1,0 +1,88 @@
+"""How far an evaluation looks back: as short as possible, as long as it takes to have enough units.
+
+With few requests a window of five minutes holds three of them, and one failure is 33 %. So a window grows, minute by
+minute, until it holds as many units as the rule asks for.
+
+Before: ``signals``, which counts units by the minute. After: ``measure``.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+__all__ = ["MinuteCounts", "Window"]
+
+
+class Window(NamedTuple):
+    """What a window holds.
+
+    Attributes:
+        n: How many units.
+        bad: How many of them are bad.
+        minutes: How long it is, in minutes.
+        first: Its first minute, counted from 1970.
+    """
+
+    n: int
+    bad: int
+    minutes: int
+    first: int
+
+
+class MinuteCounts:
+    """Units and bad units of one target, by the minute.
+
+    Minutes are counted from 1970: ``timestamp // 60``.
+
+    Example:
+        >>> counts = MinuteCounts()
+        >>> for minute in range(100, 160):
+        ...     counts.add(minute, 10, 1)
+        >>> counts.adaptive(159, at_least=50, shortest=5, longest=60)
+        Window(n=50, bad=5, minutes=5, first=155)
+        >>> counts.adaptive(159, at_least=80, shortest=5, longest=60).minutes
+        8
+    """
+
+    __slots__ = ("_bad", "_n")
+
+    def __init__(self) -> None:
+        self._n: dict[int, int] = {}
+        self._bad: dict[int, int] = {}
+
+    def add(self, minute: int, n: int, bad: int) -> None:
+        """Add units to a minute."""
+        self._n[minute] = self._n.get(minute, 0) + n
+        if bad:
+            self._bad[minute] = self._bad.get(minute, 0) + bad
+
+    @property
+    def has_units(self) -> bool:
+        """Whether there are any units."""
+        return any(self._n.values())
+
+    def adaptive(self, last: int, *, at_least: int, shortest: int, longest: int) -> Window:
+        """Return the shortest window that ends with minute *last* and holds *at_least* units.
+
+        Args:
+            last: Its last minute.
+            at_least: How many units it is to hold.
+            shortest: Its least length, in minutes.
+            longest: Its greatest length; then it may hold fewer units.
+        """
+        n = bad = length = 0
+        while length < longest and (length < shortest or n < at_least):
+            minute = last - length
+            n += self._n.get(minute, 0)
+            bad += self._bad.get(minute, 0)
+            length += 1
+        return Window(n, bad, length, last - length + 1)
+
+    def fixed(self, last: int, minutes: int) -> Window:
+        """Return the window of *minutes* minutes that ends with minute *last*."""
+        return self.adaptive(last, at_least=0, shortest=minutes, longest=minutes)
+
+    def series(self, window: Window) -> list[tuple[int, int]]:
+        """Return (units, bad units) of each minute of a window, by time."""
+        minutes = range(window.first, window.first + window.minutes)
+        return [(self._n.get(minute, 0), self._bad.get(minute, 0)) for minute in minutes]
