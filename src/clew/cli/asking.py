@@ -10,7 +10,7 @@ import typer
 
 from clew.cli.look.render import clean
 from clew.query import QueryError
-from clew.questions.kinds import QUERY
+from clew.questions.kinds import FLAG, QUERY
 from clew.questions.parameter import Parameter, Question, parameters, read_question
 from clew.store.postgres.connect import connect, explained, find_dsn
 from clew.store.postgres.reading import Reading, read
@@ -66,7 +66,7 @@ def asks(question: type[Question]) -> Callable[[Callable[..., None]], Callable[.
 
     def decorate(command: Callable[..., None]) -> Callable[..., None]:
         def run(**given: Any) -> None:
-            texts = {one.name: text for one in declared if (text := given.pop(one.field)) is not None}
+            texts = {one.name: text for one in declared if (text := _text_of(given.pop(one.field))) is not None}
             try:
                 asked = read_question(question, texts, front="cli")
             except QueryError as error:
@@ -88,6 +88,11 @@ def asks(question: type[Question]) -> Callable[[Callable[..., None]], Callable[.
 def _option(one: Parameter) -> inspect.Parameter:
     """Write a parameter the way typer reads it."""
     settings: dict[str, Any] = {"help": f"{one.description}.", "show_default": one.default is not None}
+    if one.kind is FLAG:
+        entry = typer.Option(one.option, help=f"{one.help}.")
+        return inspect.Parameter(
+            one.field, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=Annotated[bool, entry]
+        )
     if one.option:
         entry: Any = typer.Option(one.option, metavar=one.metavar, **settings)
     else:
@@ -95,6 +100,13 @@ def _option(one: Parameter) -> inspect.Parameter:
     default = inspect.Parameter.empty if one.is_required else one.default
     kind = inspect.Parameter.KEYWORD_ONLY
     return inspect.Parameter(one.field, kind, default=default, annotation=Annotated[str | None, entry])
+
+
+def _text_of(given: str | bool | None) -> str | None:
+    """Return what was given as a text; None for what was not given."""
+    if isinstance(given, bool):
+        return "true" if given else None
+    return given
 
 
 def _show_place(query: str, at: int) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from clew.errors import UsageError
-from clew.questions.kinds import ANYTHING
+from clew.questions.kinds import ANY_ID
 from clew.questions.parameter import Question, parameter
 from clew.questions.traces import one_trace
 from clew.store.diff import TraceDiff, compare
@@ -27,7 +27,7 @@ class DiffQuestion(Question):
     """
 
     ok: str = parameter(
-        ANYTHING,
+        ANY_ID,
         is_required=True,
         help="Any id of the good trace",
         example="01a208dd-c7c1-7bc6-b23b-7c45f6a1a364",
@@ -35,7 +35,7 @@ class DiffQuestion(Question):
         metavar="TRACE_OK",
     )
     bad: str = parameter(
-        ANYTHING,
+        ANY_ID,
         is_required=True,
         help="Any id of the bad trace",
         example="01a208de-0b52-7c11-9d0a-55e1f09a77aa",

@@ -23,11 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 __all__ = [
-    "ANYTHING",
+    "ANY_ID",
+    "FLAG",
     "LEVEL",
     "MOMENT",
     "QUERY",
     "SPAN_ID",
+    "STATEMENT",
     "TEXT",
     "TRACE_ID",
     "Kind",
@@ -35,6 +37,7 @@ __all__ = [
     "choice",
     "did_you_mean",
     "number",
+    "seconds",
     "text",
 ]
 
@@ -44,6 +47,7 @@ C = TypeVar("C", bound=str)
 ID_FORM: Final = "a UUID, or its 32 hex digits"
 
 _NUMBER: Final = re.compile(r"[+-]?[0-9]{1,18}")
+_SECONDS: Final = re.compile(r"[+-]?[0-9]{1,9}(\.[0-9]{1,9})?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +128,26 @@ def number(least: int, most: int | None = None) -> Kind[int]:
     return Kind(read=read, form=form, schema=schema, metavar="N")
 
 
+def seconds(least: float, most: float) -> Kind[float]:
+    """Make the kind that takes a time in seconds, with or without a fraction.
+
+    Args:
+        least: The least.
+        most: The most.
+    """
+    form = f"seconds, {least:g} to {most:g}"
+
+    def read(text: str, name: str, _now: datetime) -> float:
+        if not _SECONDS.fullmatch(text.strip()):
+            raise UsageError(f"{name} is {text[:40]!r}, which is not a number", hint=f"use {form}")
+        value = float(text)
+        if not least <= value <= most:
+            raise UsageError(f"{name} is {value:g}, which is out of range", hint=f"use {form}")
+        return value
+
+    return Kind(read=read, form=form, schema={"type": "number", "minimum": least, "maximum": most}, metavar="SECONDS")
+
+
 def text(most: int | None = None) -> Kind[str]:
     """Make the kind that takes any text that the store can hold.
 
@@ -152,8 +176,19 @@ def _read_query(text: str, _name: str, now: datetime) -> Query:
     return parse(text, now=now)
 
 
-ANYTHING: Final = Kind[str](read=lambda text, _name, _now: text, takes_empty=True)
-"""Any text, also one that the store cannot hold: what it might be is found out by looking for it."""
+ANY_ID: Final = Kind[str](read=lambda text, _name, _now: text.strip(), metavar="ID")
+"""An id of anything, in any form: what it is the id of is found out by looking for it."""
+
+FLAG: Final = Kind[bool](
+    read=lambda text, name, _now: check_choice(text, name, ("true", "false")) == "true",
+    form="true or false",
+    schema={"type": "boolean"},
+    metavar="",
+)
+"""Whether something is asked for; an option without a value on the command line."""
+
+STATEMENT: Final = Kind[str](read=lambda text, _name, _now: text, metavar="SQL")
+"""A statement in SQL; the store says which it takes."""
 
 TEXT: Final = text()
 """Any text that the store can hold."""

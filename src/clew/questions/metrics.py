@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -10,15 +11,7 @@ from clew.catalog.series import ROLLUPS
 from clew.errors import NotFoundError, UsageError
 from clew.questions.kinds import TEXT, Kind, did_you_mean, number
 from clew.questions.parameter import InTime, parameter, since, until
-from clew.store.postgres.rollups import (
-    DIMENSIONS,
-    MAX_SERIES,
-    MAX_STEPS,
-    Metrics,
-    MetricWindow,
-    fetch_metrics,
-    parse_step,
-)
+from clew.store.postgres.rollups import DIMENSIONS, MAX_SERIES, MAX_STEPS, Metrics, MetricWindow, fetch_metrics
 
 if TYPE_CHECKING:
     from clew.store.postgres.reading import Reading
@@ -28,9 +21,25 @@ __all__ = ["MetricQuestion"]
 DEFAULT_RANGE: Final = timedelta(hours=1)
 
 _LABELS: Final = sorted({rollup.label for rollup in ROLLUPS.values()} - {""})
-_STEP: Final = Kind[timedelta](
-    read=lambda text, _name, _now: parse_step(text), form=f"whole minutes: 60s, 5m, 1h; at most {MAX_STEPS} steps"
-)
+_STEP_FORM: Final = re.compile(r"(\d{1,6})\s*(s|m|h|d)?", re.IGNORECASE)
+_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def _read_step(text: str, name: str, _now: datetime) -> timedelta:
+    match = _STEP_FORM.fullmatch(text.strip())
+    seconds = int(match[1]) * _UNITS_S[(match[2] or "s").lower()] if match else 0
+    if seconds == 0 or seconds % 60:
+        raise UsageError(f"{name} is {text[:40]!r}, which is not whole minutes", hint="write 60s, 5m, 1h or 1d")
+    return timedelta(seconds=seconds)
+
+
+def _read_by(text: str, _name: str, _now: datetime) -> tuple[str, ...]:
+    names = (part.strip().lower() for part in text.split(","))
+    return tuple(dict.fromkeys(name for name in names if name))
+
+
+_STEP: Final = Kind[timedelta](read=_read_step, form=f"whole minutes: 60s, 5m, 1h; at most {MAX_STEPS} steps")
+_BY: Final = Kind[tuple[str, ...]](read=_read_by)
 
 
 def _read_name(text: str, _name: str, _now: datetime) -> str:
@@ -58,7 +67,7 @@ class MetricQuestion(InTime):
         since: At or after this time; an hour before ``until`` if None.
         until: Before this time; now if None.
         step: Length of a step, whole minutes.
-        by: What the series are split by, between commas.
+        by: What the series are split by, each once.
         service: Only of this service; likewise the rest of ``DIMENSIONS``.
         environment: Only of this environment.
         version: Only of this version.
@@ -71,9 +80,10 @@ class MetricQuestion(InTime):
     since: datetime | None = since(ago="1h")
     until: datetime | None = until(is_now=True)
     step: timedelta = parameter(_STEP, default=timedelta(minutes=1), text="60s", help="Length of a step", example="5m")
-    by: str = parameter(
-        TEXT,
-        default="",
+    by: tuple[str, ...] = parameter(
+        _BY,
+        default=(),
+        text="",
         help=f"What the series are split by, between commas: {', '.join(DIMENSIONS)}, "
         f"or the metric's own label ({', '.join(_LABELS)})",
         example="service,stage",
@@ -92,17 +102,16 @@ class MetricQuestion(InTime):
         super().__post_init__()
         label = ROLLUPS[self.name].label
         known = [*DIMENSIONS, *([label] if label else [])]
-        for part in filter(None, (part.strip().lower() for part in self.by.split(","))):
-            if part not in known:
-                hint = f"{did_you_mean(part, known)}by takes some of {', '.join(known)}"
-                raise UsageError(f"{self.name} cannot be split by {part[:40]!r}", hint=hint)
+        for key in self.by:
+            if key not in known:
+                hint = f"{did_you_mean(key, known)}by takes some of {', '.join(known)}"
+                raise UsageError(f"{self.name} cannot be split by {key[:40]!r}", hint=hint)
 
     def reading(self) -> Reading[Metrics]:
         """Answer it from the store.
 
         Raises:
-            NotFoundError: There is no such metric.
-            UsageError: The time range is empty, the metric has no such label, or there would be too many points.
+            UsageError: The time range is empty, or there would be too many points.
         """
         begin, end = self.range(DEFAULT_RANGE)
         only = {name: value for name in DIMENSIONS if (value := getattr(self, name)) is not None}

@@ -7,7 +7,7 @@ from datetime import datetime  # noqa: TC003 - a field's type
 from typing import TYPE_CHECKING, Final
 
 from clew.query.tree import Query  # noqa: TC001 - a field's type
-from clew.questions.kinds import ANYTHING, SPAN_ID, number
+from clew.questions.kinds import ANY_ID, SPAN_ID, number
 from clew.questions.logs import cursor, query
 from clew.questions.parameter import InTime, Question, parameter, since, until
 from clew.store.paging import MAX_LIMIT
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LookupQuestion", "ManyTracesQuestion", "SpanQuestion", "TraceQuestion", "TracesQuestion", "one_trace"]
 
-ANY_ID: Final = "Any id of it: trace (UUID or 32 hex digits), span, LangSmith run, W3C span, event, request or session"
+_ANY: Final = "Any id of it: trace (UUID or 32 hex digits), span, LangSmith run, W3C span, event, request or session"
 
 _TRACE: Final = "550e8400-e29b-41d4-a716-446655440000"
 
@@ -86,7 +86,17 @@ class TraceQuestion(Question):
         trace_id: Any id of it.
     """
 
-    trace_id: str = parameter(ANYTHING, is_required=True, is_path=True, help=ANY_ID, example=_TRACE)
+    trace_id: str = parameter(
+        ANY_ID, is_required=True, is_path=True, help=_ANY, example=_TRACE, option="", metavar="ID"
+    )
+
+    def any_reading(self) -> Reading[Trace | list[IdMatch]]:
+        """Answer it from the store, for a front that can list several traces: the trace, or what the id is the id of.
+
+        Raises:
+            NotFoundError: Nothing is known about the id.
+        """
+        return fetch_by_any_id(self.trace_id)
 
     def reading(self) -> Reading[Trace]:
         """Answer it from the store.
@@ -105,7 +115,7 @@ class LookupQuestion(Question):
         id: The id.
     """
 
-    id: str = parameter(ANYTHING, is_required=True, help=ANY_ID, example=_TRACE)
+    id: str = parameter(ANY_ID, is_required=True, help=_ANY, example=_TRACE)
 
     def reading(self) -> Reading[list[IdMatch]]:
         """Answer it from the store, the newest first."""

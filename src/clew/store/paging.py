@@ -18,7 +18,7 @@ from uuid import UUID
 
 from clew.errors import UsageError
 
-__all__ = ["MAX_LIMIT", "PagePosition", "check_limit", "format_cursor", "parse_cursor"]
+__all__ = ["MAX_LIMIT", "PagePosition", "format_cursor", "parse_cursor"]
 
 MAX_LIMIT = 1000
 """Most entries of a page."""
@@ -62,14 +62,3 @@ def parse_cursor(text: str) -> PagePosition:
         return PagePosition(_EPOCH + micros * _MICROSECOND, UUID(bytes=data[8:]))
     except (ValueError, OverflowError, binascii.Error):
         raise UsageError("the cursor is malformed", hint="use next_cursor of the page before, unchanged") from None
-
-
-def check_limit(limit: int) -> int:
-    """Return *limit* if a page may be so long.
-
-    Raises:
-        UsageError: It may not.
-    """
-    if not 1 <= limit <= MAX_LIMIT:
-        raise UsageError(f"limit is {limit}", hint=f"use 1 to {MAX_LIMIT}")
-    return limit

@@ -81,7 +81,7 @@ def test_what_waits_on_the_spool_is_not_called_unknown(
 def test_an_empty_id_is_bad_usage(postgres: str, capsys: pytest.CaptureFixture[str]) -> None:
     """A variable that is not set is the mistake of who asks."""
     assert run(["trace", "", "--dsn", postgres]) == 2
-    assert "the id is empty" in capsys.readouterr().err
+    assert "trace_id is missing" in capsys.readouterr().err
 
 
 def test_a_trace_is_shown_as_a_tree_with_all_that_matters(stored: str, capsys: pytest.CaptureFixture[str]) -> None:

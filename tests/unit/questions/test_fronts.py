@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from typing import TYPE_CHECKING, NamedTuple
 from urllib.parse import urlencode
 
@@ -26,7 +27,7 @@ class Front(NamedTuple):
 
     Attributes:
         command: The command and its arguments; empty where there is none.
-        path: The route.
+        path: The route; empty where there is none.
     """
 
     command: tuple[str, ...]
@@ -43,7 +44,10 @@ FRONTS = {
     "lineage": Front(("lineage", "chunk", "c1"), "/api/lineage/chunk/c1"),
     "metrics": Front((), "/api/metrics/requests"),
     "diff": Front((), "/api/diff"),
-    "trace": Front((), "/api/traces/550e8400-e29b-41d4-a716-446655440000"),
+    "trace": Front(
+        ("trace", "550e8400-e29b-41d4-a716-446655440000"), "/api/traces/550e8400-e29b-41d4-a716-446655440000"
+    ),
+    "sql": Front(("sql", "SELECT 1"), ""),
     "span": Front((), "/api/spans/550e8400-e29b-41d4-a716-446655440000"),
     "lookup": Front((), "/api/lookup"),
 }
@@ -90,6 +94,12 @@ MISTAKES = [
         for name in ("logs", "traces", "errors", "export", "follow")
     ),
     *((name, {"user": "a\x00b"}, "user_id contains a NUL character; no text in the store does") for name in ("costs",)),
+    ("sql", {"limit": "0"}, "limit is 0, which is out of range; use 1 to 10000"),
+    ("sql", {"limit": "many"}, "limit is 'many', which is not a whole number; use 1 to 10000"),
+    ("sql", {"timeout": "601"}, "timeout is 601, which is out of range; use seconds, 0.1 to 600"),
+    ("sql", {"timeout": "long"}, "timeout is 'long', which is not a number; use seconds, 0.1 to 600"),
+    ("metrics", {"step": "90s"}, "step is '90s', which is not whole minutes; write 60s, 5m, 1h or 1d"),
+    ("metrics", {"service": "a\x00b"}, "service contains a NUL character; no text in the store does"),
     ("diff", {"ok": "x"}, "bad is missing; give bad, such as 01a208de-0b52-7c11-9d0a-55e1f09a77aa"),
     ("lookup", {}, "id is missing; give id, such as 550e8400-e29b-41d4-a716-446655440000"),
 ]
@@ -122,7 +132,8 @@ def test_the_same_mistake_has_the_same_sentence(
     """Over HTTP and on the command line: what was wrong, and what would be right."""
     front = FRONTS[question]
 
-    assert ask_http(ask_server, postgres, front.path, texts) == (400, sentence)
+    if front.path:
+        assert ask_http(ask_server, postgres, front.path, texts) == (400, sentence)
     if front.command:
         options = [part for name, text in texts.items() for part in ([text] if name == "q" else [f"--{name}", text])]
         assert run([*front.command, *options, "--dsn", postgres]) == 2
@@ -136,16 +147,42 @@ def test_what_a_question_does_not_know_is_refused(
     """A filter that is misspelt is no filter: both say which there are, and which is near."""
     front = FRONTS[question]
 
-    status, sentence = ask_http(ask_server, postgres, front.path, {"sinse": "1h"})
-
-    assert status == 400
-    assert sentence.startswith("there is no parameter 'sinse'; ")
     is_near = question in {*IN_TIME, "lineage", "metrics"}
-    assert ("did you mean since? the parameters are " in sentence) == is_near
+    if front.path:
+        status, sentence = ask_http(ask_server, postgres, front.path, {"sinse": "1h"})
+        assert status == 400
+        assert sentence.startswith("there is no parameter 'sinse'; ")
+        assert ("did you mean since? the parameters are " in sentence) == is_near
     if front.command:
         assert run([*front.command, "--sinse", "1h", "--dsn", postgres]) == 2
         begin = f"clew: clew {front.command[0]} has no option --sinse; "
-        assert capsys.readouterr().err.startswith(f"{begin}did you mean --since? the options are ")
+        near = "did you mean --since? " if is_near else ""
+        assert capsys.readouterr().err.startswith(f"{begin}{near}the options are ")
+
+
+@pytest.mark.parametrize(
+    ("path", "sentence"),
+    [
+        ("/traces/550e8400?sinse=1h", "there is no parameter 'sinse'"),
+        ("/traces/%20", "trace_id is missing"),
+        ("/t?id=", "id is missing"),
+        ("/t?id=a&id=b", "id is given twice"),
+    ],
+)
+def test_a_page_refuses_the_same_mistakes(postgres: str, ask_server: AskServer, path: str, sentence: str) -> None:
+    """The sentence is on a page, since a person reads it."""
+    answer = ask_server(postgres, path)
+
+    assert (answer.status_code, answer.headers["content-type"]) == (400, "text/html; charset=utf-8")
+    assert f"<h1>{html.escape(sentence)}</h1>".replace("&#x27;", "&#39;") in answer.text
+
+
+def test_a_short_address_leads_on_whatever_was_put_behind_it(postgres: str, ask_server: AskServer) -> None:
+    """Mail programs and chats add parameters of their own to links; a link to a trace must go on working."""
+    answer = ask_server(postgres, "/t/550e8400-e29b-41d4-a716-446655440000?utm_source=mail")
+
+    assert answer.status_code == 307
+    assert answer.headers["location"] == "/traces/550e8400-e29b-41d4-a716-446655440000"
 
 
 def test_a_parameter_that_is_given_twice_is_refused(postgres: str, ask_server: AskServer) -> None:

@@ -61,7 +61,7 @@ def test_an_empty_id_is_a_mistake(ask_server: AskServer, postgres: str) -> None:
     told = [ask_server(postgres, path) for path in ("/api/traces/%20", "/api/traces/", "/api/lookup?id=", "/traces/")]
 
     assert [answer.status_code for answer in told] == [400] * 4
-    assert told[0].json()["error"]["message"] == "the id is empty"
+    assert told[0].json()["error"]["message"] == "trace_id is missing"
 
 
 def test_what_is_not_known_matches_nothing(ask_server: AskServer, postgres: str) -> None:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
 
 import typer
 from msgspec import json
@@ -11,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from clew import config
-from clew.cli.asking import Data, Dsn, Json  # noqa: TC001 - typer reads annotations at run time
+from clew.cli.asking import Data, Dsn, Json, asks
 from clew.cli.look.render import clean, console, print_json, print_table
+from clew.questions.sql import SqlQuestion
 from clew.store.postgres.connect import find_dsn
-from clew.store.postgres.free_sql import MAX_ROWS, ask_sql
 
 if TYPE_CHECKING:
     from clew.store.postgres.free_sql import SqlAnswer
@@ -22,15 +23,8 @@ if TYPE_CHECKING:
 __all__ = ["sql"]
 
 
-def sql(
-    statement: Annotated[str, typer.Argument(help="One SELECT, WITH, VALUES or TABLE; - reads it from stdin.")],
-    limit: Annotated[int, typer.Option(help="How many rows at most.", min=1, max=MAX_ROWS)] = 1000,
-    timeout: Annotated[float, typer.Option(help="When to give up, in seconds.", min=0.1, max=600)] = 10.0,
-    explain: Annotated[bool, typer.Option("--explain", help="Show PostgreSQL's plan instead of the rows.")] = False,
-    data: Data = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
+@asks(SqlQuestion)
+def sql(question: SqlQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     """Ask the store in SQL, as a role that can only read; the view `logs` has every event.
 
     Functions that change something, wait or look around are not called. An answer without rows is an answer: exit
@@ -38,9 +32,9 @@ def sql(
 
     Example: clew sql "SELECT service, count(*) FROM logs GROUP BY 1 ORDER BY 2 DESC"
     """
-    text = sys.stdin.read() if statement == "-" else statement
-    where = find_dsn(config.load(data_dir=data, dsn=dsn))
-    found = ask_sql(where, text, limit=limit, timeout_s=timeout, is_plan=explain)
+    if question.statement == "-":
+        question = replace(question, statement=sys.stdin.read())
+    found = question.answer(find_dsn(config.load(data_dir=data, dsn=dsn)))
     if as_json:
         print_json(found)
         return

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-import typer
 from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
@@ -12,12 +11,12 @@ from rich.text import Text
 
 from clew import config
 from clew.cli.address import server_url
-from clew.cli.asking import Data, Dsn, Json, ask
+from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.look.render import LEVEL_STYLES, STATUS_STYLES, clean, console, duration, fields, money, paged, print_json
 from clew.delivery.whereabouts import Whereabouts
 from clew.errors import NotFoundError, StoreError
+from clew.questions.traces import TraceQuestion
 from clew.server.correlation import correlate
-from clew.store.postgres.lookup import fetch_by_any_id
 from clew.store.trace_tree import walk
 
 if TYPE_CHECKING:
@@ -45,17 +44,8 @@ class _Failure(NamedTuple):
     places: list[str]
 
 
-def trace(
-    any_id: Annotated[
-        str,
-        typer.Argument(
-            metavar="ID", help="Of a trace, span, run, event, request or session, in any form.", show_default=False
-        ),
-    ],
-    data: Data = None,
-    dsn: Dsn = None,
-    as_json: Json = False,
-) -> None:
+@asks(TraceQuestion)
+def trace(question: TraceQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
     """Show one trace: its spans as a tree and a waterfall, its logs, its errors.
 
     Any id of it will do. One that leads to several traces, such as a session's, lists them.
@@ -65,9 +55,9 @@ def trace(
     settings = config.load(data_dir=data, dsn=dsn)
     whereabouts = Whereabouts(settings.spool_dir, settings.sink_names())
     try:
-        found = ask(settings, fetch_by_any_id(any_id))
+        found = ask(settings, question.any_reading())
     except (NotFoundError, StoreError) as error:
-        raise _with_waiting(error, whereabouts.find(any_id)) from error
+        raise _with_waiting(error, whereabouts.find(question.trace_id)) from error
     if isinstance(found, list):
         _show_matches(found, as_json=as_json)
         return

@@ -12,7 +12,7 @@ from clew.errors import NotFoundError, StoreError
 from clew.questions.traces import LookupQuestion, SpanQuestion, TraceQuestion, TracesQuestion
 from clew.server.asking import asked, described
 from clew.server.correlation import correlate, with_waiting
-from clew.store.postgres.lookup import fetch_by_any_id, several_traces
+from clew.store.postgres.lookup import several_traces
 
 if TYPE_CHECKING:
     from clew.config import Settings
@@ -56,7 +56,7 @@ def trace_routes(connections: Connections, settings: Settings, account: Locator 
         the top with `is_orphan`. An id that is in several traces, such as a session's, is answered 404 with a hint.
         """
         try:
-            found = await connections.ask(lambda: fetch_by_any_id(question.trace_id))
+            found = await connections.ask(question.any_reading)
         except (NotFoundError, StoreError) as error:
             raise await asyncio.to_thread(with_waiting, error, question.trace_id, account) from error
         if isinstance(found, list):

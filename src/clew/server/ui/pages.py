@@ -6,19 +6,20 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from fastapi import APIRouter, Query, Request
+from fastapi import APIRouter, Request
 from starlette.responses import RedirectResponse, Response
 
-from clew.errors import ClewError
+from clew.errors import ClewError, UsageError
 from clew.ids import parse_uuid
+from clew.questions.traces import LookupQuestion, TraceQuestion
+from clew.server.asking import read_url
 from clew.server.correlation import correlate, with_waiting
 from clew.server.problems import status_of
 from clew.server.ui.render import page, style_sheet
 from clew.server.ui.trace_view import view_of
 from clew.server.ui.words import segment
-from clew.store.postgres.lookup import fetch_by_any_id
 
 if TYPE_CHECKING:
     from clew.config import Settings
@@ -26,8 +27,6 @@ if TYPE_CHECKING:
     from clew.server.correlation import Locator
 
 __all__ = ["page_routes"]
-
-AnyId = Annotated[str, Query(alias="id")]
 
 
 def page_routes(connections: Connections, settings: Settings, account: Locator | None) -> APIRouter:
@@ -41,22 +40,28 @@ def page_routes(connections: Connections, settings: Settings, account: Locator |
     router = APIRouter(include_in_schema=False)
 
     @router.get("/t")
-    async def look_up(any_id: AnyId = "") -> Response:
-        return _lead_on(any_id)
+    async def look_up(request: Request) -> Response:
+        try:
+            question = read_url(LookupQuestion, request)
+        except UsageError as error:
+            return _problem(error, request.query_params.get("id", ""))
+        return _lead_on(question.id)
 
     @router.get("/t/{any_id:path}")
-    async def follow(any_id: str) -> Response:
+    async def follow(any_id: str) -> Response:  # what mails and chats put behind an address is left behind
         return _lead_on(any_id)
 
-    @router.get("/traces/{any_id:path}")
-    async def show(request: Request, any_id: str) -> Response:
+    @router.get("/traces/{trace_id:path}")
+    async def show(request: Request, trace_id: str) -> Response:
         try:
-            found = await connections.ask(lambda: fetch_by_any_id(any_id))
+            question = read_url(TraceQuestion, request)
+            found = await connections.ask(question.any_reading)
+        except UsageError as error:
+            return _problem(error, trace_id)
         except ClewError as error:
-            error = await asyncio.to_thread(with_waiting, error, any_id, account)
-            return page("problem", status=status_of(error), id=any_id, message=error.message, hint=error.hint)
+            return _problem(await asyncio.to_thread(with_waiting, error, trace_id, account), trace_id)
         if isinstance(found, list):
-            return page("matches", id=any_id, matches=found)
+            return page("matches", id=question.trace_id, matches=found)
         here = str(request.base_url)
         backends = await asyncio.to_thread(correlate, found, settings, account, here=here)
         return page("trace", id=found.summary.trace_id, view=view_of(found), backends=backends)
@@ -66,6 +71,10 @@ def page_routes(connections: Connections, settings: Settings, account: Locator |
         return style_sheet()
 
     return router
+
+
+def _problem(error: ClewError, any_id: str) -> Response:
+    return page("problem", status=status_of(error), id=any_id, message=error.message, hint=error.hint)
 
 
 def _lead_on(text: str) -> Response:

@@ -16,13 +16,11 @@ from typing import Any, Final, Literal, NamedTuple, get_args
 from msgspec import Struct
 
 from clew import clock
-from clew.errors import UsageError
 from clew.store.events import format_timestamp
-from clew.store.paging import check_limit
 from clew.store.postgres.load import query
 from clew.store.postgres.reading import Reading, Row, Statement
 
-__all__ = ["KEYS", "CostFilter", "CostPart", "Costs", "Key", "fetch_costs", "parse_key"]
+__all__ = ["KEYS", "CostFilter", "CostPart", "Costs", "Key", "fetch_costs"]
 
 WHOLE_DAYS_FROM: Final = timedelta(days=2)
 """From which length on a time range begins with a whole day."""
@@ -80,7 +78,7 @@ class Costs(Struct, frozen=True):
     """An answer.
 
     Attributes:
-        by: What the parts are told apart by.
+        by: What the costs are split by.
         since: From this moment, RFC 3339; the beginning of the day where whole days are answered.
         until: Before this moment, RFC 3339.
         costs: The parts, the dearest first; days and hours by time. At most as many as were asked for.
@@ -100,22 +98,17 @@ def fetch_costs(wanted: CostFilter, *, by: Key = "line", limit: int = 100) -> Re
     """Fetch what was spent.
 
     Args:
-        wanted: When, by whom, where.
-        by: What to tell the parts apart by.
-        limit: How many parts at most, 1 to ``MAX_LIMIT``.
-
-    Raises:
-        UsageError: The limit is malformed, or the time range is empty.
+        wanted: When, by whom, where; its time range is not empty.
+        by: What the costs are split by.
+        limit: How many parts at most, 1 or more.
     """
-    if wanted.since >= wanted.until:
-        raise UsageError("since is not before until", hint="the time range is empty")
     ranges = yield from _ranges(wanted, by)
     parameters: dict[str, Any] = {
         **ranges._asdict(),
         "user_id": wanted.user_id,
         "service": wanted.service,
         "by": by,
-        "limit": check_limit(limit),
+        "limit": limit,
     }
     rows = yield Statement(query("costs_by"), parameters)
     parts: dict[str, list[CostPart]] = {"part": [], "unpriced": [], "total": []}
@@ -125,18 +118,6 @@ def fetch_costs(wanted: CostFilter, *, by: Key = "line", limit: int = 100) -> Re
         parts["part"].reverse()  # the newest are kept when there are too many
     since, until = format_timestamp(ranges.begins), format_timestamp(ranges.ends)
     return Costs(by, since, until, parts["part"], parts["total"][0], parts["unpriced"])
-
-
-def parse_key(text: str) -> Key:
-    """Read what to tell costs apart by.
-
-    Raises:
-        UsageError: It is none of ``KEYS``.
-    """
-    for key in KEYS:
-        if key == text.strip().lower():
-            return key
-    raise UsageError(f"costs cannot be told by {text[:40]!r}", hint=f"use one of {', '.join(KEYS)}")
 
 
 def _part(row: Row) -> CostPart:

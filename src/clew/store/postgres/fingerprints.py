@@ -24,7 +24,6 @@ from msgspec import Struct
 
 from clew.query.tree import All, Has, Query
 from clew.store.events import format_timestamp
-from clew.store.paging import check_limit
 from clew.store.postgres.reading import Reading, Row, Statement
 from clew.store.postgres.search.conditions import compile_query
 from clew.store.postgres.search.pieces_of_sql import Parameters
@@ -122,12 +121,11 @@ def fetch_faults(wanted: Query, *, since: datetime, until: datetime, limit: int 
         wanted: Which events, among those with an error.
         since: At or after this moment.
         until: Before this moment.
-        limit: How many faults at most, 1 to ``MAX_LIMIT``.
+        limit: How many faults at most, 1 or more.
 
     Raises:
-        UsageError: The limit or a value is malformed.
+        UsageError: A value is malformed.
     """
-    check_limit(limit)
     parameters = Parameters()
     condition = compile_query(All((Has("error", ()), wanted)), parameters)
     asked = {**parameters.values, "since": since, "until": until, "limit": MAX_EVENTS + 1}

@@ -8,11 +8,9 @@ from uuid import UUID
 
 from msgspec import Struct
 
-from clew.errors import UsageError
-from clew.event import LEVELS
 from clew.query.tree import All, Compare, Query
 from clew.store.events import PublicEvent, to_public
-from clew.store.paging import MAX_LIMIT, PagePosition, check_limit, format_cursor, parse_cursor
+from clew.store.paging import MAX_LIMIT, PagePosition, format_cursor, parse_cursor
 from clew.store.postgres.reading import Reading, Statement
 from clew.store.postgres.search.conditions import compile_query, is_indexed, is_look_up, time_bounds
 from clew.store.postgres.search.pieces_of_sql import Parameters
@@ -21,7 +19,7 @@ from clew.store.postgres.search.walk import Walked, before, walk, with_condition
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-__all__ = ["MAX_NEW", "LogFilter", "LogPage", "fetch_logs", "fetch_many_logs", "fetch_new_logs", "parse_level"]
+__all__ = ["MAX_NEW", "LogFilter", "LogPage", "fetch_logs", "fetch_many_logs", "fetch_new_logs"]
 
 MAX_NEW = 1000
 """Most events of one look at what is new."""
@@ -80,14 +78,13 @@ def fetch_logs(wanted: LogFilter, *, limit: int = 100, cursor: str | None = None
 
     Args:
         wanted: Which ones.
-        limit: How many at most, 1 to ``MAX_LIMIT``. A page may be shorter, or empty, and yet not the last one when
+        limit: How many at most, 1 or more. A page may be shorter, or empty, and yet not the last one when
             little fits and looking for it takes long.
         cursor: ``next_cursor`` of the page before; None for the first one.
 
     Raises:
-        UsageError: The limit, the cursor or a value is malformed.
+        UsageError: The cursor or a value is malformed.
     """
-    check_limit(limit)
     place = None if cursor is None else parse_cursor(cursor)
     tree = wanted.as_query()
     parameters = Parameters()
@@ -150,15 +147,3 @@ def fetch_new_logs(
     asked = {**parameters.values, "seen": list(seen), "recent": recent, "window": window, "limit": MAX_NEW}
     rows = yield Statement(with_conditions("logs_new", condition), asked)
     return [to_public(row) for row in rows]
-
-
-def parse_level(text: str) -> str:
-    """Read the name of a level, in any case.
-
-    Raises:
-        UsageError: There is no such level.
-    """
-    name = text.strip().upper()
-    if name not in LEVELS:
-        raise UsageError(f"{text[:40]!r} is not a level", hint=f"use one of {', '.join(LEVELS)}")
-    return name

@@ -21,7 +21,7 @@ from urllib.parse import quote
 
 from msgspec import Struct
 
-from clew.errors import NotFoundError, UsageError
+from clew.errors import NotFoundError
 from clew.ids import parse_uuid
 from clew.store.events import format_timestamp
 from clew.store.postgres.load import query
@@ -76,7 +76,6 @@ def fetch_by_any_id(text: str) -> Reading[Trace | list[IdMatch]]:
 
     Raises:
         NotFoundError: It leads nowhere.
-        UsageError: It is empty.
     """
     text = _read(text)
     trace_id = parse_uuid(text)
@@ -100,9 +99,6 @@ def find_matches(text: str) -> Reading[list[IdMatch]]:
 
     Returns:
         The matches, a trace of that id first, then the newest first; ``MAX_MATCHES`` at most.
-
-    Raises:
-        UsageError: It is empty.
     """
     text = _read(text)
     trace_id = parse_uuid(text)
@@ -138,8 +134,6 @@ def shorten(text: str) -> str:
 def _read(text: str) -> str:
     """Take off what is around an id."""
     text = text.strip()
-    if not text:
-        raise UsageError("the id is empty", hint="any id of a trace, span, run, event, request or session will do")
     traceparent = _TRACEPARENT.fullmatch(text)
     return traceparent[1] if traceparent is not None else text
 
@@ -154,7 +148,7 @@ def _find_others(text: str) -> Reading[list[IdMatch]]:
 
 
 def _questions(text: str) -> Iterator[Statement]:
-    if len(text) > MAX_ID_LENGTH or not _is_storable(text):
+    if not 0 < len(text) <= MAX_ID_LENGTH or not _is_storable(text):
         return
     limits = {"limit": MAX_MATCHES, "events": MAX_EVENTS}
     uuid = parse_uuid(text)

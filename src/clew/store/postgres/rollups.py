@@ -11,7 +11,6 @@ size at most, about 4.4 %.
 
 from __future__ import annotations
 
-import re
 from datetime import UTC, datetime, timedelta
 from itertools import groupby
 from typing import TYPE_CHECKING, Any, Final
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Final
 from msgspec import Struct, json
 
 from clew.catalog.series import ROLLUPS
-from clew.errors import NotFoundError, UsageError
+from clew.errors import UsageError
 from clew.measures.buckets import ERROR
 from clew.store.events import format_timestamp
 from clew.store.postgres.load import query
@@ -27,6 +26,8 @@ from clew.store.postgres.reading import Reading, Row, Statement
 from clew.store.rollup_points import SHAPES, Cell
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from clew.catalog.series import Rollup
     from clew.store.rollup_points import Shape
 
@@ -39,12 +40,10 @@ __all__ = [
     "MetricWindow",
     "Metrics",
     "fetch_metrics",
-    "parse_by",
-    "parse_step",
 ]
 
 DIMENSIONS: Final = ("service", "environment", "version", "stage", "model")
-"""What every metric can be told apart by; most have a label of their own too."""
+"""What every metric can be split by; most have a label of their own too."""
 
 MAX_STEPS: Final = 1500
 """Steps of an answer: a day by minutes, and some more."""
@@ -56,8 +55,6 @@ MAX_POINTS: Final = 60_000
 """Steps times series that may be asked for at once."""
 
 _MINUTE: Final = timedelta(minutes=1)
-_STEP: Final = re.compile(r"(\d{1,6})\s*(s|m|h|d)?", re.IGNORECASE)
-_UNITS_S: Final = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 _decode_histograms: Final = json.Decoder(list[tuple[list[int], list[int]]]).decode
 _BETWEEN: Final = "\x1f"
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -85,9 +82,9 @@ class MetricSeries(Struct, frozen=True):
     """The points of one series.
 
     Attributes:
-        labels: What tells it apart: dimensions, or the metric's label, by name; empty text for what is not told.
+        labels: The values that it is of, by name: of dimensions, or of the metric's label; empty where events had none.
         points: One object for each step in which there was something, by time: ``at`` (its beginning, RFC 3339) and
-            what the metric tells.
+            the figures of the metric.
     """
 
     labels: dict[str, str]
@@ -99,11 +96,11 @@ class Metrics(Struct, frozen=True):
 
     Attributes:
         metric: Its name.
-        description: What it tells.
+        description: What it measures.
         since: Where the first step begins, RFC 3339.
         until: Where the last step ends, RFC 3339.
         step_s: Length of a step, in seconds.
-        by: What the series are told apart by.
+        by: What the series are split by.
         quantile_error: Most that a quantile is off, as a share of its size; None where there are none.
         series: The series, those with the most measurements first.
         left_out: How many more series there are than were asked for.
@@ -120,24 +117,19 @@ class Metrics(Struct, frozen=True):
     left_out: int
 
 
-def fetch_metrics(name: str, wanted: MetricWindow, *, by: str = "", limit: int = 20) -> Reading[Metrics]:
+def fetch_metrics(name: str, wanted: MetricWindow, *, by: Sequence[str] = (), limit: int = 20) -> Reading[Metrics]:
     """Fetch a metric over time.
 
     Args:
         name: One of ``catalog.ROLLUPS``.
-        wanted: When, by what steps, of what.
-        by: What to tell series apart by, as ``parse_by`` reads it.
+        wanted: When, by what steps, of what; its time range is not empty.
+        by: What the series are split by: some of ``DIMENSIONS``, or the metric's label, each once.
         limit: How many series at most, 1 to ``MAX_SERIES``.
 
     Raises:
-        NotFoundError: There is no such metric.
-        UsageError: The time range is empty, or there would be too many points.
+        UsageError: There would be too many points.
     """
-    rollup = ROLLUPS.get(name)
-    if rollup is None:
-        raise NotFoundError(f"there is no metric {name[:40]!r}", hint=f"there are {', '.join(ROLLUPS)}")
-    shape = SHAPES[name]
-    keys = parse_by(by, rollup)
+    rollup, shape, keys = ROLLUPS[name], SHAPES[name], [*by]
     if shape.is_by_label and rollup.label not in keys:
         keys.append(rollup.label)
     steps = _whole_steps(wanted, limit)
@@ -160,52 +152,8 @@ def fetch_metrics(name: str, wanted: MetricWindow, *, by: str = "", limit: int =
     )
 
 
-def parse_step(text: str) -> timedelta:
-    """Read the length of a step.
-
-    Args:
-        text: Seconds, or a number with ``s``, ``m``, ``h`` or ``d``.
-
-    Raises:
-        UsageError: It is neither, or not whole minutes.
-
-    Example:
-        >>> parse_step("5m")
-        datetime.timedelta(seconds=300)
-    """
-    match = _STEP.fullmatch(text.strip())
-    seconds = int(match[1]) * _UNITS_S[(match[2] or "s").lower()] if match else 0
-    if seconds == 0 or seconds % 60:
-        raise UsageError(f"step is {text[:20]!r}, which is not whole minutes", hint="write 60s, 5m, 1h or 1d")
-    return timedelta(seconds=seconds)
-
-
-def parse_by(text: str, rollup: Rollup) -> list[str]:
-    """Read what to tell series apart by: names out of ``DIMENSIONS``, or the metric's label, between commas.
-
-    Raises:
-        UsageError: The metric cannot be told apart by one of them.
-
-    Example:
-        >>> parse_by("service, status", ROLLUPS["requests"])
-        ['service', 'status']
-    """
-    known = [*DIMENSIONS, *([rollup.label] if rollup.label else [])]
-    keys = list(dict.fromkeys(name for part in text.split(",") if (name := part.strip().lower())))
-    for name in keys:
-        if name not in known:
-            raise UsageError(
-                f"{rollup.name} cannot be told apart by {name[:40]!r}", hint=f"use some of {', '.join(known)}"
-            )
-    return keys
-
-
 def _whole_steps(wanted: MetricWindow, limit: int) -> tuple[datetime, datetime]:
     """Widen the time range to whole steps."""
-    if not 1 <= limit <= MAX_SERIES:
-        raise UsageError(f"limit is {limit}", hint=f"ask for 1 to {MAX_SERIES} series")
-    if wanted.since >= wanted.until:
-        raise UsageError("since is not before until", hint="the time range is empty")
     first, last = (wanted.since - _EPOCH) // wanted.step, -((_EPOCH - wanted.until) // wanted.step)
     steps = last - first
     if steps > MAX_STEPS:
@@ -227,9 +175,6 @@ def _parameters(
     rollup: Rollup, shape: Shape, keys: list[str], wanted: MetricWindow, steps: tuple[datetime, datetime]
 ) -> dict[str, Any]:
     only = {name: wanted.only.get(name) for name in DIMENSIONS}
-    for name, value in only.items():
-        if value is not None and "\x00" in value:
-            raise UsageError(f"{name} has a NUL in it", hint="no text in the store has")
     return {
         "metrics": list(rollup.metrics),
         "since": steps[0],

@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from clew.errors import NotFoundError
 from clew.store.events import PublicEvent, open_to_public, to_public
-from clew.store.paging import PagePosition, check_limit, format_cursor, parse_cursor
+from clew.store.paging import PagePosition, format_cursor, parse_cursor
 from clew.store.postgres.load import query
 from clew.store.postgres.reading import Reading, Statement
 from clew.store.postgres.search.conditions import compile_query, time_bounds
@@ -75,14 +75,13 @@ def recent_traces(*, limit: int = 50, cursor: str | None = None) -> Reading[Trac
     The time line is walked backwards; a trace has its place where its newest event is.
 
     Args:
-        limit: How many at most, 1 to ``MAX_LIMIT``. A page may be shorter and yet not the last one
+        limit: How many at most, 1 or more. A page may be shorter and yet not the last one
             when a trace with very many events is in the way.
         cursor: ``next_cursor`` of the page before; None for the first one.
 
     Raises:
-        UsageError: The limit or the cursor is malformed.
+        UsageError: The cursor is malformed.
     """
-    check_limit(limit)
     start = place = None if cursor is None else parse_cursor(cursor)
     found: dict[UUID, None] = {}
     passed: set[UUID] = set()
@@ -110,14 +109,14 @@ def matching_traces(wanted: Query, *, limit: int = 50, cursor: str | None = None
 
     Args:
         wanted: What one of a trace's events must hold.
-        limit: How many at most, 1 to ``MAX_LIMIT``. A page may be shorter, or empty, and yet not the last one when
+        limit: How many at most, 1 or more. A page may be shorter, or empty, and yet not the last one when
             little fits and looking for it takes long.
         cursor: ``next_cursor`` of the page before; None for the first one.
 
     Raises:
-        UsageError: The limit, the cursor or a value is malformed.
+        UsageError: The cursor or a value is malformed.
     """
-    chunk = 2 * check_limit(limit)
+    chunk = 2 * limit
     start = place = None if cursor is None else parse_cursor(cursor)
     parameters = Parameters()
     condition = compile_query(wanted, parameters)

@@ -13,8 +13,7 @@ import pytest
 
 from clew.catalog.bill import COST_LINES
 from clew.catalog.events import EVENTS
-from clew.errors import UsageError
-from clew.store.postgres.costs import KEYS, CostFilter, Costs, Key, fetch_costs, parse_key
+from clew.store.postgres.costs import KEYS, CostFilter, Costs, Key, fetch_costs
 from clew.store.postgres.reading import read
 from clew.store.postgres.traces import fetch_trace
 from clew.store.postgres.upkeep.compaction import compact_ledger
@@ -335,16 +334,3 @@ def test_spans_that_name_each_other_in_a_circle_count_once(postgres: str) -> Non
     found = ask(postgres)
 
     assert found.total.cost_usd == summary(postgres, story.trace_id).cost_usd == 2.0
-
-
-def test_what_cannot_be_asked_is_refused(postgres: str) -> None:
-    """An empty range, a limit of none, a property that costs do not have."""
-    with pytest.raises(UsageError, match="since is not before until"):
-        ask(postgres, CostFilter(since=NOON, until=NOON))
-    with pytest.raises(UsageError, match="limit is 0"):
-        ask(postgres, limit=0)
-    with pytest.raises(UsageError, match="'colour'") as caught:
-        parse_key("colour")
-
-    assert "line, stage, model" in caught.value.hint
-    assert parse_key(" Line ") == "line"
