@@ -64,7 +64,7 @@ are absent when there is nothing to say. Whoever reads an event from the store a
 from the producer and the position in its log.
 """
 _DECLARED = """What the events of the [catalogue](events.md) add up to: the sink `prometheus` counts them, and `/metrics` of the agent \
-tells them. [How to](../how-to/prometheus.md) has the rest. Each measurement and each error counts once, where it is told first.
+tells them. [How to](../how-to/prometheus.md) has the rest. Each measurement and each error counts once, where it is reported first.
 """
 _LABELS_ARE = """`model` is the model that was asked, else what the cost is paid for; `line` the line of the [bill](../how-to/costs.md). \
 `message` is that of a log; of a span it is its run type, since anybody may name a span anything. A metric keeps {series} sets \
@@ -75,7 +75,7 @@ environment, `clew.toml` (in the working directory, or where `CLEW_CONFIG` point
 list is separated by commas, and a table has one `key=value` a line.
 """
 _EXIT_CODES = """Every command exits with 0 when it has done what was asked, 1 when it failed or found nothing, 2 when it \
-was asked in a way that cannot be meant, and 130 when it was interrupted. A fault is one line on stderr.
+could not understand what was asked, and 130 when it was interrupted. A fault is one line on stderr.
 """
 _DECISIONS_ARE = """Why clew is as it is, where that would surprise a careful reader or where a measurement decided. A page says what \
 the question was, what was decided, what follows from it, and what would overturn it. \
@@ -153,7 +153,7 @@ def metrics() -> str:
     feeding = [
         *((f"span of run type `{kind}`", _names(fed)) for kind, fed in SPAN_METRICS.items()),
         ("span without a parent in its own process", _names(REQUEST_METRICS)),
-        ("span that failed, with an error that was not told inside it", _names(FAILURE_METRICS)),
+        ("span that failed, with an error that no event inside it reports", _names(FAILURE_METRICS)),
     ]
     head = ("metric", "type", "labels", "what")
     return "\n".join([

@@ -44,7 +44,7 @@ class Event(Struct, frozen=True, gc=False):
         logger: Name of the logger.
         run_type: Kind of a span, in LangSmith's words.
         status: Of a span: ``"running"``, ``"ok"``, ``"error"``, ``"cancelled"`` or ``"aborted"``.
-        context: What was told about the event.
+        context: Its fields that are not metrics.
         metrics: What was measured: numbers by name, units in the names.
         error: ``{"type", "message", "stack"}`` of what was raised.
         sanitized: What had to be changed to make the event safe (see ``sanitize``).

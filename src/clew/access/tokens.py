@@ -138,7 +138,7 @@ def create_token(
         ConfigError: The file is there and cannot be read.
     """
     if not name.strip() or len(name) > MAX_NAME or not name.isprintable():
-        raise UsageError(f"the name {name[:MAX_NAME]!r} is none", hint=f"use 1 to {MAX_NAME} printable characters")
+        raise UsageError(f"the name {name[:MAX_NAME]!r} is not valid", hint=f"use 1 to {MAX_NAME} printable characters")
     if not scopes:
         raise UsageError("a token without a scope opens nothing", hint="use read, ingest or admin")
     secret = PREFIX + secrets.token_urlsafe(SECRET_BYTES)
@@ -146,7 +146,7 @@ def create_token(
     with _changing(data_dir):
         tokens = read_tokens(data_dir)
         if any(token.name == name and token.state(now) == "valid" for token in tokens):
-            raise UsageError(f"there is a token {name!r}", hint="revoke it, or choose another name")
+            raise UsageError(f"there is already a token {name!r}", hint="revoke it, or choose another name")
         made = Token(
             id=secrets.token_hex(4),
             name=name,
@@ -173,7 +173,7 @@ def read_tokens(data_dir: Path) -> tuple[Token, ...]:
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from error
     except msgspec.DecodeError as error:
-        raise ConfigError(f"{path} is no file of tokens: {error}", hint="restore it, or remove it") from error
+        raise ConfigError(f"{path} is not a file of tokens: {error}", hint="restore it, or remove it") from error
 
 
 def revoke_token(data_dir: Path, which: str, *, now: datetime) -> Token:

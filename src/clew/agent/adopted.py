@@ -80,7 +80,7 @@ class AdoptedLog:
         if written:
             writer = f"{log.identity.service} (process {log.identity.pid})"
             report(
-                f"{log.directory}: {writer} ended with spans open, or with losses or damage untold: "
+                f"{log.directory}: {writer} ended with spans open, or with losses or damage not yet reported: "
                 f"{written} events written in its place"
             )
 

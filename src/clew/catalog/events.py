@@ -244,7 +244,7 @@ _EVENTS = (
     EventType("chunking_complete", "ingestion", "Its text has been cut into chunks.",
           (*_DOCUMENT, "parser", "chunker", "chunker_config_hash", "chunk_count", "chunk_ids", "chunk_chars_min",
            "chunk_chars_mean", "chunk_chars_max", "duration_ms"), (*STEP_METRICS, "clew_chunks_total")),
-    EventType("chunks_created", "ingestion", "Chunks of a file were made, told in one line.",
+    EventType("chunks_created", "ingestion", "Chunks of a file were made: one event for all of them.",
           ("chunk_count", "file_size_bytes", "duration_ms", "cost_usd"), STEP_METRICS),
     EventType("embedding_complete", "ingestion", "Its chunks have vectors.",
           (*_DOCUMENT, "embedding_model", "embedding_dimension", "chunk_count", "batch_count", "tokens_in", "duration_ms",

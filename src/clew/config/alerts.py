@@ -71,5 +71,5 @@ class AlertSettings(OwnerSettings, frozen=True, kw_only=True):
         address = values.get("smtp_url")
         if isinstance(address, str) and not _SMTP_URL.match(address):
             raise problem(
-                "smtp_url", HIDDEN, sources, "it is no URL of a mail server", "begin it with smtp:// or smtps://"
+                "smtp_url", HIDDEN, sources, "it is not a URL of a mail server", "begin it with smtp:// or smtps://"
             )

@@ -160,5 +160,5 @@ def directory(name: str, value: object, sources: Mapping[str, str]) -> Path:
     except (TypeError, RuntimeError) as error:
         raise problem(name, repr(value), sources, str(error)) from None
     if "\0" in str(path):
-        raise problem(name, repr(value), sources, "a path holds no NUL")
+        raise problem(name, repr(value), sources, "a path cannot contain NUL")
     return path

@@ -140,7 +140,7 @@ def _http_url(name: str, value: Any, sources: Mapping[str, str], says: Declared)
     if isinstance(value, str) and _HTTP_URL.match(value.strip()):
         return value.strip().rstrip("/")
     raise problem(
-        name, HIDDEN if says.is_secret else repr(value), sources, "it is no URL", "begin it with http:// or https://"
+        name, HIDDEN if says.is_secret else repr(value), sources, "it is not a URL", "begin it with http:// or https://"
     )
 
 

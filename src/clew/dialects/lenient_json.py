@@ -189,7 +189,7 @@ def _pieces(data: bytes, opening: bytes) -> Iterator[tuple[int, int]]:
         elif depth == 1 and mark == b",":
             yield start, token.start()
             start = token.end()
-    raise WireError("the JSON ends too early, or goes on behind its end")
+    raise WireError("the JSON ends too early, or goes on after its end")
 
 
 def _decode_leniently(data: bytes) -> Decoded:

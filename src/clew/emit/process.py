@@ -295,9 +295,7 @@ def _end() -> None:
     shutdown()
     if lost := _process.unopened.pending():
         counts = ", ".join(f"{number} ({reason})" for reason, number in sorted(lost.items()))
-        _process.notices.say(
-            f"events were lost, and no log could be opened that would tell of them: {counts}", about="lost"
-        )
+        _process.notices.say(f"events were lost, and no log could be opened to report them: {counts}", about="lost")
 
 
 def _enter_process() -> Append | None:

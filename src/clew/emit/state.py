@@ -322,5 +322,5 @@ class Process:
         try:
             return encode_event(head, fields, None, Context(), self.origin, self.limits)
         except Exception as failure:  # noqa: BLE001 - the emit guard, on the flusher's side
-            self.notices.say_failure("what was lost cannot be told in an event", failure)
+            self.notices.say_failure("lost events cannot be reported by an event", failure)
             return None

@@ -78,7 +78,7 @@ def tokens(query: str) -> Iterator[QueryToken]:
     if len(query) > MAX_CHARS:
         raise QueryError(f"the query is longer than {MAX_CHARS} characters", at=MAX_CHARS)
     if "\0" in query:
-        raise QueryError("a query holds no NUL", at=query.index("\0"))
+        raise QueryError("a query cannot contain NUL", at=query.index("\0"))
     at = 0
     while at < len(query):
         if query[at].isspace():
@@ -118,7 +118,7 @@ def _value(query: str, term: re.Match[str]) -> tuple[QueryToken, int]:
         return QueryToken("term", term.start(), text, is_quoted=True, name=term[1], operator=term[2]), end
     bare = _BARE.match(query, at)
     if bare is None:
-        raise QueryError(f"{term[0]} has no value", at=at, hint='put it right behind, in "quotes" if it holds spaces')
+        raise QueryError(f"{term[0]} has no value", at=at, hint='write it directly after, in "quotes" if it has spaces')
     return QueryToken("term", term.start(), bare[0], name=term[1], operator=term[2]), bare.end()
 
 

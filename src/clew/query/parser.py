@@ -141,7 +141,7 @@ class _Parser:
         if field.kind in _MOMENTS:
             return self._moment(token, field, operator)
         if operator not in {"=", "!="} and field.kind not in _ORDERED:
-            raise QueryError(f"{token.name} is not ordered", at=token.at, hint=f"write {token.name}:{token.text}")
+            raise QueryError(f"{token.name} has no order", at=token.at, hint=f"write {token.name}:{token.text}")
         if token.is_quoted or operator not in {"=", "!="}:
             return Compare(field.name, path, operator, (self._value(token, field, token.text),), at=token.at)
         values: defaultdict[TextMatch, list[Value]] = defaultdict(list)
@@ -159,13 +159,15 @@ class _Parser:
             hint = f"put a T between day and time, or all of it in quotes: {field.name}:{token.text}T{behind.text}"
             if "T" in token.text:
                 hint = f"in an address a plus is written %2B: {field.name}:{token.text}%2B{behind.text}"
-            raise QueryError("this belongs to the time before it", at=behind.at, hint=hint)
+            raise QueryError("this is a part of the time before it", at=behind.at, hint=hint)
         if operator != "=":
-            raise QueryError(f"{field.name} goes with a colon", at=token.at, hint=f"write {field.name}:{token.text}")
+            raise QueryError(
+                f"{field.name} is written with a colon", at=token.at, hint=f"write {field.name}:{token.text}"
+            )
         try:
             moment = read_moment(token.text, self._now)
         except ValueProblem as problem:
-            raise QueryError(f"{token.text[:40]!r} is no time", at=token.at, hint=str(problem)) from None
+            raise QueryError(f"{token.text[:40]!r} is not a valid time", at=token.at, hint=str(problem)) from None
         return Compare("timestamp", (), ">=" if field.name == "since" else "<", (moment,), at=token.at)
 
     def _value(self, token: QueryToken, field: QueryField, text: str) -> Value:
@@ -196,7 +198,7 @@ def _number_or_text(token: QueryToken, text: str) -> Value:
 
 def _has(token: QueryToken) -> Query:
     if token.operator not in {":", "="}:
-        raise QueryError("has goes with a colon", at=token.at, hint=f"write has:{token.text}")
+        raise QueryError("has is written with a colon", at=token.at, hint=f"write has:{token.text}")
     if token.text.lower() in PATHS:
         return Has(token.text.lower(), (), token.at)
     found = find_field(token.text)
@@ -219,7 +221,7 @@ def _stars(token: QueryToken, text: str) -> tuple[TextMatch, str]:
 
 def _star_inside(token: QueryToken) -> QueryError:
     hint = 'put it in "quotes" to look for the star itself'
-    return QueryError("a star stands at the beginning or at the end", at=token.at, hint=hint)
+    return QueryError("a star is allowed at the beginning or at the end", at=token.at, hint=hint)
 
 
 def _text(token: QueryToken) -> Text:

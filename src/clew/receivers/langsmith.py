@@ -84,7 +84,9 @@ class LangSmithCounts(Struct):
         from prometheus_client.core import CounterMetricFamily
 
         family = CounterMetricFamily(
-            "clew_receiver_langsmith", "What LangSmith's clients have told, and what was not whole.", labels=("what",)
+            "clew_receiver_langsmith",
+            "What LangSmith's clients have sent, and what of it was incomplete.",
+            labels=("what",),
         )
         for what, number in asdict(self).items():
             family.add_metric((what,), number)

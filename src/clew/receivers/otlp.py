@@ -68,7 +68,9 @@ class OtlpCounts(Struct):
         from prometheus_client.core import CounterMetricFamily
 
         family = CounterMetricFamily(
-            "clew_receiver_otlp", "What OpenTelemetry's exporters have told, and what was not taken.", labels=("what",)
+            "clew_receiver_otlp",
+            "What OpenTelemetry's exporters have sent, and what of it was refused.",
+            labels=("what",),
         )
         for what, number in asdict(self).items():
             family.add_metric((what,), number)

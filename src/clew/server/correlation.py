@@ -146,7 +146,7 @@ def with_waiting(error: ClewError, any_id: str, account: Locator | None) -> Clew
         return error
     waiting_events = f"{_count(waiting, 'event')} of it {'waits' if waiting == 1 else 'wait'} on the spool"
     if isinstance(error, NotFoundError):
-        hint = "they come to PostgreSQL when the agent reaches it; its metrics tell what keeps it"
+        hint = "they arrive when the agent can reach PostgreSQL; `clew doctor` says what prevents it"
         return NotFoundError(f"{waiting_events}, and PostgreSQL has none yet", hint=hint)
     return type(error)(error.message, hint=f"{error.hint}; {waiting_events}")
 
@@ -258,7 +258,7 @@ def _prometheus(trace: Trace, settings: Settings, *, is_on: bool) -> Backend:
     try:
         found = exemplars_of(base, window, trace.summary.trace_id)
     except (OSError, ValueError, DecodeError) as error:
-        backend.note = f"Prometheus does not tell: {_reason(error)}"
+        backend.note = f"Prometheus does not answer: {_reason(error)}"
         return backend
     backend.details["exemplars"] = found[:MAX_EXEMPLARS]
     backend.holds = f"{_count(len(found), 'exemplar')} of this trace"

@@ -83,7 +83,7 @@ def exemplars_of(base: str, window: Mapping[str, float], trace_id: str) -> list[
 def _get(url: str) -> bytes:
     """Get a document, within the time and the size that it may have."""
     if urlsplit(url).scheme not in {"http", "https"}:
-        raise ValueError("its address is no http:// or https:// address")
+        raise ValueError("its address does not begin with http:// or https://")
     is_near = urlsplit(url).hostname in LOOPBACK
     opener = build_opener(*([ProxyHandler({})] if is_near else []))
     give_up_at = time.monotonic() + TIMEOUT_S
@@ -92,7 +92,7 @@ def _get(url: str) -> bytes:
         while chunk := cast("bytes", answer.read1(65536)):
             content += chunk
             if len(content) > MAX_ANSWER_BYTES:
-                raise ValueError(f"it has more than {MAX_ANSWER_BYTES} bytes to tell")
+                raise ValueError(f"it has more than {MAX_ANSWER_BYTES} bytes")
             if time.monotonic() > give_up_at:
                 raise TimeoutError("it is too slow")
     return bytes(content)

@@ -71,7 +71,7 @@ def test_a_name_that_is_none_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_name_is_taken_until_its_token_is_revoked(tmp_path: Path) -> None:
     """So that revoking by name is never a guess."""
     create_token(tmp_path, name="ci", scopes=["read"], now=NOW)
-    with pytest.raises(UsageError, match="there is a token 'ci'"):
+    with pytest.raises(UsageError, match="there is already a token 'ci'"):
         create_token(tmp_path, name="ci", scopes=["read"], now=NOW)
 
     revoke_token(tmp_path, "ci", now=NOW)
@@ -123,7 +123,7 @@ def test_a_keyring_is_empty_only_where_there_has_never_been_a_token(tmp_path: Pa
 
     (tmp_path / FILE).write_text("garbage")
     assert not keyring.is_empty()
-    with pytest.raises(ConfigError, match="no file of tokens"):
+    with pytest.raises(ConfigError, match="not a file of tokens"):
         read_tokens(tmp_path)
 
 

@@ -258,7 +258,7 @@ def test_the_status_of_the_store_is_shown(stored: str, capsys: pytest.CaptureFix
         (["logs", "--since", "soon"], 2, "since is 'soon'"),
         (["logs", "--since", "1h", "--until", "2h"], 2, "since is not before until"),
         (["logs", "--level", "loud"], 2, "level is 'loud', which does not exist"),
-        (["logs", "--user", "nobody"], 1, "no event is like that"),
+        (["logs", "--user", "nobody"], 1, "no event matches"),
     ],
 )
 def test_what_cannot_be_meant_is_one_line(

@@ -66,7 +66,7 @@ def test_two_traces_are_compared(stored: str, capsys: pytest.CaptureFixture[str]
     same = ask_server(stored, f"/api/diff?ok={GOOD}&bad={GOOD}")
 
     assert "context.model: acme-1 → acme-2" in shown
-    assert "error: not told → TimeoutError: slow" in shown
+    assert "error: none → TimeoutError: slow" in shown
     assert [step["path"][-1] for step in asked.json()["steps"]] == ["generation_complete"]
     assert (asked.status_code, same.status_code, run(["diff", GOOD, GOOD, "--dsn", stored])) == (200, 400, 2)
     assert run(["diff", GOOD, "00000000-0000-4000-8000-000000000001", "--dsn", stored]) == 1

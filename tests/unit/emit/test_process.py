@@ -156,7 +156,7 @@ def test_without_a_spool_the_application_goes_on(tmp_path: Path) -> None:
     assert (ended.status, ended.said) == (0, "went on False\n")
     first, last = ended.complaints
     assert first.startswith("clew: no log can be opened, and events are lost until one can be: cannot create")
-    assert last.endswith("no log could be opened that would tell of them: 300 (removed)")
+    assert last.endswith("no log could be opened to report them: 300 (removed)")
 
 
 def test_without_descriptors_events_are_counted_until_there_are_some(tmp_path: Path) -> None:

@@ -96,7 +96,7 @@ def test_a_prometheus_that_is_away_takes_nothing_from_the_trace(ask_server: AskS
     told = ask_server(stored, f"/api/traces/{TRACE}", prometheus_url=url)
 
     assert told.status_code == 200
-    assert told.json()["backends"]["prometheus"]["note"].startswith("Prometheus does not tell: ")
+    assert told.json()["backends"]["prometheus"]["note"].startswith("Prometheus does not answer: ")
 
 
 @pytest.mark.parametrize("answer", [[], {"data": 7}, {"data": [{"seriesLabels": {}, "exemplars": "x"}]}])
@@ -105,7 +105,7 @@ def test_an_answer_of_something_else_is_no_fault(ask_server: AskServer, stored: 
     with serving_json(answer) as url:
         told = backends(ask_server, stored, prometheus_url=url)["prometheus"]
 
-    assert told["note"].startswith("Prometheus does not tell: ")
+    assert told["note"].startswith("Prometheus does not answer: ")
 
 
 def account(troubles: dict[str, str], **sinks: SinkPlaces) -> Any:

@@ -165,7 +165,7 @@ def _price(file: _File, number: int, entry: Any) -> OwnPrice:
         if (key == "model" or key in fields) and not (isinstance(fields.get(key), str) and fields[key]):
             raise file.wrong(number, key, f"{key} is {fields.get(key)!r}; it has to be a name")
     if "*" in fields["model"][:-1]:
-        raise file.wrong(number, "model", f"model is {fields['model']!r}; a * may stand at its end only")
+        raise file.wrong(number, "model", f"model is {fields['model']!r}; a * is allowed at its end only")
     for key in ("effective_from", "effective_to"):
         value = fields.get(key)
         if (key == "effective_from" or key in fields) and (not isinstance(value, date) or isinstance(value, datetime)):
@@ -175,10 +175,10 @@ def _price(file: _File, number: int, entry: Any) -> OwnPrice:
     amounts = {key: _amount(file, number, key, fields[key]) for key in AMOUNTS if key in fields}
     if not amounts:
         raise file.wrong(
-            number, "model", f"no price is told; tell one of {', '.join(AMOUNTS)}, zero if it costs nothing"
+            number, "model", f"no price is given; give one of {', '.join(AMOUNTS)}, zero if it costs nothing"
         )
     if "input" not in amounts and amounts.keys() & _BESIDE_INPUT:
-        raise file.wrong(number, "model", "there are prices of tokens, but no input; tell it, zero if it costs nothing")
+        raise file.wrong(number, "model", "there are prices of tokens, but no input; give it, zero if it costs nothing")
     return convert({**fields, **amounts}, OwnPrice)
 
 

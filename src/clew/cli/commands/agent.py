@@ -37,7 +37,7 @@ def agent(
         typer.Option(help="Answer /metrics and /healthz at this port.", min=0, max=65535, show_default=False),
     ] = None,
     metrics_host: Annotated[
-        str, typer.Option(help="Where to answer them; at any address but loopback who asks needs a token.")
+        str, typer.Option(help="Address to answer them at; at any but loopback, clients need a token.")
     ] = "127.0.0.1",
     as_json: Annotated[bool, typer.Option("--json", help="Report as JSON lines on stdout.")] = False,
 ) -> None:

@@ -20,7 +20,7 @@ __all__ = ["costs"]
 
 @asks(CostsQuestion)
 def costs(question: CostsQuestion, data: Data = None, dsn: Dsn = None, as_json: Json = False) -> None:
-    """Show what was spent, each cost once; a price that is not known is told, never taken for zero.
+    """Show what was spent, each cost once; tokens whose price is unknown are listed, never taken for zero.
 
     Example: clew costs --by model --since 7d
     """
@@ -28,7 +28,7 @@ def costs(question: CostsQuestion, data: Data = None, dsn: Dsn = None, as_json: 
     if as_json:
         print_json(found)
     if not found.total.calls:
-        raise NotFoundError("nothing told a cost or tokens", hint="a longer --since may find some")
+        raise NotFoundError("no event reports a cost or tokens", hint="a longer --since may find some")
     if not as_json:
         _show(found)
 

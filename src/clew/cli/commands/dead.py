@@ -93,7 +93,7 @@ def retry(sink: Sink = None, data: Data = None, as_json: AsJson = False) -> None
 def purge(
     sink: Sink = None,
     data: Data = None,
-    yes: Annotated[bool, typer.Option("--yes", help="Really remove them; there is no way back.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", help="Really remove them; this cannot be undone.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Remove dead letters for good.
@@ -102,7 +102,7 @@ def purge(
     """
     settings = config.load(data_dir=data)
     if not yes:
-        raise UsageError("this removes events for good", hint="say --yes if that is what you want")
+        raise UsageError("this removes events for good", hint="add --yes if that is what you want")
     count = 0
     for name in _names(settings, sink):
         with DeadLetters(settings.spool_dir, name).taken() as letters:

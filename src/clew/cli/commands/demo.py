@@ -86,7 +86,7 @@ class _Summary(Struct):
 def demo(  # noqa: PLR0913, PLR0917 - the options of the command
     paths: Annotated[
         list[Path] | None,
-        typer.Argument(help="Documents of yours, or folders of them; by default some that come along.", metavar="PATH"),
+        typer.Argument(help="Documents of yours, or folders of them; by default those of the demo.", metavar="PATH"),
     ] = None,
     questions: Annotated[int, typer.Option(help="How many questions to ask.", min=1)] = 12,
     is_to_exit: Annotated[bool, typer.Option("--exit", help="End after a self-check.")] = False,

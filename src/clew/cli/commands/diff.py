@@ -68,7 +68,7 @@ def _describe(step: DiffStep) -> Text:
 
 
 def _value(value: Any) -> str:
-    text = "not told" if value is None else value if isinstance(value, str) else json.encode(value).decode()
+    text = "none" if value is None else value if isinstance(value, str) else json.encode(value).decode()
     shown = clean(text)
     return shown if len(shown) <= LONGEST else f"{shown[: LONGEST - 1]}…"
 

@@ -81,7 +81,7 @@ def erase(
     try:
         user.encode()
     except UnicodeEncodeError:
-        raise UsageError("--user is no UTF-8, which every user_id of an event is") from None
+        raise UsageError("--user is not UTF-8, as the user_id of every event is") from None
     settings = config.load(data_dir=data, dsn=dsn)
     where = find_dsn(settings)
     check_migrated(where)

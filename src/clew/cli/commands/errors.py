@@ -31,7 +31,7 @@ def errors(question: ErrorsQuestion, data: Data = None, dsn: Dsn = None, as_json
     if as_json:
         print_json(found)
     if not found.errors:
-        raise NotFoundError("no event tells of an error like that", hint="a longer --since may find some")
+        raise NotFoundError("no event with an error matches", hint="a longer --since may find some")
     if as_json:
         return
     out = console()

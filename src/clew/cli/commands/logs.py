@@ -32,7 +32,9 @@ __all__ = ["describe_event", "logs"]
 @asks(ManyLogsQuestion)
 def logs(
     question: ManyLogsQuestion,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on and show what comes in, until Ctrl-C.")] = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", "-f", help="Keep running and show events as they arrive, until Ctrl-C.")
+    ] = False,
     data: Data = None,
     dsn: Dsn = None,
     as_json: Json = False,
@@ -50,7 +52,7 @@ def logs(
     if as_json:
         print_json(found)
     if not found.logs:
-        raise NotFoundError("no event is like that", hint="a longer --since may find some")
+        raise NotFoundError("no event matches", hint="a longer --since may find some")
     if not as_json:
         with paged() as out:
             _show(reversed(found.logs), out, as_json=False)

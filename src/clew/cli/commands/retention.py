@@ -54,7 +54,7 @@ def retention(
             [[is_ours]] = connection.execute(query("maintenance_lock"), {"job": JOB}).fetchall()
         if not is_ours:
             raise StoreError(
-                "an agent is thinning out this store just now", hint="it goes on by itself; look again later"
+                "an agent is thinning out this store just now", hint="it continues by itself; try again later"
             )
         done = _sum_up(enforce(connection, policy_of(settings), clock.now()))
     if as_json:

@@ -38,7 +38,7 @@ def token() -> None:
 
 @app.command()
 def create(
-    name: Annotated[str, typer.Option(help="Whom or what it is for, such as `grafana`.")],
+    name: Annotated[str, typer.Option(help="Who or what it is for, such as `grafana`.")],
     scope: Annotated[
         list[str], typer.Option(help="What it may do: read, ingest, admin; give it again for more than one.")
     ],
@@ -117,7 +117,7 @@ def _parse_scope(text: str) -> Scope:
 def _parse_span(text: str) -> timedelta:
     match = _SPAN.fullmatch(text.strip())
     if match is None or int(match[1]) == 0:
-        raise UsageError(f"--expires is {text!r}, which is no time to come", hint="write 12h, 90d or 52w")
+        raise UsageError(f"--expires is {text!r}, which is not a time from now", hint="write 12h, 90d or 52w")
     return timedelta(**{_UNITS[match[2].lower()]: int(match[1])})
 
 

@@ -43,7 +43,7 @@ def traces(question: ManyTracesQuestion, data: Data = None, dsn: Dsn = None, as_
     if as_json:
         print_json(found)
     if not found.traces:
-        raise NotFoundError("no trace is like that", hint="a longer --since may find some")
+        raise NotFoundError("no trace matches", hint="a longer --since may find some")
     if not as_json:
         with paged() as out:
             print_table(out, _table(found.traces, out.width if out.is_terminal else None))

@@ -309,7 +309,7 @@ def _add_part(
         attachments.setdefault(key[1], []).append(attachment)
         return
     if field and (field not in SIDE_FIELDS or head == "feedback"):
-        raise WireError(f"{where} is no field of a run: {', '.join(sorted(SIDE_FIELDS))}", status=422)
+        raise WireError(f"{where} is not a field of a run: {', '.join(sorted(SIDE_FIELDS))}", status=422)
     try:
         value = decode(part.data)
     except WireError:
@@ -362,7 +362,7 @@ def _operation(kind: Kind, decoded: Decoded, size_bytes: int) -> Operation:
 def _uuid(value: Any, where: str) -> str:
     found = parse_uuid(value) if isinstance(value, str) else None
     if found is None:
-        raise WireError(f"{where} has the id {str(value)[:60]!r}, which is no UUID", status=422)
+        raise WireError(f"{where} has the id {str(value)[:60]!r}, which is not a UUID", status=422)
     return found
 
 

@@ -30,7 +30,7 @@ def cost_routes(connections: Connections) -> APIRouter:
     async def list_costs(question: Asked) -> Response:
         """List `{"by", "since", "until", "costs": [...], "total": {...}, "unpriced": [...]}`, each cost counted once.
 
-        `cost_usd` is null when no price is known; `unpriced` tells the models without a known price.
+        `cost_usd` is null when no price is known; `unpriced` lists the models without a known price.
         """
         found = await connections.ask(question.reading)
         return Response(json.encode(found), media_type="application/json")

@@ -24,13 +24,13 @@ def error_routes(connections: Connections) -> APIRouter:
 
     @router.get(
         "/errors",
-        summary="The faults behind the errors, those told most often first",
+        summary="The faults behind the errors, the most frequent first",
         openapi_extra=described(ErrorsQuestion),
     )
     async def list_errors(question: Asked) -> Response:
         """List `{"errors": [...], "is_truncated"}`: errors of one type and one stack, each with counts and a trace.
 
-        An exception counts once, however many of a trace's events tell of it.
+        An exception counts once, however many events of a trace report it.
         When `is_truncated`, the counts are of the newest 20,000 events with an error.
         """
         found = await connections.ask(question.reading)

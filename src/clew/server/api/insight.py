@@ -50,7 +50,7 @@ def insight_routes(connections: Connections) -> APIRouter:
 
     @router.get("/diff", summary="What sets a bad trace apart from a good one", openapi_extra=described(DiffQuestion))
     async def diff(question: AskedForDiff) -> Response:
-        """Get `{"ok", "bad", "steps", "same"}`: steps that only one has, and what is told otherwise in both."""
+        """Get `{"ok", "bad", "steps", "same"}`: steps that only one of them has, and fields that differ in steps that both have."""
         found = await connections.ask(question.reading)
         return Response(json.encode(found), media_type="application/json")
 

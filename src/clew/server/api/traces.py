@@ -50,10 +50,10 @@ def trace_routes(connections: Connections, settings: Settings, account: Locator 
     async def get_trace(request: Request, question: AskedForTrace) -> Response:
         """Get `{"trace_id", "summary", "spans", "logs", "backends"}`: spans nested by parent, each with its logs.
 
-        `backends` tells by name what each backend holds of it, how many events wait for it, and its address there.
+        `backends` says, by the name of the backend, what it holds of the trace, how many events are queued for it, and the address of the trace there.
 
-        Spans that have not ended have the status `running`. A span whose parent is not there stands at
-        the top with `is_orphan`. An id that is in several traces, such as a session's, is answered 404 with a hint.
+        Spans that have not ended have the status `running`. A span whose parent is missing is at
+        the top, with `is_orphan`. An id that is in several traces, such as a session's, is answered 404 with a hint.
         """
         try:
             found = await connections.ask(question.any_reading)

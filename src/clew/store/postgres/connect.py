@@ -179,7 +179,7 @@ def explain(error: psycopg.Error, dsn: str) -> ClewError:
     """
     where = describe(dsn)
     if isinstance(error, psycopg.DataError) and error.sqlstate is None and "NUL" in str(error):
-        return UsageError("a value holds the character NUL, which no text of the store does", hint="leave it out")
+        return UsageError("a value contains the character NUL, which the store cannot hold", hint="leave it out")
     if isinstance(error, _MISSING):
         return StoreNotMigrated(f"the tables in {where} are missing or too old", hint="run `clew store migrate`")
     if isinstance(error, psycopg.errors.QueryCanceled):

@@ -146,7 +146,7 @@ def ask_sql(dsn: str, text: str, *, limit: int = 1000, timeout_s: float = 10.0, 
     """
     if _ESCAPED.search(text) or "\0" in text or _LONE.search(text):
         raise UsageError(
-            "the statement holds U&, NUL or half a character, which is not taken",
+            "the statement contains U&, NUL or half of a surrogate pair, which are not accepted",
             hint="write the characters themselves",
         )
     if found := _EXPLAIN.match(text):
@@ -170,8 +170,8 @@ def _prepare(text: str, timeout_s: float) -> Reading[None]:
     [session] = yield Statement(query("free_sql_setup"), {"timeout_ms": max(1, int(timeout_s * 1000))})
     if session["role"] != READER or session["is_read_only"] != "on":
         raise StoreError(
-            f"SQL is asked as the role {READER}, which is not there or not ours to take on",
-            hint=f"have somebody who may make roles run `clew store migrate`, or GRANT {READER} TO this user",
+            f"SQL is asked as the role {READER}, which does not exist, or which this user may not use",
+            hint=f"ask somebody who can create roles to run `clew store migrate`, or GRANT {READER} TO this user",
         )
     words = {word for found in _WORD.findall(text) for word in (found, found.lower())}
     words |= {word[:NAME_BYTES] for word in words}

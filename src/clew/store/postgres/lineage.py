@@ -59,7 +59,7 @@ class LineageLink(Struct, frozen=True):
     event_id: str | None
     service: str
     chunks: list[str]
-    fields: dict[str, Any] = field(name="told")
+    fields: dict[str, Any]
 
 
 class Lineage(Struct):
@@ -97,7 +97,7 @@ def fetch_lineage(kind: LineageSubject, id_: str, *, since: datetime | None = No
         since: Only from this moment on; None for all there is.
 
     Raises:
-        NotFoundError: No event tells of it.
+        NotFoundError: No event names it.
     """
     lineage = Lineage(kind, id_)
     events = yield from _holding([id_], since, lineage)
@@ -113,7 +113,7 @@ def fetch_lineage(kind: LineageSubject, id_: str, *, since: datetime | None = No
     if not (lineage.made or lineage.found or lineage.used or lineage.cited):
         raise NotFoundError(
             f"nothing is known of the {kind} {id_[:100]!r}",
-            hint="it has to stand in chunk_ids, hits, chunk_ids_used, document_id or answer_id of an event",
+            hint="it has to be in chunk_ids, hits, chunk_ids_used, document_id or answer_id of an event",
         )
     return lineage
 

@@ -101,7 +101,7 @@ def test_a_price_fits_its_models_on_its_days(model: str, provider: str | None, d
         (ENTRY.replace("2026-01-01", "2026-01-01T00:00:00Z"), 3, "it has to be a day"),
         (f"{ENTRY}effective_to = 2026-01-01\n", 5, "effective_to is not after"),
         (ENTRY.replace("effective_from = 2026-01-01\n", ""), 1, "effective_from is missing"),
-        (ENTRY.replace("input = 0.5\n", ""), 2, "no price is told"),
+        (ENTRY.replace("input = 0.5\n", ""), 2, "no price is given"),
         (ENTRY.replace("input", "output"), 2, "but no input"),
         (ENTRY.replace("acme-1", "ac*me"), 2, "at its end only"),
         ("[prices]\n", 1, "nothing but [[price]] tables"),

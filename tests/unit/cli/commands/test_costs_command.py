@@ -78,7 +78,7 @@ def test_costs_as_json(stored: str, capsys: pytest.CaptureFixture[str]) -> None:
         (["--by", "colour"], 2, "by is one of line, stage"),
         (["--since", "soon"], 2, "since is 'soon'"),
         (["--until", "2026-11-22"], 2, "since is not before until"),
-        (["--user", "nobody"], 1, "nothing told a cost"),
+        (["--user", "nobody"], 1, "no event reports a cost"),
     ],
 )
 def test_what_cannot_be_answered_is_one_line(

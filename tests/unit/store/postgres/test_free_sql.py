@@ -213,7 +213,7 @@ def test_without_the_role_nothing_is_asked(store: str, monkeypatch: pytest.Monke
     """Where roles may not be made, there is no SQL rather than SQL with all rights."""
     monkeypatch.setattr(free_sql, "READER", "somebody_else")
 
-    with pytest.raises(StoreError, match="the role somebody_else, which is not there"):
+    with pytest.raises(StoreError, match="the role somebody_else, which does not exist"):
         ask_sql(store, "SELECT 1")
 
 

@@ -152,4 +152,6 @@ def _check_unicode(text: str) -> None:
     try:
         text.encode()
     except UnicodeEncodeError:
-        raise UsageError(f"{ascii(text)[:60]} is no Unicode text", hint="check the encoding of the terminal") from None
+        raise UsageError(
+            f"{ascii(text)[:60]} is not valid Unicode", hint="check the encoding of the terminal"
+        ) from None

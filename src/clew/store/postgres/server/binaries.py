@@ -200,7 +200,7 @@ def _capability_for(account: SystemUser, directory: Path, program: Path) -> str 
         if held >> unprivileged.CAPABILITIES[name] & 1:
             return name
     raise StoreError(
-        f"PostgreSQL does not run as root, and {account.name}, as whom it would run, may not enter {blocked or program}",
+        f"PostgreSQL does not run as root, and {account.name}, the user that it would run as, may not enter {blocked or program}",
         hint=f"choose another place with CLEW_DATA_DIR, or chmod o+x {blocked or program}",
     )
 

@@ -89,8 +89,8 @@ def policy_of(settings: Settings) -> Policy:
     if settings.retention_warm_days < settings.retention_hot_days:
         raise ConfigError(
             f"retention_warm_days is {settings.retention_warm_days}, and retention_hot_days {settings.retention_hot_days}:"
-            " what is to be kept whole would be gone",
-            hint="set CLEW_RETENTION_HOT_DAYS too; both alike thin nothing out",
+            " days that are to be kept whole would be removed",
+            hint="set CLEW_RETENTION_HOT_DAYS too; equal values thin nothing out",
         )
     return Policy(
         hot_days=settings.retention_hot_days,

@@ -132,7 +132,7 @@ def test_no_value_is_in_the_text_of_a_statement() -> None:
 def test_what_is_no_unicode_is_refused(postgres: str) -> None:
     """Half of a surrogate pair, as a terminal of another encoding sends it, is a usage error."""
     for tree in (Text("\udcff", "word"), Text('"\udcff', "substring"), Compare("user", (), "=", ("a\udcff",))):
-        with pytest.raises(UsageError, match="no Unicode"):
+        with pytest.raises(UsageError, match="not valid Unicode"):
             find(postgres, tree)
 
 
