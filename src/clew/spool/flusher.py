@@ -42,7 +42,7 @@ class Flusher:
         self._bell.acquire()
         self._is_running = True
         self._rounds = 0
-        self._failed_rounds = 0
+        self._is_whole = True  # what the last round came to
         self._waiting = 0
         self._round_done = threading.Condition()
         self._thread = threading.Thread(target=self._run, name="clew-flusher", daemon=True)
@@ -71,7 +71,7 @@ class Flusher:
     def flush(self, timeout_s: float) -> bool:
         """Wait for a round that began after this call; True when it brought everything to the disk."""
         with self._round_done:
-            failed, wanted = self._failed_rounds, self._rounds + 2  # the round under way may have begun before
+            wanted = self._rounds + 2  # the round under way may have begun before, on a disk that still refused
             deadline = time.monotonic() + timeout_s
             self._waiting += 1
             try:
@@ -83,7 +83,7 @@ class Flusher:
                     self._round_done.wait(min(left, 0.01))
             finally:
                 self._waiting -= 1
-            return self._failed_rounds == failed
+            return self._is_whole
 
     def _run(self) -> None:
         due = 0.0
@@ -99,5 +99,5 @@ class Flusher:
                 is_whole = False  # of the disk, of the machine; ValueError: the maps were closed while we worked
             with self._round_done:
                 self._rounds += 1
-                self._failed_rounds += not is_whole
+                self._is_whole = is_whole
                 self._round_done.notify_all()
