@@ -133,6 +133,10 @@ def _open_alone(temporary: Path, mode: int) -> OwnDescriptor:
         except NotRegularError:
             set_aside(temporary)
             continue
+        except OSError as error:
+            if error.errno == errno.EBADF:  # renamed by others again and again while we looked
+                continue
+            raise
         try:
             opened.use(temporary, lambda fd: fcntl.flock(fd, fcntl.LOCK_EX))
             if _is_at(opened, temporary):
