@@ -11,6 +11,7 @@ Layout::
           0000000001.seg …            segments, by number
           cursor-<sink>               how far each sink has come
           losses, vitals              what could not be accepted; the last look at the process
+          removed                     segments that were removed under the writer, of a log that was made again
           closed                      written by a writer that ended in good order
           reserve                     room for the agent's files on a full disk, given up when it is needed
 """

@@ -10,7 +10,7 @@ Layout of a segment (little-endian)::
 
     0        8         10        12      16              32       40        48       56         60     64
     ┌────────┬─────────┬─────────┬───────┬───────────────┬────────┬─────────┬────────┬──────────┬──────┬─────────┐
-    │CLEWSEG1│ version │ reserved│ salt  │ producer UUID │ number │ created │  size  │ previous │ crc32│ records │
+    │CLEWSEG1│ version │ ordinal │ salt  │ producer UUID │ number │ created │  size  │ previous │ crc32│ records │
     │ 8      │ u16     │ u16     │ u32   │ 16            │ u64    │ u64 ns  │ u64    │ u32      │ u32  │ …       │
     └────────┴─────────┴─────────┴───────┴───────────────┴────────┴─────────┴────────┴──────────┴──────┴─────────┘
 
@@ -31,7 +31,8 @@ Invariants, and what each is for:
   end anywhere once nobody writes to it any more.
 * A segment is complete as soon as a later one holds a record: a writer seals a segment (no
   further store can succeed) before it stores into the next.
-* Numbers rise but may leave gaps, so each segment names the one before it: one that is missing is noticed.
+* Numbers rise but may leave gaps, so each segment names the one before it: one that is missing is noticed. Its ordinal,
+  counted without gaps, tells how many are.
 * A segment belongs to the log whose producer and number its header names, wherever its file is.
 * A record that fails its checks in a complete segment is damage: it is skipped, and counted. The
   same at the end of the last segment of a living producer is a store under way: it is waited for.
@@ -55,6 +56,7 @@ __all__ = [
     "HEADER_BYTES",
     "MAGIC",
     "MAX_SEGMENT_BYTES",
+    "MOST_ORDINALS",
     "RECORD_HEADER_BYTES",
     "Position",
     "SegmentHeader",
@@ -78,6 +80,7 @@ HEADER_BYTES = 64
 RECORD_HEADER_BYTES = 12
 OFFSET_BITS = 26
 MAX_SEGMENT_BYTES = 1 << OFFSET_BITS
+MOST_ORDINALS = (1 << 16) - 1  # 0 is none
 CRC_SLICE_BYTES = 5120  # zlib gives up the interpreter lock above this, and another thread may keep it for 5 ms
 
 _OFFSET_MASK = MAX_SEGMENT_BYTES - 1
@@ -136,6 +139,7 @@ class SegmentHeader(NamedTuple):
         created_ns: When it was made, nanoseconds since the Unix epoch.
         size_bytes: Size of the whole file.
         previous: Number of the segment before it; 0 for the first one, and for those that earlier versions wrote.
+        ordinal: Its place among the segments that are used, from 1, and after 65535 from 1 again; 0 if that is not known.
     """
 
     salt: int
@@ -144,13 +148,14 @@ class SegmentHeader(NamedTuple):
     created_ns: int
     size_bytes: int
     previous: int = 0
+    ordinal: int = 0
 
     def pack(self) -> bytes:
         """Write the header as the 64 bytes that open a segment."""
         head = _SEGMENT.pack(
             _SEGMENT_MAGIC,
             FORMAT_VERSION,
-            0,
+            (self.ordinal - 1) % MOST_ORDINALS + 1 if self.ordinal else 0,
             self.salt,
             self.producer,
             self.number,
@@ -175,11 +180,11 @@ class SegmentHeader(NamedTuple):
         if not is_sound_header(head):
             message = "not the header of a spool segment, or a damaged one"
             raise SpoolFormatError(message)
-        _, version, _, salt, producer, number, created_ns, size, previous, _ = _SEGMENT.unpack_from(head)
+        _, version, ordinal, salt, producer, number, created_ns, size, previous, _ = _SEGMENT.unpack_from(head)
         if version != FORMAT_VERSION:
             message = f"segment format {version} is not known to this version of clew, which reads {FORMAT_VERSION}"
             raise SpoolFormatError(message, hint="run the agent of the clew that wrote it")
-        return cls(salt, producer, number, created_ns, size, previous)
+        return cls(salt, producer, number, created_ns, size, previous, ordinal)
 
     @classmethod
     def salvage(cls, head: bytes, *, number: int, size_bytes: int) -> SegmentHeader:

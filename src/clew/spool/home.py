@@ -49,6 +49,7 @@ from clew.spool.kept import give_way
 from clew.spool.life.lock import LifeLock
 from clew.spool.life.vitals import VITALS_FILE, Vitals
 from clew.spool.losses import LOSSES_FILE, Losses
+from clew.spool.removed import REMOVED_FILE, RemovedSegments, write_removed
 from clew.spool.segment import Segment
 
 if TYPE_CHECKING:
@@ -92,6 +93,7 @@ class Home:
         self._numbers = count(1)
         self._lock: LifeLock | None = None
         self._retired: dict[int, int] = {}
+        self._removed = RemovedSegments(0, {})
         try:
             replace_file(self.directory / PRODUCER_FILE, identity, is_durable=False)
             self.losses = Losses(self.directory)
@@ -169,7 +171,7 @@ class Home:
             OSError: That cannot be seen.
         """
         has_lock = self._lock is None or self._lock.is_in_place()
-        return not has_lock or bool(self._missing()) or not (self.directory / PRODUCER_FILE).exists()
+        return not has_lock or bool(self._missing()) or any(not path.exists() for path in self._notes())
 
     def mend(self) -> None:
         """Make again what is missing of a directory that is in its place.
@@ -181,8 +183,7 @@ class Home:
         for counted, path in self._missing():
             path.unlink(missing_ok=True)
             counted.write_anew(self.directory)
-        if not (self.directory / PRODUCER_FILE).exists():
-            replace_file(self.directory / PRODUCER_FILE, self._identity, is_durable=False)
+        self._write_notes(self.directory)
         if self._lock is not None and not self._lock.is_in_place():
             old, self._lock = self._lock, _make_lock(self.directory)
             old.release()
@@ -192,6 +193,15 @@ class Home:
         return [
             (counted, path) for counted, path in pairs if not path.exists() or file_id(path.lstat()) != counted.file
         ]
+
+    def _notes(self) -> list[Path]:
+        has_removed = self._removed.before > 0
+        return [self.directory / PRODUCER_FILE, *([self.directory / REMOVED_FILE] if has_removed else ())]
+
+    def _write_notes(self, directory: Path) -> None:
+        replace_file(directory / PRODUCER_FILE, self._identity, is_durable=False)
+        if self._removed.before:
+            write_removed(directory, self._removed)
 
     def retire(self, segment: Segment) -> None:
         """Remember how many events stand in a segment that is no longer in memory, as long as some sink needs it."""
@@ -212,7 +222,7 @@ class Home:
     def restore(self, old: list[Segment], stage: Path, current: Segment) -> None:
         """Make a removed log again: *old* segments, sealed, are written from memory; *current* may be in *stage* already.
 
-        What stood in segments that are no longer in memory is counted as lost.
+        What stood in segments that are no longer in memory is counted as lost, and named in a file (``removed``).
 
         Raises:
             OSError: It cannot be made.
@@ -220,17 +230,19 @@ class Home:
         """
         is_gone = not self.is_in_place()
         there = set[int]() if is_gone else set(segment_numbers(self.directory))
-        lost = sum(events for number, events in self._retired.items() if number not in there)
-        previous = old[0].previous if old and not lost else 0  # what is counted here is not looked for by a reader
-        for segment in old:
+        lost = {number: events for number, events in self._retired.items() if number not in there}
+        used, previous, ordinal = [segment for segment in old if segment.is_used], old[0].previous, old[0].ordinal
+        for segment in used:
             segment.copy_to(stage, previous=previous)
-            previous = segment.number
+            previous, ordinal = segment.number, segment.ordinal + 1
         if current not in old:
-            current.come_after(previous)
+            current.come_after(previous, ordinal)
+        first = min([*there, *(segment.number for segment in used), current.number])
+        self._removed = RemovedSegments(first, {**self._removed.lost, **lost})
         if is_gone:
             self.losses.write_anew(stage)
             self.vitals.write_anew(stage)
-            replace_file(stage / PRODUCER_FILE, self._identity, is_durable=False)
+            self._write_notes(stage)
             with contextlib.suppress(OSError):
                 reserve_room(stage)
             lock = _make_lock(stage)
@@ -240,6 +252,7 @@ class Home:
             if old_lock is not None:
                 old_lock.release()
         else:
+            self._write_notes(self.directory)  # first: who meets a new segment has to know what is gone before it
             for number in segment_numbers(stage):  # rising: no reader may pass one over
                 (stage / segment_name(number)).rename(self.directory / segment_name(number))
             shutil.rmtree(stage, ignore_errors=True)
@@ -249,9 +262,9 @@ class Home:
         for level in (self.directory, self.directory.parent, self.directory.parent.parent):
             sync_directory(level)
         if lost:
-            self.losses.carry({"removed": lost})
+            self.losses.carry({"removed": sum(lost.values())})
         self._retired = {number: events for number, events in self._retired.items() if number in there}
-        for segment in old:
+        for segment in used:
             self.retire(segment)
 
     def stage(self) -> Path:

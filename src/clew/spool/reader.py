@@ -20,6 +20,7 @@ Before: ``writer``, in the application. After: ``agent.worker``.
 from __future__ import annotations
 
 import os
+import time
 from typing import TYPE_CHECKING, NamedTuple
 from uuid import UUID
 
@@ -30,6 +31,7 @@ from clew.spool.files.regular import NotRegularError, open_regular
 from clew.spool.format import (
     HEADER_BYTES,
     MAGIC,
+    MOST_ORDINALS,
     RECORD_HEADER_BYTES,
     Position,
     SegmentHeader,
@@ -39,6 +41,7 @@ from clew.spool.format import (
     split_position,
     unpack_record,
 )
+from clew.spool.removed import read_removed
 from clew.spool.segment import holds_record
 
 if TYPE_CHECKING:
@@ -93,6 +96,8 @@ class Reader:
         directory: The producer's directory.
         position: Where to begin; 0 for the oldest event that is there.
         expects_all: Nothing has been removed yet, so what is missing before the oldest segment is reported, too.
+        patience_s: How long to wait, in seconds, before a segment that is missing from the log of a living writer is
+            passed over: the whole log may just be removed, and its writer makes it again.
 
     Threads:
         One reader belongs to one thread.
@@ -109,8 +114,12 @@ class Reader:
         True
     """
 
-    def __init__(self, directory: Path, position: Position, *, expects_all: bool = False) -> None:
+    def __init__(
+        self, directory: Path, position: Position, *, expects_all: bool = False, patience_s: float = 0.0
+    ) -> None:
         self._directory = directory
+        self._patience_s = patience_s
+        self._waits_until = 0.0
         self._expects_all = expects_all
         self._number, self._offset = split_position(position)
         self._fd = -1
@@ -118,6 +127,10 @@ class Reader:
         self._is_dry = False  # whether the last look came to where nothing had been stored
         self._producer = _producer_of(directory)
         self._left = 0  # number of the segment that was read to its end, until the next one is open
+        self._sound: tuple[int, int] | None = (
+            None if position else (0, 0)
+        )  # number and ordinal of the last sound segment
+        self._spoilt = 0  # how many segments since that one are there and cannot be told from others
         self._refused: set[int] = set()  # numbers of the foreign segments that have been reported
         self._found: list[Damage] = []
 
@@ -197,12 +210,24 @@ class Reader:
             except (FileNotFoundError, NotRegularError):
                 continue
             if self._read_header(os.pread(self._fd, HEADER_BYTES, 0), number):
+                if self._waits_for_writer(number, is_writer_dead=is_writer_dead):
+                    self.close()
+                    return False
                 self._arrive(number)
                 return True
             if not self._lacks_header(number, is_writer_dead=is_writer_dead):
                 # A segment without a header is being made, unless nobody is there to make it or its successor is in use.
                 return False
         return False
+
+    def _waits_for_writer(self, number: int, *, is_writer_dead: bool) -> bool:
+        """Whether segments are missing before segment *number* of which the writer may have something to say soon."""
+        if is_writer_dead or not self._patience_s or number <= self._number or not self._count_missing(number):
+            self._waits_until = 0.0
+            return False
+        now = time.monotonic()
+        self._waits_until = self._waits_until or now + self._patience_s
+        return now < self._waits_until
 
     def _segments(self, first: int) -> list[tuple[int, Path]]:
         """List the segments of this log from number *first* on; what does not belong to it is reported once.
@@ -261,31 +286,65 @@ class Reader:
         return is_writer_dead or has_successor
 
     def _was_never_used(self, number: int) -> bool:
-        """Whether segment *number* is none of the log: the next one in use comes after an earlier one.
+        """Whether segment *number* is none of the log, by what the next one in use says, or its writer.
 
         Of several threads that each make the next segment one is the first, and the others remove theirs, unless the
         process dies before that.
         """
-        following = next((path for _, path in self._segments(number + 1) if holds_record(path)), None)
-        header = None if following is None else _look_at(following)[0]
-        return header is not None and 0 < header.previous < number
+        following = next(((later, path) for later, path in self._segments(number + 1) if holds_record(path)), None)
+        header = None if following is None else _look_at(following[1])[0]
+        if following is None or header is None:
+            return False
+        if 0 < header.previous < number or header.ordinal == 1 or read_removed(self._directory).explains(number):
+            return True
+        in_use = self._in_use_before(header, following[0])  # the one that it names is among them
+        return in_use is not None and in_use <= (header.previous > number)
 
     def _arrive(self, number: int) -> None:
         """Be at the beginning of segment *number*, unless the position is in it; notice what is missing before it."""
-        previous = 0 if self._header is None else self._header.previous
-        size = 0 if self._header is None else self._header.size_bytes
+        header = self._header
         if number > self._number:
-            if not self._number and not self._left and not self._expects_all:
-                gone = 0
-            elif self._left or not self._number:
-                gone = max(0, previous - self._left)
-            else:  # the segment of the position is gone
-                gone = max(1, previous - self._number + 1)
+            gone = self._count_missing(number)
             if gone:
+                size = 0 if header is None else header.size_bytes
                 self._report("missing", self.position, position_of(number, 0), gone * size, gone)
             self._number, self._offset = number, HEADER_BYTES
         self._offset = max(self._offset, HEADER_BYTES)
         self._left = 0
+        if header is None:
+            self._spoilt += 1
+        else:
+            self._sound, self._spoilt = (number, header.ordinal) if header.ordinal else None, 0
+
+    def _count_missing(self, number: int) -> int:
+        """Count the segments in use that are missing before segment *number*, at least, and are not known to be gone.
+
+        A number that was never used is no segment, so only those count that are named, or that the ordinals tell of.
+        """
+        if not self._number and not self._left and not self._expects_all:
+            return 0
+        first = self._left + 1 if self._left else self._number
+        named = {first} if self._number and not self._left else set[int]()  # the position is in it
+        if self._header is not None and self._header.previous >= max(first, 1):
+            named.add(self._header.previous)
+        if not named:
+            return 0
+        removed = read_removed(self._directory)
+        gone = sum(not removed.explains(missing) for missing in named)
+        in_use = None if self._header is None else self._in_use_before(self._header, number)
+        return gone if in_use is None else max(gone, in_use)
+
+    def _in_use_before(self, header: SegmentHeader, number: int) -> int | None:
+        """Count the segments in use between the last sound one and segment *number*, which has a *header*; None if unknown.
+
+        Those that were removed, as the writer knows, are left out, and those that were counted as spoilt.
+        """
+        removed = read_removed(self._directory)
+        if self._sound is None or not header.ordinal or self._sound[0] + 1 < removed.before:
+            return None
+        first, ordinal = self._sound[0] + 1, self._sound[1]
+        in_use = min((header.ordinal - ordinal) % MOST_ORDINALS - 1, number - first)
+        return in_use - sum(first <= lost < number for lost in removed.lost) - self._spoilt
 
     def _report(self, kind: str, start: Position, end: Position, size: int, events: int) -> None:
         self._found.append(Damage(kind, start, end, size, events))

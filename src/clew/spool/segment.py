@@ -94,7 +94,7 @@ class Segment:
         self.directory = directory
         self.salt = int.from_bytes(os.urandom(4), "big")
         self.links: dict[str, Segment | None] = {}
-        self._header = SegmentHeader(self.salt, producer, number, time.time_ns(), size_bytes)
+        self._header = SegmentHeader(self.salt, producer, number, time.time_ns(), size_bytes, ordinal=1)
         self._fd = _allocate(self.path, size_bytes)
         self._map = _map(self._fd, self.path, size_bytes)
         self._map.write(self._header.pack())
@@ -103,9 +103,14 @@ class Segment:
         self._populated = HEADER_BYTES
         self.store = self._map.write
 
-    def come_after(self, previous: int) -> None:
-        """Name the segment before it, by which a reader notices that one is missing; before it is linked."""
-        self._header = self._header._replace(previous=previous)
+    def come_after(self, previous: int, ordinal: int = 0) -> None:
+        """Name the segment before it, by which a reader notices that one is missing; before it is linked.
+
+        Args:
+            previous: Number of the one before it.
+            ordinal: Its own place among those that are used, from 1; 0 if that is not known.
+        """
+        self._header = self._header._replace(previous=previous, ordinal=ordinal)
         self._map[:HEADER_BYTES] = self._header.pack()
 
     @property
@@ -224,6 +229,11 @@ class Segment:
     def previous(self) -> int:
         """Number of the segment before it, as its header has it."""
         return self._header.previous
+
+    @property
+    def ordinal(self) -> int:
+        """Its place among the segments that are used, from 1; 0 if that is not known."""
+        return self._header.ordinal
 
     def copy_to(self, directory: Path, *, previous: int) -> None:
         """Write what it holds to a file of the same name in *directory*, and bring that to the disk.

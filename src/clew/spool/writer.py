@@ -262,7 +262,7 @@ class Writer:
         if self._bounds is not None:
             self._bounds.check(self._segment_bytes)
         mine = self._new_segment(segment)
-        mine.come_after(segment.number)
+        mine.come_after(segment.number, segment.ordinal + 1)
         following = segment.link(mine)
         if following is not mine:
             mine.close(unlink=True)
@@ -415,7 +415,7 @@ class Writer:
         old = chain[:-1] if self._is_open else chain
         for segment in old:
             segment.seal()
-        self._home.restore([segment for segment in old if segment.is_used], stage, chain[-1])
+        self._home.restore(old, stage, chain[-1])
         if self._is_open:
             self._first = self._segment = chain[-1]
             self._refused = [segment for segment in self._refused if segment not in old]  # written anew just now

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.spool.directory import producer_directories
-from clew.spool.format import Position
+from clew.spool.directory import producer_directories, segment_name, segment_numbers
+from clew.spool.format import Position, position_of
 from clew.spool.life.liveness import writer_lives
 from clew.spool.life.lock import is_locked
 from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
+from clew.spool.removed import read_removed
 from clew.spool.segment import Segment
 from clew.spool.writer import Writer
 from support.removal import remove_tree
@@ -161,13 +162,48 @@ def test_what_was_no_longer_in_memory_is_counted_as_removed(place: Place) -> Non
     assert there == list(range(2100))
     assert 0 < len(kept) < 2100
     assert read_losses(directory) == {"removed": 2100}
+    assert sum(read_removed(directory).lost.values()) == 2100
+    assert read_removed(directory).before == min(segment_numbers(directory))
     assert place.numbers() == list(range(2100, 2200))
+
+
+@pytest.mark.parametrize("removal", ["directory", "files"])
+def test_a_log_that_was_made_again_is_not_damaged(place: Place, removal: str) -> None:
+    """What is gone is named by its writer; nor is a segment in it damage that was begun beside another and never used."""
+    place.emit(2000)
+    settle(place)
+    directory = place.writer.directory
+
+    REMOVALS[removal](place)
+    settle(place)
+    place.writer.close()
+    (directory / segment_name(min(segment_numbers(directory)) - 1)).write_bytes(bytes(SMALL))
+
+    for reader in (Reader(directory, Position(0), expects_all=True), Reader(directory, position_of(1, 64))):
+        slices = list(reader.rest(is_writer_dead=True))
+        reader.close()
+        assert slices != []
+        assert [part for slice_ in slices for part in slice_.damage] == []
+
+
+def test_what_is_known_to_be_gone_is_noted_again_where_the_note_is_removed(place: Place) -> None:
+    """As every other file of a log."""
+    place.emit(2000)
+    settle(place)
+    remove_tree(place.writer.directory)
+    settle(place)
+    known = read_removed(place.writer.directory)
+
+    (place.writer.directory / "removed").unlink()
+    settle(place)
+
+    assert known.lost
+    assert read_removed(place.writer.directory) == known
 
 
 def test_what_every_sink_has_passed_is_not_lost_when_it_is_removed(place: Place) -> None:
     """An agent had shipped it."""
     from clew.spool.cursor import Cursor, cursor_path
-    from clew.spool.format import position_of
 
     place.emit(2000)
     settle(place)

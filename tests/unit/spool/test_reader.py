@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 from typing import TYPE_CHECKING
 from zlib import crc32
 
@@ -15,6 +16,7 @@ from clew.errors import SpoolFormatError
 from clew.spool.directory import odd_segments, segment_name, segment_numbers
 from clew.spool.format import HEADER_BYTES, MAGIC, RECORD_HEADER_BYTES, Position, pack_record, position_of
 from clew.spool.reader import Damage, Reader
+from clew.spool.removed import RemovedSegments, write_removed
 from clew.spool.writer import Writer
 from support.odd_files import ODD_KINDS, make_odd
 
@@ -361,9 +363,8 @@ def test_a_missing_segment_is_noticed(index: int, tmp_path: Path) -> None:
     found, damage = read_damage(directory)
 
     (part,) = damage
-    gone = numbers[index] - (numbers[index - 1] if index else 0)  # a number that was never used might have been
     assert len(found) == len(set(found)) < count
-    assert (part.kind, part.bytes, part.events) == ("missing", gone * SMALL, gone)
+    assert (part.kind, part.bytes, part.events) == ("missing", SMALL, 1)
     assert part.start < position_of(numbers[index], 64) < part.end
 
 
@@ -375,8 +376,58 @@ def test_several_missing_segments_are_one_gap(tmp_path: Path) -> None:
 
     _, damage = read_damage(directory)
 
-    gone = numbers[2] - numbers[0]
-    assert [(part.kind, part.bytes, part.events) for part in damage] == [("missing", gone * SMALL, gone)]
+    assert [(part.kind, part.bytes, part.events) for part in damage] == [("missing", 2 * SMALL, 2)]
+
+
+def test_numbers_that_were_never_used_are_not_missed_beside_a_segment_that_is(tmp_path: Path) -> None:
+    """Each segment knows how many come before it, whatever their numbers."""
+    writer = Writer(tmp_path, service="rag-api", segment_bytes=SMALL)
+    for i in range(3000):
+        if i % 500 == 0:
+            next(writer._home._numbers)
+        writer.append(b"%06d" % i + b"x" * 94)
+    writer.close()
+    numbers = segment_numbers(writer.directory)
+    (writer.directory / segment_name(numbers[2])).unlink()
+    unused = next(number for number in range(numbers[1], numbers[3]) if number not in numbers)
+    (writer.directory / segment_name(unused)).write_bytes(bytes(SMALL))
+
+    _, damage = read_damage(writer.directory)
+
+    assert numbers[3] - numbers[1] > 2
+    assert [(part.kind, part.bytes, part.events) for part in damage] == [("missing", SMALL, 1)]
+
+
+def test_a_missing_segment_of_a_living_writer_is_waited_for_with_patience(tmp_path: Path) -> None:
+    """Its writer may be about to say that it was removed, or to make it again; after a while it is passed over."""
+    directory, numbers, _ = lossy_log(tmp_path)
+    (directory / segment_name(numbers[1])).unlink()
+    start = position_of(numbers[1], 64)
+    reader = Reader(directory, start, patience_s=0.2)
+
+    first = reader.read()
+    while not (later := reader.read()).events:
+        threading.Event().wait(0.01)
+    reader.close()
+
+    assert (first.events, first.damage, first.end) == ([], (), start)
+    assert [(part.kind, part.events) for part in later.damage] == [("missing", 1)]
+    impatient = Reader(directory, start, patience_s=60.0)
+    assert impatient.read(is_writer_dead=True).damage == later.damage
+    impatient.close()
+
+
+def test_what_the_writer_knows_to_be_removed_is_neither_damage_nor_waited_for(tmp_path: Path) -> None:
+    """It has counted that itself."""
+    directory, numbers, _ = lossy_log(tmp_path)
+    (directory / segment_name(numbers[1])).unlink()
+    write_removed(directory, RemovedSegments(numbers[0], {numbers[1]: 500}))
+    reader = Reader(directory, position_of(numbers[1], 64), patience_s=60.0)
+
+    found = reader.read()
+    reader.close()
+
+    assert (len(found.events) > 0, found.damage) == (True, ())
 
 
 def test_removed_segments_are_not_missed(tmp_path: Path) -> None:
