@@ -64,7 +64,7 @@ are absent when there is nothing to say. Whoever reads an event from the store a
 from the producer and the position in its log.
 """
 _DECLARED = """What the events of the [catalogue](events.md) add up to: the sink `prometheus` counts them, and `/metrics` of the agent \
-tells them. [How to](../how-to/prometheus.md) has the rest. Each measurement and each error counts once, where it is reported first.
+shows them. [How to](../how-to/prometheus.md) has the rest. Each measurement and each error counts once, where it is reported first.
 """
 _LABELS_ARE = """`model` is the model that was asked, else what the cost is paid for; `line` the line of the [bill](../how-to/costs.md). \
 `message` is that of a log; of a span it is its run type, since anybody may name a span anything. A metric keeps {series} sets \
@@ -81,7 +81,7 @@ _DECISIONS_ARE = """Why clew is as it is, where that would surprise a careful re
 the question was, what was decided, what follows from it, and what would overturn it. \
 [The first](0001-record-architecture-decisions.md) says when to write one.
 """
-_API_IS = """Answered by `clew up` and `clew server`, at `127.0.0.1:4319` unless told otherwise. `/docs` shows this page, \
+_API_IS = """Answered by `clew up` and `clew server`, at `127.0.0.1:4319` by default. `/docs` shows this page, \
 and `/openapi.json` is for tools. Once there is a [token](../how-to/secure-the-server.md), \
 every request but those to `/healthz` and `/readyz` carries one: `Authorization: Bearer <token>`, or below `/langsmith` \
 `x-api-key: <token>`. Until then the server listens on loopback only, and takes nothing from web pages of other sites. \
