@@ -10,7 +10,7 @@ Sources:
 
 from __future__ import annotations
 
-from math import exp, inf, lgamma, log, sqrt
+from math import exp, lgamma, log, sqrt
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
@@ -21,6 +21,10 @@ __all__ = ["Calibration", "Interval", "Z", "corrected_share", "onset", "poisson_
 Z: Final = 3.09
 """One-sided 99.9 %. A rule is evaluated thousands of times a day: at 2.33 (99 %) a service that is well at 80 % of
 its threshold raises four false alerts a day, at 3.09 less than one."""
+
+ONSET_GAIN: Final = 4.0
+"""By how much a change has to raise the logarithm of the likelihood to be taken for one: without a change, one of sixty
+minutes does so by chance in fewer than one of ten cases."""
 
 
 class Interval(NamedTuple):
@@ -72,13 +76,21 @@ def wilson(bad: int, n: int, z: float = Z) -> Interval:
     middle = share + square / (2 * n)
     half = z * sqrt(share * (1 - share) / n + square / (4 * n * n))
     scale = 1 + square / n
-    return Interval(share, max(0.0, (middle - half) / scale), min(1.0, (middle + half) / scale))
+    low, high = (middle - half) / scale, (middle + half) / scale
+    return Interval(share, min(share, max(0.0, low)), max(share, min(1.0, high)))  # exact where none or all are bad
 
 
 def corrected_share(bad: int, n: int, judge: Calibration, z: float = Z) -> Interval:
     """Return the true share behind what a judge that errs has called bad (Rogan–Gladen), with its interval.
 
-    The interval takes in that the judge's own figures are known from a sample (delta method).
+    The interval is that of Wilson for what the judge has called bad, widened as the judge's own figures are known from a
+    sample only (delta method). With a perfect judge, known from very many answers, it is Wilson's.
+
+    Args:
+        bad: How many units the judge has called bad, 0 to *n*.
+        n: How many units it has judged; for none everything from 0 to 1 is possible.
+        judge: How well it judges.
+        z: Width in standard deviations.
 
     Raises:
         ValueError: The judge is no better than chance, so nothing can be learnt from it.
@@ -93,13 +105,14 @@ def corrected_share(bad: int, n: int, judge: Calibration, z: float = Z) -> Inter
         raise ValueError("a judge whose sensitivity and specificity add up to 1 or less decides by chance")
     if n <= 0:
         return Interval(0.0, 0.0, 1.0)
-    seen = bad / n
-    true = min(1.0, max(0.0, (seen + judge.specificity - 1) / gain))
-    of_sample = _agresti_variance(bad, n)
-    of_judge = true * true * judge.sensitivity * (1 - judge.sensitivity) / max(1, judge.positives)
-    of_judge += (1 - true) ** 2 * judge.specificity * (1 - judge.specificity) / max(1, judge.negatives)
-    half = z * sqrt(of_sample + of_judge) / gain
-    return Interval(true, max(0.0, true - half), min(1.0, true + half))
+    seen = wilson(bad, n, z)
+    low, estimate, high = ((share + judge.specificity - 1) / gain for share in (seen.low, seen.value, seen.high))
+    true = min(1.0, max(0.0, estimate))
+    of_judge = true * true * _agresti_variance(judge.sensitivity, judge.positives)
+    of_judge += (1 - true) ** 2 * _agresti_variance(judge.specificity, judge.negatives)
+    judged = z * z * of_judge / (gain * gain)
+    low, high = estimate - sqrt((estimate - low) ** 2 + judged), estimate + sqrt((high - estimate) ** 2 + judged)
+    return Interval(true, min(1.0, max(0.0, low)), min(1.0, max(0.0, high)))
 
 
 def poisson_at_most(count: int, mean: float) -> float:
@@ -121,19 +134,20 @@ def onset(counts: Sequence[tuple[int, int]]) -> int:
         counts: (units, bad units) of each minute, by time.
 
     Returns:
-        The index of the first minute of the risen share; 0 where no rise is to be seen.
+        The index of the first minute of the risen share; 0 where no rise stands out from chance.
 
     Example:
         >>> onset([(10, 0), (10, 1), (10, 0), (10, 5), (10, 6)])
         3
     """
     total_n, total_bad = sum(n for n, _ in counts), sum(bad for _, bad in counts)
-    best, where, n, bad = -inf, 0, 0, 0
+    best, where, n, bad = _likelihood(total_bad, total_n) + ONSET_GAIN, 0, 0, 0
     for index, (units, bad_units) in enumerate(counts):
-        before, after = _likelihood(bad, n), _likelihood(total_bad - bad, total_n - n)
-        rises = n == 0 or (total_n > n and bad / n < (total_bad - bad) / (total_n - n))
-        if units and rises and before + after > best + 1e-9:
-            best, where = before + after, index
+        rises = 0 < n < total_n and bad / n < (total_bad - bad) / (total_n - n)
+        if units and rises:
+            both = _likelihood(bad, n) + _likelihood(total_bad - bad, total_n - n)
+            if both > best:
+                best, where = both, index
         n, bad = n + units, bad + bad_units
     return where
 
@@ -166,15 +180,15 @@ def rank_shift(reference: Mapping[int, int], current: Mapping[int, int]) -> floa
     return (wins - n * m / 2) / sqrt(variance) if variance > 1e-9 else 0.0
 
 
-def _agresti_variance(bad: int, n: int) -> float:
-    """Return the variance of a share, never zero: with two more of both kinds (Agresti, Coull 1998)."""
-    share = (bad + 2) / (n + 4)
+def _agresti_variance(share: float, n: int) -> float:
+    """Return the variance of a share of *n*, never zero: with two more of both kinds (Agresti, Coull 1998)."""
+    share = (share * n + 2) / (n + 4)
     return share * (1 - share) / (n + 4)
 
 
 def _likelihood(bad: int, n: int) -> float:
     """Return the logarithm of the largest likelihood of *bad* of *n*."""
-    if not n or bad in {0, n}:
+    if bad <= 0 or bad >= n:
         return 0.0
     share = bad / n
     return bad * log(share) + (n - bad) * log(1 - share)
