@@ -2,7 +2,8 @@
 
 It is *bad* when the lower end of the Wilson interval (z = 3.09) of the adaptive window is above the threshold, and at
 least as many units are bad as the rule asks for. It is *well* when the point estimates of both the adaptive window and the
-last ten minutes are at or below the threshold. Between the two lies what is not decided: an alert that does not fire goes on
+last ten minutes are at or below the threshold; where traffic is so thin that ten minutes hold nothing, the adaptive window
+decides alone, or what is over would never be called so. Between the two lies what is not decided: an alert that does not fire goes on
 not firing, and one that fires goes on firing. That "well" is not "0.8 times the threshold" is on purpose: a level that is
 normal, but close to the threshold, would never be called well, and all faults after the first would go unnoticed.
 
@@ -16,14 +17,14 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from clew.alerts.statistics import Interval, corrected_share, onset, wilson
+from clew.alerts.statistics import Interval, Z, corrected_share, onset, wilson
 
 if TYPE_CHECKING:
     from clew.alerts.rules import Rule
     from clew.alerts.signals import ShareSignal
     from clew.alerts.window import MinuteCounts, Window
 
-__all__ = ["Measurement", "measure_share"]
+__all__ = ["BURN_WINDOWS", "ONSET_MINUTES", "Measurement", "measure_share"]
 
 SHOWN_Z: Final = 1.96
 """The interval that is shown is the usual one of 95 %; that which decides is wider."""
@@ -111,7 +112,7 @@ def measure_share(signal: ShareSignal, rule: Rule, counts: MinuteCounts, last: i
     of_recent = _share(signal, rule, recent, SHOWN_Z)
     is_enough = window.n >= rule.min_units
     is_bad = is_enough and window.bad >= rule.min_bad and decisive.low > rule.threshold
-    is_well = recent.n > 0 and max(shown.value, of_recent.value) <= rule.threshold
+    is_well = window.n > 0 and max(shown.value, of_recent.value) <= rule.threshold
     quality: tuple[str, ...] = ()
     if signal.is_judged and rule.calibration is None:
         quality = ("uncalibrated judge: its own errors are in the share",)
@@ -132,13 +133,10 @@ def measure_share(signal: ShareSignal, rule: Rule, counts: MinuteCounts, last: i
     )
 
 
-def _share(signal: ShareSignal, rule: Rule, window: Window, z: float | None = None) -> Interval:
-    arguments = (window.bad, window.n) if z is None else (window.bad, window.n, z)
+def _share(signal: ShareSignal, rule: Rule, window: Window, z: float = Z) -> Interval:
     if signal.is_judged and rule.calibration is not None:
-        bad, n, *rest = arguments
-        return corrected_share(int(bad), int(n), rule.calibration, *rest)
-    bad, n, *rest = arguments
-    return wilson(min(int(bad), int(n)), int(n), *rest)
+        return corrected_share(window.bad, window.n, rule.calibration, z)
+    return wilson(window.bad, window.n, z)
 
 
 def _began(counts: MinuteCounts, window: Window, last: int) -> datetime:
@@ -149,20 +147,18 @@ def _began(counts: MinuteCounts, window: Window, last: int) -> datetime:
 
 
 def _measure_burn(rule: Rule, counts: MinuteCounts, last: int) -> Measurement:
-    """Measure how many times as fast as promised requests fail, over two windows at once."""
-    budget = 1 - (rule.objective or 0.999)
-    worst: tuple[float, Window, float] | None = None
-    is_bad = False
+    """Measure how many times as fast as promised requests fail, over two windows at once.
+
+    Of several pairs of windows that are exceeded the fastest is taken; of none, that which is closest to its factor.
+    """
+    budget = max(1e-9, 1 - (rule.objective or 0.999))
+    pairs: list[tuple[bool, float, float, Window]] = []
     for times, long, short in BURN_WINDOWS:
         windows = counts.fixed(last, long), counts.fixed(last, short)
-        burns = [window.bad / window.n / budget if window.n else 0.0 for window in windows]
-        burn = min(burns)
-        if windows[0].bad >= BURN_MIN_BAD and burn > times:
-            is_bad = True
-        if worst is None or burn / times > worst[0] / worst[2]:
-            worst = burn, windows[0], times
-    assert worst is not None
-    burn, window, times = worst
+        burn = min(window.bad / window.n / budget if window.n else 0.0 for window in windows)
+        pairs.append((windows[0].bad >= BURN_MIN_BAD and burn > times, burn, times, windows[0]))
+    exceeded = next((pair for pair in pairs if pair[0]), None)
+    is_bad, burn, times, window = exceeded or max(pairs, key=lambda pair: pair[1] / pair[2])
     recent = counts.fixed(last, RECENT_MINUTES)
     return Measurement(
         value=burn,
@@ -171,7 +167,7 @@ def _measure_burn(rule: Rule, counts: MinuteCounts, last: int) -> Measurement:
         bad=window.bad,
         window_s=window.minutes * 60.0,
         is_bad=is_bad,
-        is_well=not is_bad,
+        is_well=not is_bad and recent.n > 0,
         has_data=recent.n > 0,
         began=_began(counts, window, last) if is_bad else None,
     )

@@ -18,7 +18,7 @@ class Window(NamedTuple):
 
     Attributes:
         n: How many units.
-        bad: How many of them are bad.
+        bad: How many of them are bad: at most *n*, also where a verdict is counted before its unit.
         minutes: How long it is, in minutes.
         first: Its first minute, counted from 1970.
     """
@@ -76,7 +76,7 @@ class MinuteCounts:
             n += self._n.get(minute, 0)
             bad += self._bad.get(minute, 0)
             length += 1
-        return Window(n, bad, length, last - length + 1)
+        return Window(n, min(bad, n), length, last - length + 1)
 
     def fixed(self, last: int, minutes: int) -> Window:
         """Return the window of *minutes* minutes that ends with minute *last*."""
