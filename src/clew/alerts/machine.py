@@ -3,8 +3,8 @@
 ```
             bad                for_s passed             well for resolve_after_s
    ok ─────────────▶ pending ─────────────▶ firing ────────────────────────────▶ ok  (resolved)
-    ◀───────────────
-        not bad                       no data ◀──▶ firing: kept as it is, and said
+    ◀───────────────                           no data ◀──▶ firing: kept for a day
+        not bad
 ```
 
 A state is kept for each rule and target. What an evaluation finds moves it; time is the evaluation's, never the clock's, so
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from clew.alerts.measure import Measurement
     from clew.alerts.rules import Rule
 
-__all__ = ["AlertState", "Change", "Phase", "advance", "severity_of"]
+__all__ = ["AlertState", "Change", "Phase", "advance", "end", "severity_of"]
 
 Phase = Literal["ok", "pending", "firing", "no_data"]
 
@@ -44,7 +44,7 @@ class AlertState(Struct, frozen=True, kw_only=True):
 
     Attributes:
         phase: Where it is; ``no_data`` is an alert that fires and of which nothing has been heard.
-        alert_id: The alert it belongs to while it fires; empty else.
+        alert_id: The alert it belongs to, while it fires and until the condition holds again; empty else.
         number: How many notices of this alert there were.
         severity: Severity of the last notice.
         bad_since: Since when the condition holds; None where it does not.
@@ -96,7 +96,7 @@ def advance(state: AlertState, found: Measurement, rule: Rule, at: datetime) -> 
         return (AlertState() if state.phase == "pending" else state), change
     bad_since = state.bad_since or at
     if at - bad_since < timedelta(seconds=rule.for_s):
-        return replace(state, phase="pending", bad_since=bad_since), "" if state.phase == "pending" else "pending"
+        return AlertState(phase="pending", bad_since=bad_since), "" if state.phase == "pending" else "pending"
     fired = AlertState(
         phase="firing",
         number=1,
@@ -106,6 +106,18 @@ def advance(state: AlertState, found: Measurement, rule: Rule, at: datetime) -> 
         noticed_at=at,
     )
     return fired, "firing"
+
+
+def end(state: AlertState, at: datetime) -> tuple[AlertState, Change]:
+    """Take in that a rule is not evaluated for a target any more: what fires is over, what is pending is forgotten.
+
+    Example:
+        >>> end(AlertState(phase="pending"), at)[1]  # doctest: +SKIP
+        'quiet'
+    """
+    if state.is_firing:
+        return _resolved(state, at), "resolved"
+    return (AlertState(), "quiet") if state.phase == "pending" else (state, "")
 
 
 def severity_of(found: Measurement, rule: Rule) -> Severity:
@@ -119,7 +131,7 @@ def severity_of(found: Measurement, rule: Rule) -> Severity:
 
 
 def _while_firing(state: AlertState, found: Measurement, rule: Rule, at: datetime) -> tuple[AlertState, Change]:
-    if not found.has_data and not found.is_bad:
+    if not found.has_data and not found.is_bad and not found.is_well:
         silent_since = state.silent_since or at
         if at - silent_since >= NO_DATA_ENDS_AFTER:
             return _resolved(state, at), "resolved"
