@@ -9,15 +9,16 @@ Before: ``signals``, ``measure``, ``machine``. After: ``runner``, ``replay``.
 
 from __future__ import annotations
 
+from operator import itemgetter
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 from msgspec.structs import replace
 
-from clew.alerts.machine import AlertState, Change, advance
-from clew.alerts.measure import Measurement, measure_share
+from clew.alerts.machine import AlertState, Change, advance, end
+from clew.alerts.measure import BURN_WINDOWS, ONSET_MINUTES, Measurement, measure_share
 from clew.alerts.rules import Rule, Target
-from clew.alerts.signals import SIGNALS, ShareSignal, minute_counts
+from clew.alerts.signals import SIGNALS, ShareSignal, metrics_of, minute_counts
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -27,7 +28,16 @@ if TYPE_CHECKING:
     from clew.alerts.signals import MinuteCell
     from clew.alerts.window import MinuteCounts
 
-__all__ = ["CountedShares", "RuleFinding", "SeesSessions", "StateKey", "evaluate", "evaluate_counts", "horizon_minutes"]
+__all__ = [
+    "CountedShares",
+    "RuleFinding",
+    "SeesSessions",
+    "StateKey",
+    "evaluate",
+    "evaluate_counts",
+    "horizon_minutes",
+    "horizons",
+]
 
 StateKey = tuple[str, Target]
 """A rule's name, and the target."""
@@ -94,17 +104,35 @@ def evaluate(
 
 
 class CountedShares:
-    """Counts of all shares, made when they are asked for: several rules may be about one signal."""
+    """Counts of all shares, made when they are asked for: several rules may be about one signal.
+
+    Args:
+        cells: Sums by the minute.
+    """
 
     def __init__(self, cells: Iterable[MinuteCell]) -> None:
-        self._cells = list(cells)
-        self._by_signal: dict[tuple[str, float | None], Mapping[Target, MinuteCounts]] = {}
+        self._by_metric: dict[str, list[MinuteCell]] = {}
+        for cell in cells:
+            self._by_metric.setdefault(cell.metric, []).append(cell)
+        self._by_signal: dict[tuple[str, float | None, int], Mapping[Target, MinuteCounts]] = {}
 
-    def of(self, signal: ShareSignal, limit: float | None) -> Mapping[Target, MinuteCounts]:
-        """Return the counts of a signal by target."""
-        key = signal.name, limit
+    def of(self, signal: ShareSignal, limit: float | None, since: int = 0) -> Mapping[Target, MinuteCounts]:
+        """Return the counts of a signal by target.
+
+        Args:
+            signal: What to count.
+            limit: The rule's limit.
+            since: The first minute that matters, counted from 1970; cells before it are not read.
+        """
+        key = signal.name, limit, since
         if key not in self._by_signal:
-            self._by_signal[key] = minute_counts(signal, self._cells, limit)
+            cells = (
+                cell
+                for metric in metrics_of([signal])
+                for cell in self._by_metric.get(metric, ())
+                if cell.minute >= since
+            )
+            self._by_signal[key] = minute_counts(signal, cells, limit)
         return self._by_signal[key]
 
 
@@ -125,9 +153,12 @@ def evaluate_counts(  # noqa: PLR0913 - what an evaluation depends on
         measured = _measure(rule, counted, levels, last)
         known = {target for name, target in states if name == rule.name}
         for target in sorted(known - measured.keys()):
-            held = rule.for_target(target) or rule
+            held = rule.for_target(target)
+            if held is None:
+                findings.extend(_of_the_past(rule, target, states[rule.name, target], at))
+                continue
             measured[target] = held, Measurement(value=None, threshold=held.threshold, has_data=False, is_well=False)
-        for target, (held, measurement) in measured.items():
+        for target, (held, measurement) in sorted(measured.items(), key=itemgetter(0)):
             before = states.get((rule.name, target), AlertState())
             found = replace(measurement, quality=(*measurement.quality, *quality)) if quality else measurement
             if sessions is not None and found.is_bad and not before.is_firing:
@@ -139,14 +170,44 @@ def evaluate_counts(  # noqa: PLR0913 - what an evaluation depends on
 
 def horizon_minutes(rules: RuleSet) -> int:
     """Return how many minutes of sums the rules need at most."""
-    longest = [
-        4320
-        if isinstance(signal := SIGNALS[rule.signal], ShareSignal) and signal.is_burn
-        else round(rule.max_window_s / 60)
-        for rule in rules.rules.values()
-        if rule.enabled
-    ]
-    return max([60, *longest])
+    return max([ONSET_MINUTES, *horizons(rules).values()])
+
+
+def horizons(rules: RuleSet) -> dict[str, int]:
+    """Return how many minutes of sums the rules need at most, by metric.
+
+    Example:
+        >>> horizons(RuleSet({"e": Rule(name="e", signal="error_rate", threshold=0.05, max_window_s=7200)}))
+        {'clew_requests_total': 120}
+    """
+    found: dict[str, int] = {}
+    for rule in rules.rules.values():
+        signal = SIGNALS[rule.signal]
+        if isinstance(signal, ShareSignal):
+            for metric in metrics_of([signal]):
+                found[metric] = max(found.get(metric, 0), _horizon(signal, rule))
+    return found
+
+
+def _horizon(signal: ShareSignal, rule: Rule) -> int:
+    """Return how many minutes of sums a rule needs; 0 where it is evaluated for nobody."""
+    if not rule.enabled and not any(override.changes.get("enabled") for override in rule.overrides):
+        return 0
+    if signal.is_burn:
+        return max(long for _, long, _ in BURN_WINDOWS)
+    longest = max(
+        [rule.max_window_s, *(override.changes.get("max_window_s", 0.0) for override in rule.overrides)],
+    )
+    return max(ONSET_MINUTES, round(longest / 60))
+
+
+def _of_the_past(rule: Rule, target: Target, before: AlertState, at: datetime) -> list[RuleFinding]:
+    """End what is remembered of a rule that was disabled, or does not hold for the target any more."""
+    after, change = end(before, at)
+    found = Measurement(
+        value=None, threshold=rule.threshold, has_data=False, is_well=False, text="the rule is disabled here"
+    )
+    return [RuleFinding(rule, target, found, before, after, change)] if change else []
 
 
 def _of_several_sessions(found: Measurement, rule: Rule, affected: int) -> Measurement:
@@ -171,7 +232,7 @@ def _measure(
     found: dict[Target, tuple[Rule, Measurement]] = {}
     limits = {rule.limit, *(override.changes.get("limit", rule.limit) for override in rule.overrides)}
     for limit in limits:
-        for target, counts in counted.of(signal, limit).items():
+        for target, counts in counted.of(signal, limit, last + 1 - _horizon(signal, rule)).items():
             held = rule.for_target(target)
             if held is not None and held.limit == limit:
                 found[target] = held, measure_share(signal, held, counts, last)
