@@ -51,7 +51,7 @@ class CapturedEvents:
 
     Args:
         settings: Settings to begin with (see ``clew.config.Settings``); ``service`` is ``"test"``
-            unless told otherwise.
+            by default.
 
     Raises:
         ConfigError: A setting is unknown or malformed.

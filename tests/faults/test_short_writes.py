@@ -13,7 +13,7 @@ from msgspec import json
 
 from clew.access.tokens import _write, create_token
 from clew.agent.log import ProducerLog
-from clew.cli.address import tell_address
+from clew.cli.address import write_address
 from clew.cli.commands.export import _write_file
 from clew.delivery.dead_letters import DeadLetter, DeadLetters
 from clew.delivery.erasure import erase_from_spool
@@ -134,8 +134,8 @@ def slow_statements(disk: Path) -> Keeper:
 
 def address(disk: Path) -> Keeper:
     """Listen at another address."""
-    tell_address(disk, "http://one")
-    return disk / "up.json", lambda: tell_address(disk, f"http://{LARGE}")
+    write_address(disk, "http://one")
+    return disk / "up.json", lambda: write_address(disk, f"http://{LARGE}")
 
 
 class Embedder:

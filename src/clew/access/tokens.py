@@ -264,7 +264,7 @@ def _hash(secret: bytes) -> bytes:
 
 @contextmanager
 def _changing(data_dir: Path) -> Generator[None]:
-    """Let one at a time change the file; ``flock``, which tells threads of one process apart as well."""
+    """Let one at a time change the file; ``flock``, which distinguishes threads of one process as well."""
     make_private_directory(data_dir)
     fd = os.open(data_dir / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, stat.S_IRUSR | stat.S_IWUSR)
     try:

@@ -187,7 +187,7 @@ class Alignment:
         self._looks_done = asked_for
         return astray
 
-    def tell(self) -> None:
+    def report(self) -> None:
         """Report what was noted since the last call, and enter it into the accounts."""
         news, self._news = self._news, {}
         for kind, logs in news.items():
@@ -220,7 +220,7 @@ class Alignment:
         return positions.get(placed.producer.id, placed.producer.begins) == cursor
 
     def _is_shipped(self, directory: Path, positions: frozenset[Position]) -> bool:
-        """Whether the sink has what a log held that is kept, as far as the cursors tell."""
+        """Whether the sink has what a log held that is kept, as far as the cursors say."""
         name = directory.name
         if name not in self._kept:
             log = ProducerLog(directory)

@@ -40,13 +40,13 @@ class Breaker:
         self._open_until: float | None = None
 
     def state(self, now: float) -> BreakerState:
-        """Tell the state at *now*."""
+        """Return the state at *now*."""
         if self._open_until is None:
             return "closed"
         return "open" if now < self._open_until else "half-open"
 
     def wait_s(self, now: float) -> float:
-        """Tell how long to leave the sink alone: 0 when it may be tried."""
+        """Return how long to leave the sink alone: 0 when it may be tried."""
         return 0.0 if self._open_until is None else max(0.0, self._open_until - now)
 
     def succeed(self) -> None:

@@ -1,7 +1,7 @@
 """What the agent says of itself to Prometheus.
 
 ======================================== ========================= ==========================================
-metric                                   labels                    tells
+metric                                   labels                    reports
 ======================================== ========================= ==========================================
 clew_agent_heartbeat_timestamp_seconds                             when the agent last looked round
 clew_agent_logs                          state: living, dead       logs that it ships
@@ -73,7 +73,7 @@ class SinkLag(Struct):
 
 
 class AgentHealth(Struct):
-    """Everything that is told.
+    """Everything that is reported.
 
     Attributes:
         heartbeat: When the agent last looked round, seconds since the epoch.
@@ -143,7 +143,7 @@ class Outcomes:
 
 
 def families(health: AgentHealth) -> Iterator[Family]:
-    """Tell *health* as Prometheus' client has it."""
+    """Return *health* as Prometheus' client has it."""
     sinks = [sink for sink, _ in health.sinks]
     lags = [((sink.name,), lag) for sink, lag in health.sinks]
     outcomes = [
@@ -250,7 +250,7 @@ def serve_metrics(
 
 
 def lag_seconds(health: SinkHealth, events: int) -> float:
-    """Tell how long a sink has not had all there was, in seconds; 0 while nothing is behind its cursor."""
+    """Return how long a sink has not had all there was, in seconds; 0 while nothing is behind its cursor."""
     return max(0.0, time.time() - health.caught_up) if events and health.caught_up else 0.0
 
 

@@ -2,7 +2,7 @@
 
 For each span it left open, a closing ``span`` with ``status: aborted`` and how the process ended; for
 what it had to drop and could not report, one ``events_dropped``. A relay, which hands on what other
-processes told it, leaves open what is not its own: they may live on, and end their spans through the
+processes reported it, leaves open what is not its own: they may live on, and end their spans through the
 next one. The last words stand behind the process's last
 record, so every sink gets them in order, with ids of their own.
 
@@ -152,7 +152,7 @@ def _closing_event(start: bytes, ending: Ending, now: datetime) -> bytes:
 
 
 def _loss_event(log: ProducerLog, dropped: dict[str, int], now: datetime, damaged_bytes: int) -> bytes:
-    """Write the event that tells what was dropped: a loss is itself an event."""
+    """Write the event that says what was dropped: a loss is itself an event."""
     who = log.identity
     event: dict[str, Any] = {
         "timestamp": now,
@@ -175,7 +175,7 @@ def _loss_event(log: ProducerLog, dropped: dict[str, int], now: datetime, damage
 
 
 def _was_out_of_memory(who: Identity) -> bool:
-    """Whether the kernel killed the process for want of memory, as far as it tells."""
+    """Whether the kernel killed the process for want of memory, as far as it knows."""
     if who.memory_events is not None and who.oom_kills is not None:
         kills = count_oom_kills(Path(who.memory_events))
         if kills is not None and kills > who.oom_kills:

@@ -197,7 +197,7 @@ def standing_jobs(settings: Settings | None = None) -> list[Job]:
 
 
 def _keep(settings: Settings) -> Callable[[Connection], Iterable[object]]:
-    # A policy that cannot be followed is told like any other trouble of the job: nothing is removed, and events arrive.
+    # A policy that cannot be followed is reported like any other trouble of the job: nothing is removed, and events arrive.
     return lambda connection: enforce(connection, policy_of(settings), datetime.now(UTC))
 
 

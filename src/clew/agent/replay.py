@@ -14,7 +14,7 @@ the store is ahead                  an agent was killed before it could count; o
 ==================================  ==========================================================================
 
 Two records of a log are the same if position and content are, and then so is everything before them. The store has
-such a *mark* beside its cursor, the last record that it has. Where the mark does not tell, the events do.
+such a *mark* beside its cursor, the last record that it has. Where the mark does not say, the events do.
 
 Before: ``worker``. After: ``spool.cursor``, and the sink.
 """

@@ -162,7 +162,7 @@ class Worker(threading.Thread):
             self._forget(gone)
             self._shipped_at.pop(gone, None)
         if self._alignment is not None:
-            self._alignment.tell()
+            self._alignment.report()
         return has_moved
 
     def _is_aligned(self, log: ProducerLog) -> bool:
@@ -192,7 +192,7 @@ class Worker(threading.Thread):
                 is_writer_dead=log.is_writer_dead and is_settled,
             )
         except SpoolFormatError:
-            return False  # left alone: the supervisor tells of it, and it is no trouble of the sink's
+            return False  # left alone: the supervisor reports it, and it is no fault of the sink
         self.health.damaged_bytes += slice_.damaged_bytes
         if slice_.damage:
             log.damaged_for.add(self._sink.name)
@@ -325,7 +325,7 @@ class Worker(threading.Thread):
             self._stopping.wait(self._note_failure(Retry(reason)))
 
     def _after_rejection(self, part: Batch, outcome: Rejected, refused: list[Position]) -> list[Batch]:
-        """Quarantine what was refused, or halve the batch if the sink cannot tell; return what is left, last first."""
+        """Quarantine what was refused, or halve the batch if the sink cannot say; return what is left, last first."""
         if len(part.events) > 1 and len(outcome.indexes) == len(part.events):
             return _split(part, len(part.events) // 2)
         indexes = set(outcome.indexes)

@@ -157,7 +157,7 @@ LATE_METRIC: Final = "clew_late_events_total"
 """Counts what comes too late to feed anything else."""
 
 OVERFLOW_METRIC: Final = "clew_metric_overflow_total"
-"""Counts what a metric with too many series could not tell apart."""
+"""Counts what a metric with too many series could not distinguish."""
 
 _ROLLUPS = (
     Rollup("requests", "Requests that have ended, and how many of them failed.", ("clew_requests_total",), "status"),

@@ -80,7 +80,7 @@ class Convention(NamedTuple):
         name: Whose format it is.
         tokens_in: Path of the tokens read.
         tokens_out: Path of the tokens written.
-        marks: Paths of which one has to be there as well, to tell it from formats that share names; empty for none.
+        marks: Paths of which one has to be there as well, to distinguish it from formats that share names; empty for none.
         cached: Paths of the tokens read from the cache.
         written: Paths of the tokens written to the cache.
         written_1h: Paths of those of them that stay for an hour.

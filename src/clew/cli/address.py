@@ -1,4 +1,4 @@
-"""Where the server of ``clew up`` listens, told by a file of its data directory to commands that print links.
+"""Where the server of ``clew up`` listens, given by a file of its data directory to commands that print links.
 
 Layout::
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from clew.config import Settings
 
-__all__ = ["UP_LOCK", "server_url", "tell_address"]
+__all__ = ["UP_LOCK", "server_url", "write_address"]
 
 UP_LOCK: Final = "up.lock"
 UP_FILE: Final = "up.json"
@@ -32,14 +32,14 @@ class _Up(Struct):
     url: str
 
 
-def tell_address(data_dir: Path, url: str) -> None:
+def write_address(data_dir: Path, url: str) -> None:
     """Write down where the server listens; links do without where that cannot be."""
     with contextlib.suppress(OSError):
         replace_file(data_dir / UP_FILE, json.encode(_Up(url)), is_durable=False)
 
 
 def server_url(settings: Settings) -> str:
-    """Tell where the server is that shows the store of *settings*: the one that runs, else the one that would."""
+    """Return where the server is that shows the store of *settings*: the one that runs, else the one that would."""
     with contextlib.suppress(OSError, DecodeError):
         running = json.decode(read_regular(settings.data_dir / UP_FILE), type=_Up)
         if is_held(settings.data_dir / UP_LOCK):

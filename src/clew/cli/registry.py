@@ -66,7 +66,7 @@ def root() -> Any:
     return get_command(app)
 
 
-def _tell_version(is_asked: bool) -> None:
+def _show_version(is_asked: bool) -> None:
     if not is_asked:
         return
     try:
@@ -79,7 +79,7 @@ def _tell_version(is_asked: bool) -> None:
 def _clew(
     *,
     is_version: Annotated[
-        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version and exit.")
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version and exit.")
     ] = False,
 ) -> None:
     """Give every request of a RAG system one thread, from the call to the root cause.

@@ -15,7 +15,7 @@ import uvicorn
 from msgspec.structs import replace
 
 from clew.agent.supervisor import Supervisor, prepare_process
-from clew.cli.address import UP_LOCK, tell_address
+from clew.cli.address import UP_LOCK, write_address
 from clew.delivery.whereabouts import Whereabouts
 from clew.errors import ClewError
 from clew.server.app import create_app
@@ -92,7 +92,7 @@ def running(settings: Settings, *, report: Callable[[str], None] | None = None) 
         parts.callback(supervisor.drain, DRAIN_S)
         _serve(_with_metrics(settings), listener, parts, supervisor.metrics)
         url = url_of(listener, is_tls=settings.tls_cert is not None)
-        tell_address(settings.data_dir, url)
+        write_address(settings.data_dir, url)
         yield Running(url, settings.dsn, supervisor, settings)
 
 

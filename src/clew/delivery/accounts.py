@@ -1,4 +1,4 @@
-"""What became of every event, as far as the spool on this host tells.
+"""What became of every event, as far as the spool on this host knows.
 
 The identity that has to hold, for each sink, at any moment::
 

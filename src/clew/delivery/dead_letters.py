@@ -54,7 +54,7 @@ class DeadLetter(Struct, frozen=True):
 
 
 class _Place(Struct):
-    """As much of a letter as tells which event it holds."""
+    """As much of a letter as says which event it holds."""
 
     producer: str
     position: int

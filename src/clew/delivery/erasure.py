@@ -1,8 +1,8 @@
 """Erase a person from the spool: events, dead letters, what sinks remember.
 
-A record that holds an event of the person is overwritten in place by one of the same length that tells only that, when
+A record that holds an event of the person is overwritten in place by one of the same length that says only that, when
 and where something was: positions, counts and accounts stay right, and a sink that comes to it ships that. The writer never goes back, so
-only readers matter: where an agent ships a log, records that some sink has still to read are left, and told as waiting, and so is what
+only readers matter: where an agent ships a log, records that some sink has still to read are left, and reported as waiting, and so is what
 it remembers of open spans; where none does, all are overwritten. Segments that are kept for a replay are read by nobody
 until then, and overwritten everywhere.
 
@@ -71,7 +71,7 @@ class SpoolErasure(Struct):
 
 
 class SpoolTraces(Struct):
-    """Who has a part in which traces, as far as the spool tells.
+    """Who has a part in which traces, as far as the spool knows.
 
     Attributes:
         theirs: Traces in which the person has one.
@@ -83,7 +83,7 @@ class SpoolTraces(Struct):
 
 
 class _Mark(Struct, gc=False):
-    """As much of an event as tells whose it is."""
+    """As much of an event as says whose it is."""
 
     user_id: Any = None
     trace_id: Any = None
@@ -167,7 +167,7 @@ def erase_from_spool(
 
 
 class _Theirs:
-    """Tell a person's events from those of others."""
+    """Distinguish a person's events from those of others."""
 
     def __init__(self, user_id: str, traces: frozenset[str], *, with_mentions: bool) -> None:
         self._with_mentions = with_mentions
@@ -249,7 +249,7 @@ def _events(directory: Path) -> Iterator[tuple[Position, bytes]]:
 
 
 def _overwrite(path: Path, position: Position, payload: bytes) -> bool:
-    """Put what tells nothing in the place of a record, of the same length, and bring it to the disk; false if it is gone."""
+    """Put a record without content in the place of a record, of the same length, and bring it to the disk; false if it is gone."""
     event: dict[str, Any] = json.decode(payload)
     kept = {name: event[name] for name in _KEPT if name in event}
     nothing = json.encode({**kept, "kind": "log", "message": ERASED, "context": {}, "metrics": {}})

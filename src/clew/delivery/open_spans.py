@@ -2,7 +2,7 @@
 
 What: a reader of its own for each log; it keeps each ``span_start`` whose ``span`` has not come.
 Why: when the writer dies, ``lastwords`` closes these spans in the writer's own log, and a killed process
-still tells what it was doing, in every sink.
+still says what it was doing, in every sink.
 How it stays exact: the closing events stand in the same log as everything else, behind the writer's
 last record. An agent that dies half-way leaves a log whose next reader finds some spans closed, and
 closes the others.
@@ -47,7 +47,7 @@ KIND_WINDOW_BYTES = 96  # "kind" is the second key, so it stands within the firs
 
 
 class _Mark(Struct):
-    """As much of an event as tells whether a span begins or ends with it."""
+    """As much of an event as says whether a span begins or ends with it."""
 
     kind: str
     span_id: str | None = None

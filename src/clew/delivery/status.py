@@ -1,6 +1,6 @@
 """What agents say of themselves on the spool, once a second, for whoever asks from another process.
 
-A killed agent takes nothing back: what has not been written anew for ``STALE_S`` is not told any more.
+A killed agent takes nothing back: what has not been written anew for ``STALE_S`` is no longer shown.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
-"""Where the events of one trace are, as far as the spool on this host tells.
+"""Where the events of one trace are, as far as the spool on this host knows.
 
-An event's id is its producer and its position (``spool.format``), so whether a sink has taken it can be told
+An event's id is its producer and its position (``spool.format``), so whether a sink has taken it can be known
 exactly, from the sink's cursor in that producer's log and its dead letters:
 
 ==================  ==================================================================================
@@ -105,14 +105,14 @@ class Places(Struct, frozen=True):
 
 
 class _Event(Struct):
-    """As much of an event as tells where it belongs."""
+    """As much of an event as says where it belongs."""
 
     trace_id: str | None = None
     kind: str = ""
 
 
 class _Letter(Struct):
-    """As much of a dead letter as tells which event it holds."""
+    """As much of a dead letter as says which event it holds."""
 
     producer: str
     position: int
@@ -131,11 +131,11 @@ _decode_letter = json.Decoder(_Letter).decode
 
 
 class Whereabouts:
-    """Tell where events are.
+    """Return where events are.
 
     Args:
         spool: Root of the spool.
-        sinks: The sinks that are on; others are told of when they have left a trace on the spool.
+        sinks: The sinks that are on; others are named when they have left a trace on the spool.
 
     Threads:
         Any; it keeps nothing but what it has read of the ledger.
@@ -162,7 +162,7 @@ class Whereabouts:
         return Waiting(events, list(found), scan.is_partial)
 
     def account(self, trace_id: str, stored: Iterable[UUID]) -> Places:
-        """Tell where the events of a trace are.
+        """Return where the events of a trace are.
 
         Args:
             trace_id: The trace, a UUID.

@@ -10,7 +10,7 @@
 
 Events of an answer: ``sources``, then ``token`` for each piece, then ``done`` with the outcome; or
 ``error``. The response begins with the first of them, so that a question that fails before the model
-has said anything still gets a status that tells so.
+has said anything still gets a status that says so.
 """
 
 from __future__ import annotations
@@ -116,7 +116,7 @@ def _add_question_routes(app: FastAPI, parts: Parts) -> None:
 
     @app.get("/healthz")
     async def healthz() -> Any:  # pyright: ignore[reportUnusedFunction]
-        """Tell that the service is up, and what it works with."""
+        """Report that the service is up, and what it works with."""
         return {
             "status": "ok",
             "model": parts.model.name,

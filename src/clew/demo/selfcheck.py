@@ -128,7 +128,7 @@ def kind_of(exchange: Exchange) -> str:
 
 
 def expected(exchange: Exchange) -> Counter[EventKey] | None:
-    """Say which events a request has to have left, and how often; None when its end does not tell."""
+    """Say which events a request has to have left, and how often; None when its end does not say."""
     kind = kind_of(exchange)
     if kind == "failed":
         return None

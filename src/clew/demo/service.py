@@ -3,7 +3,7 @@
 The socket is opened here and inherited, so that the address is known before the process is up, stays
 the same when another process takes over, and no other program can take the port in between. The
 process has a session of its own: Ctrl-C in a terminal reaches the parent alone, which stops things in
-their order. A pipe tells the process when the parent is gone, however it went.
+their order. A pipe shows the process when the parent is gone, however it went.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Service:
             What it says of itself: its model and embedding model.
 
         Raises:
-            ClewError: It does not start; says why, as far as its log tells.
+            ClewError: It does not start; says why, as far as its log says.
         """
         process = self._launch()
         assert process is not None

@@ -1,4 +1,4 @@
-"""The settings of the demo service: one frozen object, and what of it the environment tells."""
+"""The settings of the demo service: one frozen object, and what of it the environment sets."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class Endpoint(Struct, frozen=True):
         base_url: Where.
         model: Which.
         api_key: With what; None for endpoints that want none.
-        price: What it costs; None when that is not told.
+        price: What it costs; None when that is unknown.
     """
 
     base_url: str
@@ -69,7 +69,7 @@ def endpoint_from(environment: Mapping[str, str]) -> Endpoint | None:
 
     Args:
         environment: ``OPENAI_API_KEY`` or ``OPENAI_BASE_URL`` ask for a model; ``OPENAI_MODEL`` names
-            it; ``CLEW_DEMO_PRICE`` tells what it costs: US dollars for a million tokens read and
+            it; ``CLEW_DEMO_PRICE`` says what it costs: US dollars for a million tokens read and
             written, such as ``0.15,0.60``.
 
     Returns:

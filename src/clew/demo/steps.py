@@ -1,8 +1,8 @@
-"""Telling what a step did, in the words of the catalogue.
+"""Recording what a step did, in the words of the catalogue.
 
-A step gathers *facts* while it works. Each event tells those of the facts that the catalogue
-declares for it, so that one look at the catalogue says what an event holds, and no event is told
-half here and half there. A step that fails tells its failure, with the facts known until then, and
+A step gathers *facts* while it works. Each event reports those of the facts that the catalogue
+declares for it, so that one look at the catalogue says what an event holds, and no event is reported
+half here and half there. A step that fails reports its failure, with the facts known until then, and
 the exception goes on.
 """
 
@@ -19,7 +19,7 @@ from clew.emit.tracing import span
 if TYPE_CHECKING:
     from collections.abc import Generator
 
-__all__ = ["Step", "StepFacts", "Stopwatch", "step", "tell"]
+__all__ = ["Step", "StepFacts", "Stopwatch", "record", "step"]
 
 StepFacts = dict[str, Any]
 """What is known, by the names of the catalogue's fields; None for what is not."""
@@ -50,10 +50,10 @@ class Step:
         self.facts = facts
         self._watch = Stopwatch()
 
-    def tell(self, message: str, **facts: Any) -> None:
-        """Tell an event: of these facts and of those known, what the catalogue declares for it."""
+    def record(self, message: str, **facts: Any) -> None:
+        """Emit an event: of these facts and of those known, what the catalogue declares for it."""
         self.facts |= facts
-        tell(message, {"duration_ms": self._watch.ms, **self.facts})
+        record(message, {"duration_ms": self._watch.ms, **self.facts})
 
 
 @contextmanager
@@ -65,24 +65,24 @@ def step(
     Args:
         name: The span's name.
         facts: What is known; the step adds to it.
-        failure: The event that tells it if the step raises.
+        failure: The event that reports it if the step raises.
         stage: Its stage; None for that of the step around it.
         run_type: Its kind, in LangSmith's words.
 
     Yields:
-        The step, to tell its events with.
+        The step, to report its events with.
     """
     with span(name, run_type=run_type, stage=stage):
         running = Step(facts)
         try:
             yield running
         except Exception as error:
-            running.tell(failure, error=error, error_type=type(error).__name__)
+            running.record(failure, error=error, error_type=type(error).__name__)
             raise
 
 
-def tell(message: str, facts: StepFacts) -> None:
-    """Tell an event of the catalogue, at its level, with those of *facts* that it declares."""
+def record(message: str, facts: StepFacts) -> None:
+    """Emit an event of the catalogue, at its level, with those of *facts* that it declares."""
     event = EVENTS[message]
     known = {name: facts[name] for name in event.fields if facts.get(name) is not None}
     if "error_type" in event.fields and "error" in facts:

@@ -27,14 +27,14 @@ class DraftEvent(Struct, kw_only=True):
         user_id: On whose behalf.
         request_id: The request.
         session_id: The conversation.
-        service: The service that told it.
+        service: The service that reported it.
         environment: Where that runs.
         version: Its version.
-        stage: One of ``event.STAGES``; None, or anything else, for none told.
+        stage: One of ``event.STAGES``; None, or anything else, for none reported.
         logger: Name of the logger.
         run_type: Kind of a span, in LangSmith's words.
         status: Of a span: ``"running"``, ``"ok"``, ``"error"``, ``"cancelled"`` or ``"aborted"``.
-        fields: What was told: names of metrics become metrics, and so does what a mapping ``metrics`` holds;
+        fields: What was reported: names of metrics become metrics, and so does what a mapping ``metrics`` holds;
             a mapping ``context`` holds what is context whatever its name.
         error: ``{"type", "message", "stack"}`` of what was raised.
         sanitized: What was changed before it came to us, in the words of ``sanitize``.

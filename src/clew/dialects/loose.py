@@ -1,4 +1,4 @@
-"""Values that others have told, of any type: read what is meant, and never fail."""
+"""Values that others have reported, of any type: read what is meant, and never fail."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def text(value: Any) -> str | None:
 
 
 def number(value: Any) -> float | None:
-    """Return a finite number, also one told as text; None for anything else."""
+    """Return a finite number, also one reported as text; None for anything else."""
     if isinstance(value, str):
         try:
             value = float(value)
@@ -40,7 +40,7 @@ def number(value: Any) -> float | None:
 
 
 def parsed(value: Any, *, is_json: bool = False) -> Any:
-    """Return what a text in JSON tells; *value* itself if it is no such text.
+    """Return the value of a text in JSON; *value* itself if it is no such text.
 
     Args:
         value: Anything.

@@ -1,4 +1,4 @@
-"""Leave vectors out of what an embedding call has answered: a thousand numbers tell nobody anything.
+"""Leave vectors out of what an embedding call has answered: nobody reads a thousand numbers.
 
 Instrumentations write the answer of such a call down whole, vectors included: 30 KB for each text.
 """

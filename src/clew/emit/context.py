@@ -1,4 +1,4 @@
-"""Who and where we are: the ids that every event carries without being told.
+"""Who and where we are: the ids that every event carries without being given them.
 
 One frozen ``Context`` sits in one context variable. asyncio copies it into every task and
 ``asyncio.to_thread``; ``propagation`` carries it into executors. It is replaced, never

@@ -1,4 +1,4 @@
-"""What was raised, as an event tells it: its type, its message, and the frames it went through.
+"""What was raised, as an event reports it: its type, its message, and the frames it went through.
 
 An exception is written as Python prints it, what caused it before it. Members of a group are beside each
 other, below the group, each with the causes of its own::
@@ -15,7 +15,7 @@ The frames are walked, not formatted: ``traceback.format_exception`` reads sourc
 nine frames, this a few.
 
 Exceptions have code of their own, too. Where one hides a part of itself behind a property that fails, what
-the interpreter knows of it is told.
+the interpreter knows of it is reported.
 """
 
 from __future__ import annotations
@@ -82,14 +82,14 @@ def describe_error(error: BaseException, flags: set[str], known: Container[tuple
         flags: ``"unreadable"`` is added to it if some of that could not be read.
         known: File and function of frames in which nothing is secret.
     """
-    telling = _Telling(flags, known)
-    stack = telling.chain(error)
-    described = {"type": name_of(type(error)), "message": telling.message, "stack": stack}
-    return Described(described, telling.texts, telling.frames)
+    description = _Description(flags, known)
+    stack = description.chain(error)
+    described = {"type": name_of(type(error)), "message": description.message, "stack": stack}
+    return Described(described, description.texts, description.frames)
 
 
-class _Telling:
-    """One event's account of an exception: what it has told already, and what could not be read."""
+class _Description:
+    """One event's account of an exception: what it has reported already, and what could not be read."""
 
     __slots__ = ("_flags", "_known", "_seen", "frames", "message", "texts")
 
@@ -102,7 +102,7 @@ class _Telling:
         self._seen: set[int] = set()
 
     def chain(self, error: BaseException) -> str:
-        """Tell an exception and what caused it, the first cause first."""
+        """Describe an exception and what caused it, the first cause first."""
         parts: list[str] = []
         link: BaseException | None = error
         seen = self._seen
@@ -171,7 +171,7 @@ class _Telling:
         return lines if trace is None else self._shortened(lines, trace)
 
     def _shortened(self, lines: list[str], trace: TracebackType | None) -> list[str]:
-        """Keep the first and the last of more frames than are told; *trace* comes behind *lines*."""
+        """Keep the first and the last of more frames than are reported; *trace* comes behind *lines*."""
         half = MAX_FRAMES // 2
         last: deque[TracebackType] = deque(maxlen=half)
         count = len(lines)

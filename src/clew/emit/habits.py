@@ -24,7 +24,7 @@ LOGGING_WORDS: Final = frozenset({"extra", "stack_info", "stacklevel"})
 
 TEMPLATE_FIELD: Final = "message_template"
 ARGUMENTS_FIELD: Final = "message_args"
-LEVEL_FIELD: Final = "level_told"
+LEVEL_FIELD: Final = "level_given"
 
 _PLAIN: Final = frozenset({str, int, float, bool, type(None)})
 _NUMBERED: Final = ((50, "CRITICAL"), (40, "ERROR"), (30, "WARNING"), (20, "INFO"))
@@ -43,7 +43,7 @@ def format_message(template: object, args: tuple[object, ...]) -> tuple[str, dic
     """Put arguments into a message, as ``logging`` does: by ``%``, or by name where the only one is a mapping.
 
     Returns:
-        (message, fields that tell of it, flags). The template is told, for who counts messages by it.
+        (message, fields about it, flags). The template is recorded, for users who count messages by it.
 
     Example:
         >>> format_message("read %d of %s", (3, "a.pdf"))
@@ -56,7 +56,7 @@ def format_message(template: object, args: tuple[object, ...]) -> tuple[str, dic
     is_plain = values is args and _PLAIN.issuperset(map(type, args))
     message = attempt(text.__mod__, values) if is_plain else describe(text.__mod__, values)
     flags: tuple[str, ...] = ()
-    if message is None:  # it does not fit, or the code of an argument failed: then its neighbours can still be told
+    if message is None:  # it does not fit, or the code of an argument failed: then its neighbours can still be reported
         message, flags = attempt(text.__mod__, _as_texts(values)), ("unreadable",)
     if type(message) is str and (values is args or message != text):
         return message, {TEMPLATE_FIELD: text}, flags
@@ -82,17 +82,17 @@ def _as_text(value: object) -> object:
 
 
 def level_of(level: object) -> tuple[str, dict[str, Any]]:
-    """Find the level that ``log`` was told, by number or by name.
+    """Find the level that ``log`` was given, by number or by name.
 
     A number between two levels is the lower one's. A name that is not known here may be one of
     ``logging.addLevelName``; else it is INFO.
 
     Returns:
-        (name of the level, fields that tell what was told, if that was something else).
+        (name of the level, fields that hold what was given, if that was something else).
 
     Example:
         >>> level_of(40), level_of("warn"), level_of(25)
-        (('ERROR', {}), ('WARNING', {}), ('INFO', {'level_told': 25}))
+        (('ERROR', {}), ('WARNING', {}), ('INFO', {'level_given': 25}))
     """
     if issubclass(type(level), int):
         number = int.__int__(level)  # pyright: ignore[reportArgumentType]
@@ -110,7 +110,7 @@ def level_of(level: object) -> tuple[str, dict[str, Any]]:
 def read_logging_words(fields: dict[str, Any]) -> dict[str, Any]:
     """Return *fields* with what ``logging``'s keywords mean in their place.
 
-    What ``extra`` holds are fields, told ones first; ``stack_info`` is the way to the call; ``stacklevel`` says
+    What ``extra`` holds are fields, given ones first; ``stack_info`` is the way to the call; ``stacklevel`` says
     how many of its last frames are no matter. What has another type than in ``logging`` is a field like any other.
     """
     fields = dict(fields)

@@ -1,6 +1,6 @@
 """Who writes to a spool directory: ``producer.json``, written by the producer and read by the agent.
 
-It names the process, and holds what is needed later to tell how it ended: the kernel's boot id, and
+It names the process, and holds what is needed later to say how it ended: the kernel's boot id, and
 how many processes of its memory cgroup had been killed for want of memory when it began.
 """
 
@@ -40,7 +40,7 @@ class Identity(Struct):
         memory_events: The ``memory.events`` file of its cgroup.
         oom_kills: How many processes of the cgroup had been killed for want of memory by then.
         only_sink: The one sink that these events are for; None for all.
-        is_relay: It hands on what others told it: the spans open in its log are theirs, and outlive it.
+        is_relay: It hands on what others reported: the spans open in its log are theirs, and outlive it.
     """
 
     service: str = "unknown"
@@ -63,7 +63,7 @@ def describe(settings: Settings, *, only_sink: str | None = None, is_relay: bool
     Args:
         settings: The service's name, environment and version.
         only_sink: The one sink that its events are for; None for all.
-        is_relay: Whether it hands on what others told it.
+        is_relay: Whether it hands on what others reported.
     """
     memory_events = _memory_events()
     identity = Identity(
@@ -96,7 +96,7 @@ def read(directory: Path) -> Identity:
 
 
 def count_oom_kills(memory_events: Path) -> int | None:
-    """Read how many processes of a cgroup were killed for want of memory; None if its file does not tell."""
+    """Read how many processes of a cgroup were killed for want of memory; None if its file does not say."""
     try:
         lines = memory_events.read_text("ascii").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))

@@ -70,8 +70,8 @@ class Logger:
         Args:
             message: What happened: a name of the catalogue, or any text.
             args: What to put into the message by ``%``; without any, it stays as it is. The message
-                before that is told as ``message_template``.
-            fields: What to tell about it. Names that the catalogue lists as metrics
+                before that is recorded as ``message_template``.
+            fields: What to record about it. Names that the catalogue lists as metrics
                 (``duration_ms``, ``cost_usd``, ``tokens_in`` …) become metrics, the rest
                 context; ``metrics={...}`` adds metrics of any name; ``error=exception``
                 attaches an error.
@@ -105,8 +105,8 @@ class Logger:
     def log(self, level: int | str, message: object, /, *args: object, **fields: Any) -> None:
         """Emit an event of a level by its number or its name.
 
-        Numbers between two levels are the lower one's, and an unknown name is INFO; what was told is then
-        told as ``level_told``.
+        Numbers between two levels are the lower one's, and an unknown name is INFO; what was given is then
+        recorded as ``level_given``.
         """
         name, level_fields = level_of(level)
         self._emit(name, message, args, {**level_fields, **fields})

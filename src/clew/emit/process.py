@@ -243,7 +243,7 @@ def isolated(**pinned: Any) -> Generator[None]:
     force again afterwards.
 
     Args:
-        pinned: Settings that hold in the block whatever ``configure`` is told there, so that an
+        pinned: Settings that hold in the block whatever ``configure`` is given there, so that an
             application under test can set itself up and still emits where the test reads.
 
     Example:

@@ -15,11 +15,11 @@ deep       a container was nested deeper than 20
 wide       a container held more than 10,000 items
 bytes      bytes became their length
 repr       an object of a foreign type became its ``repr``, at most 1,000 characters of it
-unreadable code of a value failed: a note stands for what it should have told
-format     a message and its arguments did not fit together: both stand as they were told
+unreadable code of a value failed: a note stands for what it should have returned
+format     a message and its arguments did not fit together: both are recorded as they were given
 truncated  a string was cut to its head and tail
 redacted   a secret was taken out: a field's whole value, or a part of a text
-clock      its time cannot be meant, and is that of its arrival; or it told no duration (see ``arrival``)
+clock      its time cannot be meant, and is that of its arrival; or it has no duration (see ``arrival``)
 ========== ===========================================================================
 
 Values bring code of their own: ``__repr__``, properties, iterators, even a ``__class__`` that lies. A
@@ -169,7 +169,7 @@ class Sanitizer:
         return self._mapping(_pairs(metrics), 0, self.metric)
 
     def metric(self, value: Any, depth: int = 0) -> Any:
-        """Rebuild what is told as a metric: a number in whatever form becomes one of JSON, with the digits it had."""
+        """Rebuild what is given as a metric: a number in whatever form becomes one of JSON, with the digits it had."""
         number = attempt(number_of, value)
         if number is None or number is UNREADABLE:
             return self.value(value, depth)
@@ -329,7 +329,7 @@ class Sanitizer:
                 break
             if item is UNREADABLE:
                 if not taken:
-                    raise ValueError  # nothing could be read: its repr may tell more
+                    raise ValueError  # nothing could be read: its repr may say more
                 self.flags.add("unreadable")
                 break
             taken.append(item)
@@ -396,7 +396,7 @@ def _is_path(kind: type[object]) -> bool:
 
 
 def message_of(error: BaseException, flags: set[str] | None = None) -> str:
-    """Return an exception's message, whatever its ``__str__`` does; flagged as unreadable if it does not tell."""
+    """Return an exception's message, whatever its ``__str__`` does; flagged as unreadable if it does not say."""
     kind = type(error)
     if type(kind) is type and kind.__str__ is _plain_str:  # no code of its own: its message is its one argument
         args = _read_args(error)

@@ -44,7 +44,7 @@ _HANDED_ON: Final = (
     "spool_keep_free_bytes",
     "replay_window_s",
 )
-"""The settings that decide where and how to ship, whichever way the application was told them."""
+"""The settings that decide where and how to ship, whichever way the application got them."""
 
 
 def ensure(settings: Settings) -> str | None:

@@ -1,6 +1,6 @@
 """Spans: a piece of work that takes time, written when it opens and when it ends.
 
-The first record, ``span_start``, is small: a process that dies before the second has still told what it
+The first record, ``span_start``, is small: a process that dies before the second has still recorded what it
 was doing. Inputs are encoded when the span opens, since the work may change them.
 
 Before: the application, or ``tracing``. After: ``record`` (with ``context``) and ``process``.
@@ -39,7 +39,7 @@ class Span:
         run_type: Its kind, in LangSmith's words: chain, llm, retriever, embedding, tool, prompt, parser.
         stage: Its stage; by default what the run type implies, else its parent's.
         inputs: What it works on.
-        fields: What else to tell about it.
+        fields: What else to record about it.
         flags: What could not be read of that, in the words of ``clew.emit.sanitize``.
 
     Attributes:
@@ -106,13 +106,13 @@ class Span:
         return self._context
 
     def set(self, /, **fields: Any) -> None:
-        """Tell more about the span; as with a log, names of metrics become metrics."""
+        """Add fields to the span; as with a log, names of metrics become metrics."""
         for name, value in fields.items():
             # Numbers and texts cannot change until the span ends; everything else is taken as it is now.
             self._fields[name] = value if type(value) in _IMMUTABLE else self._encode(name, value)
 
     def set_outputs(self, outputs: Any, *, flags: Iterable[str] = ()) -> None:
-        """Tell what came out, and what of it could not be read.
+        """Record the outputs, and what of them could not be read.
 
         The tokens that the answer of a model reports (``usage_metadata``, or the ``usage`` of a provider's library)
         become metrics of the span, unless it has tokens already.
@@ -275,7 +275,7 @@ def span(
         inputs: What it works on.
         tags: Words to find it by.
         metadata: What else belongs to it.
-        fields: What to tell about it; more with ``Span.set`` while it runs.
+        fields: What to record about it; more with ``Span.set`` while it runs.
 
     Example:
         >>> with span("rerank", stage="retrieval", top_k=5) as rerank:

@@ -341,7 +341,7 @@ class _Items:
         self._count = 0
 
     def add(self, span: Span, item: Any) -> None:
-        """Keep *item* for the outputs; the first one of all tells the time it took."""
+        """Keep *item* for the outputs; the first one of all sets the time it took."""
         self._count += 1
         if self._count == 1:
             span.mark_first_item()

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 __all__ = ["NOT_OPEN", "Unopened"]
 
 NOT_OPEN = "not_open"
-"""The reason when nothing tells a better one (see ``clew.spool.losses.REASONS``)."""
+"""The reason when no better one is known (see ``clew.spool.losses.REASONS``)."""
 
 
 class Unopened:
     """The events that a process has lost for want of a log, by reason.
 
-    A forked child counts from nothing: what its parent lost is its parent's to tell.
+    A forked child counts from nothing: what its parent lost is its parent's to report.
 
     Attributes:
         reason: Why no log could be opened the last time; what is lost from then on is counted under it.
@@ -82,5 +82,5 @@ class _Share:
         self.carried: dict[str, int] = {}
 
     def totals(self) -> dict[str, int]:
-        # Only its `repr` tells the next value of a `count` without taking it (see `spool.losses`).
+        # Only its `repr` shows the next value of a `count` without taking it (see `spool.losses`).
         return {reason: int(repr(n)[len("count(") : -1]) - 1 for reason, n in list(self.counters.items())}

@@ -55,7 +55,7 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 ID_HEADERS: Final = ("traceparent", "langsmith-trace", "x-trace-id", "x-request-id")
 MAX_PATH_CHARS: Final = 200  # of a path that is used as a name, because no route is known
-NORMAL_CLOSURES: Final = frozenset({1000, 1001, 1005})  # RFC 6455, section 7.4.1: done, going away, no code told
+NORMAL_CLOSURES: Final = frozenset({1000, 1001, 1005})  # RFC 6455, section 7.4.1: done, going away, no code given
 INTERNAL_ERROR: Final = 1011
 SEEN: Final = "clew.span"
 
@@ -168,7 +168,7 @@ class ClewMiddleware:
 
 
 class ErrorResponse(Exception):  # noqa: N818 - it names what the client got, and is never raised
-    """Why a request has failed that no exception tells about."""
+    """Why a request has failed that no exception explains."""
 
 
 class ClientDisconnected(BaseException):  # never raised: not an Exception, so that it says "cancelled"
@@ -176,7 +176,7 @@ class ClientDisconnected(BaseException):  # never raised: not an Exception, so t
 
 
 class _Exchange:
-    """One request or connection: what both directions tell about its end."""
+    """One request or connection: what both directions know about its end."""
 
     def __init__(self, span: Span, scope: Scope, receive: Receive, send: Send) -> None:
         assert span.context is not None
@@ -195,7 +195,7 @@ class _Exchange:
 
     @staticmethod
     def fields_of(scope: Scope) -> dict[str, Any]:
-        """Tell what is known at the start."""
+        """Record what is known at the start."""
         raise NotImplementedError
 
     async def receive(self) -> Message:
@@ -402,7 +402,7 @@ def _path_of(scope: Scope) -> str:
 
 
 def _client_of(scope: Scope) -> dict[str, Any]:
-    """Tell the client's address, without its port, which is new for every connection."""
+    """Return the client's address, without its port, which is new for every connection."""
     client = scope.get("client")
     return {"client": str(client[0])} if client else {}
 

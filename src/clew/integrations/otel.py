@@ -15,7 +15,7 @@ An OpenTelemetry span that begins inside a clew span is its child by itself. Two
 =================  ============================================================================
 trace id           OpenTelemetry's; of a root inside a clew trace that trace's, with or without ``ids()``
 span id            OpenTelemetry's 64 bits, widened; a parent that is a clew span keeps its whole id
-a dead process     spans are told when they begin too, so they end as aborted
+a dead process     spans are reported when they begin too, so they end as aborted
 duplicates         do not also export the same provider to clew's own ``/v1/traces``
 =================  ============================================================================
 
@@ -93,7 +93,7 @@ class ClewSpanProcessor(SpanProcessor):
         self._open: dict[tuple[int, int], _Place] = {}
 
     def on_start(self, span: Span, parent_context: OtelContext | None = None) -> None:  # noqa: ARG002 - the SDK's name
-        """Tell that a span has begun."""
+        """Report that a span has begun."""
         with process.guarded():
             place = self._place(span)
             key = _key(span.get_span_context())
@@ -104,7 +104,7 @@ class ClewSpanProcessor(SpanProcessor):
             process.emit(head, {}, None, context)
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Tell a span whole."""
+        """Report a whole span."""
         with process.guarded():
             key = _key(span.get_span_context())
             place = self._open.pop(key, None)
@@ -114,7 +114,7 @@ class ClewSpanProcessor(SpanProcessor):
         """Do nothing; the SDK calls it just before the end."""
 
     def shutdown(self) -> None:
-        """Forget the spans that are open; the process that ends tells of them as aborted."""
+        """Forget the spans that are open; the process that ends reports them as aborted."""
         self._open.clear()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
@@ -273,7 +273,7 @@ def _of_otel(outer: Context) -> Context:
     if not span.is_valid or (outer.span_id is not None and to_otel_span_id(outer.span_id) == f"{span.span_id:016x}"):
         return outer
     if outer.trace_id is not None and not (trace.get_current_span().is_recording() or span.trace_flags.sampled):
-        return outer  # nobody tells of that span: below it, clew's own trace would be torn apart
+        return outer  # nobody has that span: below it, clew's own trace would be torn apart
     trace_id = _adopted.get(span.trace_id) or _uuid(span.trace_id)
     return Context(
         trace_id=trace_id,

@@ -405,7 +405,7 @@ def uses_of(account: Account, line: str, reported: Sequence[float | None] | None
 
 
 def hand_up(uses: list[Use], parent: Account) -> None:
-    """Tell the account around a span which uses may be repeated there."""
+    """Note in the account around a span which uses may be repeated there."""
     parent.uses += uses[: max(0, MAX_USES - len(parent.uses))]
 
 

@@ -412,7 +412,7 @@ def _remember(inside: OpenSpan, event: Observation, *, by: str) -> None:
 
 
 def _identity(event: Observation) -> str:
-    """Tell errors apart: by type and message, which is not kept itself."""
+    """Distinguish errors by type and message, which is not kept itself."""
     message = event.error_message
     digest = "" if message is None else f"{crc32(message.encode('utf-8', 'replace')):08x}"
     return f"{event.error_type}:{digest}"

@@ -108,7 +108,7 @@ class LedgerPage:
         sums[3] += calls
 
     def _sum(self, place: Place) -> list[Any]:
-        # Who has a user is known by that; else the trace tells whose it is, later.
+        # Who has a user is known by that; else the trace says whose it is, later.
         trace = None if place.user_id or not place.trace_id else UUID(place.trace_id)
         sets = (place.service, place.environment, place.version, place.model)
         if sets not in self._known:

@@ -9,8 +9,8 @@ What is added up is what the catalogue's metrics measure (``ROLLUPS``), by the r
 that Prometheus would have, without its five minutes of grace. An event belongs to the minute it happened or, for a
 span, began in, which is its ``timestamp`` in the store.
 
-Any text may stand in a model or a version. Of each metric ``MAX_SETS`` sets of values are told apart in an hour;
-of those that come after, what tells them apart is ``other``, and ``clew_metric_overflow_total`` counts them. The sums
+Any text may stand in a model or a version. Of each metric ``MAX_SETS`` sets of values are distinguished in an hour;
+of those that come after, what distinguishes them is ``other``, and ``clew_metric_overflow_total`` counts them. The sums
 over all sets are exact nevertheless.
 
 Before: ``observation``, ``counting``. After: the table ``rollups``.
@@ -113,7 +113,7 @@ MEASURED_MESSAGES: Final = frozenset(_FEEDS.logs)
 
 
 class Rollups:
-    """Remember which values were told apart, over all batches.
+    """Remember which values were distinguished, over all batches.
 
     Args:
         now: Returns seconds since the epoch.
@@ -129,7 +129,7 @@ class Rollups:
         """Begin to add up a batch.
 
         Args:
-            producer: What the events before have told, of the producer whose batch it is; what these tell is added.
+            producer: What the events before have reported, of the producer whose batch it is; what these report is added.
         """
         hour = int(self._now() // _HOUR_S)
         if hour != self._hour:  # those that come now are to have room
@@ -144,8 +144,8 @@ class Tally:
     """The sums of one batch.
 
     Args:
-        known: By metric, the sets of values that are told apart.
-        producer: What its events before have told.
+        known: By metric, the sets of values that are distinguished.
+        producer: What its events before have reported.
         models: What the ledger keeps apart.
 
     Attributes:

@@ -36,7 +36,7 @@ UNKNOWN: Final = "unknown"
 """Type of an error without one."""
 
 MAX_AMOUNT: Final = 1e15
-"""Most that one measurement adds: sums of such amounts stay finite, and still tell one more from none."""
+"""Most that one measurement adds: sums of such amounts stay finite, and still distinguish one more from none."""
 
 _STAGES: Final = frozenset(CLOSED_LABELS["stage"])
 _STATUSES: Final = frozenset(CLOSED_LABELS["status"])
@@ -173,7 +173,7 @@ class Observation:
 
     @property
     def step(self) -> str:
-        """What it is called where steps are told apart: a log by its message, a span by its kind."""
+        """What it is called where steps are distinguished: a log by its message, a span by its kind."""
         return self.run_type if self.kind == "span" else self.message
 
     @property
@@ -194,7 +194,7 @@ class Observation:
 
     @property
     def line(self) -> str:
-        """The line of the bill that its cost stands on, as far as it tells that itself."""
+        """The line of the bill that its cost stands on, as far as it says that itself."""
         return self._paid.line
 
     @property
@@ -247,7 +247,7 @@ class Observation:
 
     @property
     def is_request(self) -> bool:
-        """Whether it is a span that begins in its process: without a parent, or with one told by W3C alone.
+        """Whether it is a span that begins in its process: without a parent, or with one reported by W3C alone.
 
         A parent in another process is known by 64 bits, the high half of its id is zero; so is every id of spans
         that came by OpenTelemetry, which is why their own is looked at too.
@@ -395,7 +395,7 @@ def _needed() -> list[tuple[str, Any, Any]]:
     return [(name, Any, None) for name in sorted(names)]
 
 
-_WIDENED: Final = ("00000000-0000-0000-", "0000000000000000")  # of an id as it is told, and as UUID.hex has it
+_WIDENED: Final = ("00000000-0000-0000-", "0000000000000000")  # of an id as it is reported, and as UUID.hex has it
 _MODEL: Final = b'model"'
 _HUGE: Final = 2**1000  # hardly a number any more, and not a floating-point one
 _decode = json.Decoder(_Event).decode

@@ -1,4 +1,4 @@
-"""The way in for events that other systems tell: into a log of our own on the spool.
+"""The way in for events that other systems report: into a log of our own on the spool.
 
 Each event is encoded like one of ours (redaction, limits, what no store can take) and appended to the log
 of one more producer, ``clew-receiver``. From there on it is an event like any other. What ``accept`` has
@@ -248,7 +248,7 @@ class Intake:
         return kept
 
     def _describe_losses(self, dropped: dict[str, int]) -> bytes:
-        """Encode the event that tells what could not be taken: a loss is itself an event."""
+        """Encode the event that says what could not be taken: a loss is itself an event."""
         fields: dict[str, Any] = {"dropped": dropped, "dropped_count": sum(dropped.values())}
         head = Head(clock.now(), "log", "ERROR", "events_dropped", "clew")
         return encode_event(head, fields, None, Context(), Origin(SERVICE, UNSET, UNSET), self._limits)

@@ -1,12 +1,12 @@
 """Take in what LangSmith's clients trace: ``@traceable``, LangChain, LangGraph, unmodified.
 
-A client tells a run twice: when it begins (``post``) and when it ends (``patch``, without the inputs). What
-began is remembered until it ends, so that the ``span`` is whole; a run told in one piece needs no memory.
+A client reports a run twice: when it begins (``post``) and when it ends (``patch``, without the inputs). What
+began is remembered until it ends, so that the ``span`` is whole; a run reported in one piece needs no memory.
 The memory is bounded. What falls out of it, or was begun before this process, still ends: with what the
-``patch`` holds itself, which is all but the inputs. A beginning that comes after the end is told all the same
+``patch`` holds itself, which is all but the inputs. A beginning that comes after the end is reported all the same
 (``langsmith_unbegun``), whenever it comes.
 
-Clients repeat a request whose answer they missed, so what has ended is remembered too, and told once.
+Clients repeat a request whose answer they missed, so what has ended is remembered too, and reported once.
 
 Before: ``langsmith_wire``, with operations. After: ``intake``, with events.
 """
@@ -64,7 +64,7 @@ class LangSmithCounts(Struct):
     Attributes:
         runs: Runs that have ended.
         scores: Scores taken.
-        repeated: Operations that had been told before.
+        repeated: Operations that had been reported before.
         forgotten: Runs that began and fell out of the memory before they ended.
         unbegun: Runs whose end came without a beginning.
         late: Runs whose beginning came after their end.
@@ -80,7 +80,7 @@ class LangSmithCounts(Struct):
     left_out: int = 0
 
     def families(self) -> Iterator[Family]:
-        """Tell the counts as Prometheus' client has them."""
+        """Return the counts as Prometheus' client has them."""
         from prometheus_client.core import CounterMetricFamily
 
         family = CounterMetricFamily(
@@ -110,7 +110,7 @@ class _Undo(NamedTuple):
         open: What was remembered of the run before.
         ended: What it ended, by the names that are remembered.
         unbegun: It is an end without a beginning.
-        late: What the end of the run told whose late beginning it is; None for all others.
+        late: What the end of the run reported whose late beginning this is; None for all others.
     """
 
     until: int
@@ -153,7 +153,7 @@ class LangSmithReceiver:
             self._ended[run_id] = RunFacts(None, "")
 
     def receive(self, operations: Iterable[Operation]) -> None:
-        """Take operations in; what they tell is on the spool when this returns.
+        """Take operations in; what they report is on the spool when this returns.
 
         Args:
             operations: Of one request. Runs that begin are taken before those that end.
@@ -187,9 +187,9 @@ class LangSmithReceiver:
             self._forget_oldest()
 
     def unknown(self, operations: Iterable[Operation]) -> set[str]:
-        """Name the runs that are ended or scored and of which nothing is known, beyond what *operations* tell.
+        """Name the runs that are ended or scored and of which nothing is known, beyond what *operations* report.
 
-        What clew itself has sent tells everything.
+        What clew itself has sent reports everything.
         """
         foreign = [operation for operation in operations if not is_ours(operation.body)]
         begun = {operation.id for operation in foreign if operation.kind == "post"}
@@ -230,7 +230,7 @@ class LangSmithReceiver:
             self._remember(span_id, _Open(run, facts, 0))
 
     def _flagged(self, operation: Operation, late: dict[str, Any] | None) -> list[DraftEvent]:
-        """Take in what an operation tells; the events that this makes, flagged with what had to be changed."""
+        """Take in what an operation reports; the events that this makes, flagged with what had to be changed."""
         before = self._open.get(operation.id)
         flags = {*operation.flags, *(() if before is None else before.flags)}
         if late is not None:
@@ -243,7 +243,7 @@ class LangSmithReceiver:
         return events
 
     def _run(self, operation: Operation) -> list[DraftEvent]:
-        """Take in what an operation tells of a run; the events that this makes."""
+        """Take in what an operation reports of a run; the events that this makes."""
         earlier = self._open.get(operation.id)
         has_begun = operation.kind == "post" or (earlier is not None and earlier.has_begun)
         run = operation.body
@@ -266,7 +266,7 @@ class LangSmithReceiver:
         return end_events(run, facts) if ours is None else self._once(ours)
 
     def _late(self, operation: Operation, end: dict[str, Any]) -> DraftEvent:
-        """Tell the beginning of a run whose end came before."""
+        """Report the beginning of a run whose end came before."""
         run = merge(operation.body, end)
         facts = facts_of(run, self._facts(run.get("parent_run_id")))
         self._ended[operation.id] = facts

@@ -1,6 +1,6 @@
 """Take in what OpenTelemetry's exporters send: spans and log records of any instrumentation.
 
-Everything a request tells is on the spool when ``receive_…`` returns. An exporter whose answer was lost sends the same
+Everything a request reports is on the spool when ``receive_…`` returns. An exporter whose answer was lost sends the same
 again, so the spans that came last are remembered and taken once. Log records have no id, unless their
 sender gave them one (``log.record.uid``): those without come twice then.
 
@@ -54,7 +54,7 @@ class OtlpCounts(Struct):
     Attributes:
         spans: Spans taken.
         logs: Log records taken.
-        repeated: What had been told before.
+        repeated: What had been reported before.
         refused: What could not be an event.
     """
 
@@ -64,7 +64,7 @@ class OtlpCounts(Struct):
     refused: int = 0
 
     def families(self) -> Iterator[Family]:
-        """Tell the counts as Prometheus' client has them."""
+        """Return the counts as Prometheus' client has them."""
         from prometheus_client.core import CounterMetricFamily
 
         family = CounterMetricFamily(
@@ -144,7 +144,7 @@ class OtlpReceiver:
         self._seen: OrderedDict[str, None] = OrderedDict()
 
     def receive_spans(self, request: Iterable[Group]) -> Refused:
-        """Take spans in; what they tell is on the spool when this returns.
+        """Take spans in; what they report is on the spool when this returns.
 
         Args:
             request: From ``otlp_wire.read_spans``; nothing of it is taken before it has been read to its end.
@@ -174,7 +174,7 @@ class OtlpReceiver:
         return refused
 
     def receive_logs(self, request: Iterable[Group]) -> Refused:
-        """Take log records in; what they tell is on the spool when this returns.
+        """Take log records in; what they report is on the spool when this returns.
 
         Args:
             request: From ``otlp_wire.read_logs``; nothing of it is taken before it has been read to its end.

@@ -6,7 +6,7 @@ rebinding). Nor may such a page write: a request that changes something and says
 site is turned away. With a token everything asks for one, wherever the server listens, but for probes and what
 describes the API. LangSmith's clients send it as their ``x-api-key``.
 
-A browser cannot be told to send a header, so it may send the token as a password (RFC 7617), for which it
+A browser cannot be made to send a header, so it may send the token as a password (RFC 7617), for which it
 asks by itself. It then sends it unasked, too, also when a page of another site has it ask: so a password opens pages,
 and the API only for reading and only when no other site is behind the request. It never lets anything be changed.
 """
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 def needed_scope(method: str, path: str) -> TokenScope | None:
-    """Tell which scope a request needs; None for what is open to everybody.
+    """Return which scope a request needs; None for what is open to everybody.
 
     What reads needs ``read``, what takes events in ``ingest``, and what changes anything else ``admin``: also a route
     that nobody has thought of here.

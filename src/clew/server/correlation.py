@@ -7,9 +7,9 @@ prometheus      exemplars: the measurements that lead to this trace; the query t
 otlp, others    spans; the ids under which to look there
 ==============  =====================================================================================
 
-How many events each sink has taken, and which sinks there are, is told by the spool on this host (``delivery.whereabouts``,
+How many events each sink has taken, and which sinks there are, is reported by the spool on this host (``delivery.whereabouts``,
 handed in: the server does not know the agent, whose settings may be others than ours). A backend that is off, away or
-slow is told as such; nothing here fails, and Prometheus, the only
+slow is reported as such; nothing here fails, and Prometheus, the only
 one that is asked, has two seconds.
 
 Sources:
@@ -89,9 +89,9 @@ class Backend(Struct, omit_defaults=True):
     Attributes:
         is_on: Whether events are shipped there, as our settings or a living agent have it.
         holds: What it has of the trace, in a line.
-        url: Where it shows it; None where there is no address, for which ``note`` tells the reason.
+        url: Where it shows it; None where there is no address, for which ``note`` reports the reason.
         note: What stands in the way, or what to set.
-        delivered: Events that it has taken; None where nobody can tell.
+        delivered: Events that it has taken; None where nobody knows.
         pending: Events that wait for it.
         quarantined: Events that it refused.
         unknown: Events of which the spool here does not know.
@@ -110,13 +110,13 @@ class Backend(Struct, omit_defaults=True):
 
 
 def correlate(trace: Trace, settings: Settings, account: Locator | None, *, here: str = "") -> dict[str, Backend]:
-    """Tell what each backend holds of a trace.
+    """Return what each backend holds of a trace.
 
     Args:
         trace: The trace, as PostgreSQL has it.
         settings: Which backends there are, and where.
         account: Tells where its events are; None where there is no spool.
-        here: Address of our own server, unless ``public_url`` tells it.
+        here: Address of our own server, unless ``public_url`` names it.
 
     Returns:
         Backends by name, PostgreSQL first.

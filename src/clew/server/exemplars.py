@@ -29,7 +29,7 @@ LOOPBACK: Final = frozenset({"127.0.0.1", "localhost", "::1"})
 
 
 class _Exemplar(Struct):
-    """An exemplar, as Prometheus' API tells it."""
+    """An exemplar, as Prometheus' API reports it."""
 
     labels: dict[str, str]
     value: str

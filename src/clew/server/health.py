@@ -72,7 +72,7 @@ class RequestCounts:
         self._buckets[route][sum(seconds > bound for bound in BUCKETS_S)] += 1
 
     def families(self) -> Iterator[Family]:
-        """Tell the counts as Prometheus' client has them."""
+        """Return the counts as Prometheus' client has them."""
         from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 
         requests = CounterMetricFamily("clew_server_requests", "Requests answered.", labels=("route", "status"))
@@ -131,8 +131,8 @@ def health_routes(
 
     Args:
         connections: The way to the store.
-        counts: What ``/metrics`` tells of the server.
-        store: What it tells of the store.
+        counts: What ``/metrics`` shows of the server.
+        store: What it shows of the store.
         more_metrics: Tells further metrics; called in a thread of its own.
     """
     router = APIRouter(tags=["health"])

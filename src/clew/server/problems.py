@@ -10,7 +10,7 @@
 413   the body is too large
 415   the body is in an encoding or of a type that is not known
 422   what a body holds is of the wrong type
-429   the token asks too often; ``Retry-After`` tells when it may again
+429   the token asks too often; ``Retry-After`` says when it may again
 500   a fault of ours; the server's log has the traceback
 503   the store is down, not migrated, or took too long; or the spool has no room
 ====  ==========================================================================
@@ -55,7 +55,7 @@ def responses(descriptions: dict[int, str], *content: str, schema: Any = SCHEMA)
 
     Args:
         descriptions: What each status means.
-        content: Media types of the answer; JSON unless told.
+        content: Media types of the answer; JSON by default.
         schema: What they hold.
     """
     kinds = {kind: {"schema": schema} for kind in content or ("application/json",)}

@@ -58,7 +58,7 @@ def serve(
 
 
 def http_config(app: ASGIApp, settings: Settings) -> uvicorn.Config:
-    """Tell uvicorn how to serve: with TLS if there is a certificate, and with bounds on what a client may take.
+    """Configure uvicorn: with TLS if there is a certificate, and with bounds on what a client may take.
 
     Args:
         app: What answers.

@@ -1,7 +1,7 @@
-"""What ``/metrics`` tells of the store: how large it is, how it grows, for how long the disk lasts, what was slow.
+"""What ``/metrics`` shows of the store: how large it is, how it grows, for how long the disk lasts, what was slow.
 
 The store is asked at most once a minute, however often somebody scrapes, and for two seconds; a store that is down is
-told as such, and keeps nobody from the other metrics.
+reported as such, and keeps nobody from the other metrics.
 
 Metrics:
     ``clew_store_up``: 1 when the store answered.
@@ -46,7 +46,7 @@ class _Seen(NamedTuple):
 
 
 class StoreGauges:
-    """Tell the metrics of the store.
+    """Return the metrics of the store.
 
     Args:
         connections: The way to it.
@@ -63,7 +63,7 @@ class StoreGauges:
         self._seen: _Seen | None = None
 
     async def families(self) -> list[Family]:
-        """Tell the metrics, as of a minute ago at most."""
+        """Return the metrics, as of a minute ago at most."""
         async with self._lock:
             now = time.monotonic()
             if self._seen is None or now - self._seen.at >= ASK_EVERY_S:

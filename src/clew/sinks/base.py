@@ -112,7 +112,7 @@ class Rejected(NamedTuple):
 
     Attributes:
         indexes: Which ones, as indexes into ``Batch.events``, rising. All of them, if the system does
-            not tell which: the worker then halves the batch until it knows.
+            not say which: the worker then halves the batch until it knows.
         reason: Why, for people.
     """
 
@@ -169,7 +169,7 @@ class Sink(Protocol):
     linger_s: float
 
     def resume(self, producer: Producer) -> Position | None:
-        """Tell how far the sink's own record says it has come; None when it keeps none.
+        """Return how far the sink's own record says it has come; None when it keeps none.
 
         A sink that stores its cursor together with the data is exactly-once, and this is what
         counts after a crash.

@@ -4,7 +4,7 @@
 answer                                    outcome
 ========================================  ==============================================================
 2xx                                       none: taken
-408, 425, 429, 5xx, no answer             ``Retry``, after ``Retry-After`` if it is told
+408, 425, 429, 5xx, no answer             ``Retry``, after ``Retry-After`` if that is given
 401, 403, 404, 405, 3xx                   ``Retry``, misconfigured: the address or the key is wrong
 everything else                           none: the sink knows best (400 and 422 refuse data, 413 is too large)
 ========================================  ==============================================================
@@ -59,7 +59,7 @@ class Response(NamedTuple):
 
     @property
     def reason(self) -> str:
-        """Tell the answer in a line."""
+        """Return the answer in a line."""
         if self.trouble:
             return self.trouble
         text = " ".join(self.body[: MAX_REASON_CHARS * 4].decode("utf-8", "replace").split())[:MAX_REASON_CHARS]
@@ -123,18 +123,18 @@ class Client:
             return self._client
 
     def _note_connection(self, event: str, info: Mapping[str, Any]) -> None:
-        """Remember the connection, as httpcore tells of it, for ``interrupt``."""
+        """Remember the connection, as httpcore reports it, for ``interrupt``."""
         if event.endswith(("connect_tcp.complete", "start_tls.complete")):
             self._stream = info["return_value"]
 
 
 def judge(status: int, headers: Mapping[str, str], reason: str) -> Retry | None:
-    """Tell what an answer means for the batch, as far as it is the same for every sink.
+    """Return what an answer means for the batch, as far as it is the same for every sink.
 
     Args:
         status: The status; 0 when nobody answered.
         headers: Its headers, by name in small letters.
-        reason: What to tell people.
+        reason: What people are shown.
 
     Returns:
         Why to try again; None when the request was taken, or when the sink has to look closer.

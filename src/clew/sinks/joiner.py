@@ -74,7 +74,7 @@ class Join(Struct):
     Attributes:
         spans: The spans that ended in it, in the order of the log.
         loose: Logs of traces that belong to none of them and to no open one.
-        over: Logs beyond what their span keeps; the span tells how many.
+        over: Logs beyond what their span keeps; the span says how many.
         malformed: Indexes of what could not be read.
     """
 
@@ -151,7 +151,7 @@ class Joiner:
         self._load()
 
     def resume(self, producer: Producer) -> Position | None:
-        """Tell up to where the last commit of *producer* holds; None if nothing of it is remembered."""
+        """Return up to where the last commit of *producer* holds; None if nothing of it is remembered."""
         state = self._states.get(producer.id)
         return Position(state.position) if state else None
 
@@ -282,7 +282,7 @@ class Joiner:
                 del self._by_low_bits[to_otel_span_id(oldest)]
 
     def _full_id(self, span_id: str, by_low_bits: Mapping[str, str] = MappingProxyType({})) -> str:
-        """Return the id of a span that is told by its low 64 bits alone, if it is known; any other id as it is."""
+        """Return the id of a span that is reported by its low 64 bits alone, if it is known; any other id as it is."""
         if not span_id.startswith(_WIDENED) or span_id in self._known:
             return span_id
         digits = to_otel_span_id(span_id)

@@ -68,7 +68,7 @@ class Bounds:
             raise self._refusal
 
     def lowest_priority(self) -> int:
-        """Tell the last priority to accept, given how full the spool is."""
+        """Return the last priority to accept, given how full the spool is."""
         used = spool_bytes(self._spool) / self._max_bytes
         return next(priority for level, priority in FILL_LEVELS if used >= level)
 

@@ -2,7 +2,7 @@
 
 A cursor file has two slots that are written in turn, each with a rising turn number and a
 checksum: a crash in the middle of a write spoils at most the slot being written, and the
-other one still tells where the sink was. The file is allocated when it is made and never grows, so
+other one still says where the sink was. The file is allocated when it is made and never grows, so
 that moving a cursor works on a full disk.
 
 Layout of a slot (little-endian), the second at byte 512 so that the two never share a sector::

@@ -32,7 +32,7 @@ Invariants, and what each is for:
 * A segment is complete as soon as a later one holds a record: a writer seals a segment (no
   further store can succeed) before it stores into the next.
 * Numbers rise but may leave gaps, so each segment names the one before it: one that is missing is noticed. Its ordinal,
-  counted without gaps, tells how many are.
+  counted without gaps, says how many are.
 * A segment belongs to the log whose producer and number its header names, wherever its file is.
 * A record that fails its checks in a complete segment is damage: it is skipped, and counted. The
   same at the end of the last segment of a living producer is a store under way: it is waited for.
@@ -208,7 +208,7 @@ def is_sound_header(head: bytes) -> bool:
 
 
 def end_of_records(content: bytes, size_bytes: int) -> int:
-    """Tell where the last record of a segment ends, be it whole or torn: what follows is zeros.
+    """Return where the last record of a segment ends, be it whole or torn: what follows is zeros.
 
     Args:
         content: The segment, as far as anything but zeros is in it, and a record's header further.

@@ -10,7 +10,7 @@ Layout of ``losses`` (little-endian)::
     │ CLEWLOSS  │ u64    │ u64    │     │ u64    │ u64    │
     └───────────┴────────┴────────┴─ … ─┴────────┴────────┴─ …
                  losses by reason, in    what of them an event has
-                 the order of REASONS    told of, in the same order
+                 the order of REASONS    reported, in the same order
 """
 
 from __future__ import annotations
@@ -169,7 +169,7 @@ class Losses(LossCounts):
 
 
 def reason_of(error: BaseException) -> str:
-    """Tell under which reason a loss is counted that *error* has caused."""
+    """Return under which reason a loss is counted that *error* has caused."""
     if isinstance(error, MemoryError):
         return "no_memory"
     if not isinstance(error, OSError):
@@ -200,9 +200,9 @@ def _map_counts(directory: Path) -> tuple[mmap.mmap, FileId]:
 
 
 def _peek(counter: count[int]) -> int:
-    """Tell the next value of *counter* without taking it.
+    """Return the next value of *counter* without taking it.
 
-    Only its ``repr`` tells: the pickle form of ``itertools`` warns from Python 3.12 on and is gone in 3.14.
+    Only its ``repr`` shows it: the pickle form of ``itertools`` warns from Python 3.12 on and is gone in 3.14.
     """
     return int(repr(counter)[len("count(") : -1])
 
@@ -213,7 +213,7 @@ def read_losses(directory: Path) -> dict[str, int]:
 
 
 def read_reported(directory: Path) -> dict[str, int]:
-    """Read which of a producer's losses an event has told of, by reason."""
+    """Read which of a producer's losses an event has reported, by reason."""
     return _read(directory, _REPORTED)
 
 

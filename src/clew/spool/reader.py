@@ -130,7 +130,7 @@ class Reader:
         self._sound: tuple[int, int] | None = (
             None if position else (0, 0)
         )  # number and ordinal of the last sound segment
-        self._spoilt = 0  # how many segments since that one are there and cannot be told from others
+        self._spoilt = 0  # how many segments since that one are there and cannot be distinguished from others
         self._refused: set[int] = set()  # numbers of the foreign segments that have been reported
         self._found: list[Damage] = []
 
@@ -319,7 +319,7 @@ class Reader:
     def _count_missing(self, number: int) -> int:
         """Count the segments in use that are missing before segment *number*, at least, and are not known to be gone.
 
-        A number that was never used is no segment, so only those count that are named, or that the ordinals tell of.
+        A number that was never used is no segment, so only those count that are named, or that the ordinals report.
         """
         if not self._number and not self._left and not self._expects_all:
             return 0
@@ -487,7 +487,7 @@ def _may_be_torn(part: bytes) -> bool:
 
 
 def _claimed_bytes(window: bytes) -> int:
-    """Tell how long the record that begins *window* claims to be; 0 if none begins there."""
+    """Return how long the record that begins *window* claims to be; 0 if none begins there."""
     if len(window) < RECORD_HEADER_BYTES:
         return 0
     magic, length, _ = unpack_record(window)

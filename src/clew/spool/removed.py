@@ -2,7 +2,7 @@
 
 A writer whose files were removed makes its log again from what memory still holds (``home``). Segments that had left
 memory are lost, and counted under ``removed``; the file ``removed`` names them, with how many events stood in each. So a
-reader does not count them once more as damage, and an agent that had read some of them before can tell that these are not
+reader does not count them once more as damage, and an agent that had read some of them before can say that these are not
 lost.
 
 Layout of ``removed`` (little-endian)::

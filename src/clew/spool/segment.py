@@ -215,7 +215,7 @@ class Segment:
             return False
 
     def moved_to(self) -> Path | None:
-        """Tell where the file is that is not in its place; None if it was removed, or that cannot be known."""
+        """Return where the file is that is not in its place; None if it was removed, or that cannot be known."""
         fd = self._fd.fd
         if fd < 0 or os.fstat(fd).st_nlink == 0:
             return None
@@ -300,7 +300,7 @@ class Segment:
 
 
 def holds_record(path: Path) -> bool:
-    """Whether the segment at *path* holds a record, as far as its first byte tells; false if it is gone."""
+    """Whether the segment at *path* holds a record, as far as its first byte shows; false if it is gone."""
     try:
         with path.open("rb") as file:
             file.seek(HEADER_BYTES)
@@ -326,7 +326,7 @@ def trim(path: Path) -> None:
 
 
 def _zeros_from(fd: int, size_bytes: int) -> int:
-    """Tell from where on a file holds zeros alone, in whole steps: comparing steps takes a twentieth of stripping zeros."""
+    """Return from where on a file holds zeros alone, in whole steps: comparing steps takes a twentieth of stripping zeros."""
     end, zeros = size_bytes, bytes(TRIM_STEP_BYTES)
     while end > 0:
         start = max(0, end - TRIM_STEP_BYTES)

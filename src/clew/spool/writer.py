@@ -75,7 +75,7 @@ class Writer:
         segment_bytes: Size of a segment.
         bounds: What the spool may take; None for no bound (tests).
         flush_interval_s: How often what was stored is brought to the disk itself, in seconds.
-        describe_losses: Makes the event that tells of losses, given by reason; must not raise.
+        describe_losses: Makes the event that reports losses, given by reason; must not raise.
         report: Called with one line for people when the disk refuses; must not raise.
         heartbeat: Called about once a second from the flusher; must not raise.
 
@@ -337,7 +337,7 @@ class Writer:
         if segment in self._refused and segment is not self._segment:
             return  # the current one is asked again where the disk had no room for another
         try:
-            # A disk that has refused is asked again even if there is nothing new: flush has to tell the truth.
+            # A disk that has refused is asked again even if there is nothing new: flush has to be truthful.
             if segment.sync(force=self._is_refusing):
                 self._is_refusing = False
         except FileNotFoundError:

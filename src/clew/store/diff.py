@@ -4,8 +4,8 @@ Spans are matched by where they stand: the name of a span, and the how-manieth o
 from the top. Two requests of the same service take the same way, so what has no partner is a step that was missing or one
 too many. The logs of matched spans are matched in the same manner, by message.
 
-Of what is matched, everything told is compared but for ids, times and texts that are different in every request (inputs,
-outputs, the query). Durations differ always: they are told with their ratio, and count as a difference from a factor of 1.5
+Of what is matched, everything reported is compared but for ids, times and texts that are different in every request (inputs,
+outputs, the query). Durations differ always: they are reported with their ratio, and count as a difference from a factor of 1.5
 and 10 ms on.
 """
 
@@ -40,12 +40,12 @@ _ABSENT: Final = object()
 
 
 class FieldChange(Struct, frozen=True):
-    """One thing that is told otherwise.
+    """One thing that is reported differently.
 
     Attributes:
         name: What: a key of the event, ``context.…``, ``metrics.…``, ``error`` or ``documents``.
-        ok: In the good trace; None where it is not told.
-        bad: In the bad one; None where it is not told.
+        ok: In the good trace; None where it is missing.
+        bad: In the bad one; None where it is missing.
         ratio: Of numbers, bad to good; None where that means nothing.
     """
 
@@ -65,7 +65,7 @@ class DiffStep(Struct):
         is_in: ``"both"``, ``"ok"`` or ``"bad"``.
         ok_ms: How long it took in the good trace; None where nobody said.
         bad_ms: How long it took in the bad one; None where nobody said.
-        changes: What is told otherwise.
+        changes: What is reported differently.
     """
 
     path: list[str]
@@ -150,7 +150,7 @@ def _compare_logs(ok: Sequence[PublicEvent], bad: Sequence[PublicEvent], above: 
 
 
 def _only(node: SpanNode | None, path: list[str], where: str) -> Iterator[DiffStep]:
-    """Tell of a span that has no partner, and of those inside it."""
+    """Describe a span that has no partner, and those inside it."""
     if node is None:
         return
     names = {0: path}
@@ -219,7 +219,7 @@ def _documents(hits: Any) -> Any:
 
 
 def _facts_of(event: PublicEvent) -> list[FieldChange]:
-    """Tell why a step that has no partner matters: by its error."""
+    """Return why a step that has no partner matters: by its error."""
     error = _error(event)
     return [] if error is None else [FieldChange("error", None, error)]
 

@@ -32,7 +32,7 @@ class PagePosition(NamedTuple):
 
     Attributes:
         timestamp: Its moment.
-        id: What tells it from others of the same moment.
+        id: What identifies it among those of the same moment.
     """
 
     timestamp: datetime

@@ -1,6 +1,6 @@
-"""What a point of each metric tells.
+"""What a point of each metric reports.
 
-A roll-up knows how many measurements there were, what they come to, and how they are spread. What is told of that
+A roll-up knows how many measurements there were, what they come to, and how they are spread. What is shown of that
 differs: of requests the share that failed, of latency quantiles, of tokens those that were read and those that were
 written. Units end the names.
 """
@@ -45,13 +45,13 @@ class Shape(Struct, frozen=True):
     """What the points of a metric hold.
 
     Attributes:
-        tell: Makes a point.
+        point: Makes a point.
         has_parts: The metric's label becomes columns.
         has_quantiles: Histograms are needed.
-        is_by_label: The label always tells series apart: over all its values nothing means anything.
+        is_by_label: The label always splits the series: over all its values nothing means anything.
     """
 
-    tell: Callable[[Cells], dict[str, Any]]
+    point: Callable[[Cells], dict[str, Any]]
     has_parts: bool = False
     has_quantiles: bool = False
     is_by_label: bool = False
@@ -68,17 +68,17 @@ def _counted(name: str, cells: Cells) -> dict[str, Any]:
 
 
 def _spread(unit: str, *shares: float) -> Callable[[Cells], dict[str, Any]]:
-    """Return what tells number, mean and quantiles of the one metric that there is."""
+    """Return the function that gives number, mean and quantiles of the one metric that there is."""
     mean, names = f"mean{unit}", [f"p{share * 100:.0f}{unit}" for share in shares]
 
-    def tell(cells: Cells) -> dict[str, Any]:
+    def point(cells: Cells) -> dict[str, Any]:
         (cell,) = cells.values()
-        point: dict[str, Any] = {"count": cell.count, mean: cell.sum / cell.count}
+        figures: dict[str, Any] = {"count": cell.count, mean: cell.sum / cell.count}
         found = quantiles(_together(cell.histograms), shares)
-        point |= zip(names, map(_short, found), strict=True)
-        return point
+        figures |= zip(names, map(_short, found), strict=True)
+        return figures
 
-    return tell
+    return point
 
 
 def _together(histograms: list[tuple[list[int], list[int]]]) -> dict[int, int]:

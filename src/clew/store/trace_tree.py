@@ -54,7 +54,7 @@ class SpanNode(Struct):
         is_orphan: Whether it names a parent that is not there.
         logs: The logs of this very span, the oldest first.
         children: The spans inside it, the oldest first.
-        amounts: What it and everything inside took, by name of ``AMOUNTS``; those that nobody told are left out.
+        amounts: What it and everything inside took, by name of ``AMOUNTS``; those that nobody reported are left out.
     """
 
     event: PublicEvent
@@ -180,7 +180,7 @@ def assemble(events: Iterable[PublicEvent], *, is_truncated: bool = False) -> Tr
 
 
 def _knowledge(event: PublicEvent) -> int:
-    """Tell how much an event knows of the end of its span: nothing, that its log ended, or how it ended itself.
+    """Return how much an event knows of the end of its span: nothing, that its log ended, or how it ended itself.
 
     A span that is open when ``configure`` opens another log ends twice: aborted in the old log, and as it did in the new one.
     """
@@ -248,7 +248,7 @@ def _attach(logs: Iterable[PublicEvent], nodes: Mapping[str, SpanNode]) -> list[
 def _finder(nodes: Mapping[str, SpanNode]) -> Callable[[str | None], str | None]:
     """Return what finds a span by the id that others name it by.
 
-    Who was told of a span by W3C or OpenTelemetry knows the low half of its id only, and names it by that.
+    A process that got a span's id by W3C or OpenTelemetry knows the low half of its id only, and names it by that.
     """
     by_low: dict[str, str] = {}
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from clew.demo.steps import step, tell
+from clew.demo.steps import record, step
 
 if TYPE_CHECKING:
     from support.fix_events import Emitted
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
 def test_an_event_holds_the_known_facts_that_it_declares(emitted: Emitted) -> None:
     """Facts of others and facts not known are left out; the level is the catalogue's."""
-    tell("query_received", {"query": "why?", "query_chars": 4, "top_k": None, "parser": "text-1"})
-    tell("issue_detected", {"issue": "off_topic"})
+    record("query_received", {"query": "why?", "query_chars": 4, "top_k": None, "parser": "text-1"})
+    record("issue_detected", {"issue": "off_topic"})
 
     assert emitted.log("query_received")["context"] == {"query": "why?", "query_chars": 4}
     assert emitted.log("issue_detected")["level"] == "WARNING"
@@ -25,9 +25,9 @@ def test_a_step_is_a_span_that_tells_its_duration_and_shares_its_facts(emitted: 
     """What one step learns, the events of the next one can tell."""
     facts = {"document_id": "d-1"}
     with step("parse", facts, failure="parsing_failed", stage="ingestion", run_type="parser") as this:
-        this.tell("parsing_complete", parser="text-1", text_chars=9)
+        this.record("parsing_complete", parser="text-1", text_chars=9)
     with step("chunk", facts, failure="chunking_failed", stage="ingestion") as this:
-        this.tell("chunking_complete", chunk_count=1)
+        this.record("chunking_complete", chunk_count=1)
 
     parsed, chunked = emitted.log("parsing_complete"), emitted.log("chunking_complete")
     assert parsed["span_id"] == emitted.span("parse")["span_id"]

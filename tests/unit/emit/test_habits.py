@@ -147,20 +147,20 @@ def test_what_a_caller_tells_as_the_template_wins(emitted: Emitted) -> None:
         (logging.WARNING, "WARNING", {}),
         (40, "ERROR", {}),
         (logging.FATAL, "CRITICAL", {}),
-        (25, "INFO", {"level_told": 25}),
-        (5, "DEBUG", {"level_told": 5}),
-        (0, "DEBUG", {"level_told": 0}),
-        (-7, "DEBUG", {"level_told": -7}),
-        (10**30, "CRITICAL", {"level_told": 10**30}),
+        (25, "INFO", {"level_given": 25}),
+        (5, "DEBUG", {"level_given": 5}),
+        (0, "DEBUG", {"level_given": 0}),
+        (-7, "DEBUG", {"level_given": -7}),
+        (10**30, "CRITICAL", {"level_given": 10**30}),
         ("INFO", "INFO", {}),
         ("error", "ERROR", {}),
         (" Warn ", "WARNING", {}),
         ("fatal", "CRITICAL", {}),
-        ("trace", "DEBUG", {"level_told": "trace"}),
-        ("SHOUT", "INFO", {"level_told": "SHOUT"}),
-        ("AUDIT", "WARNING", {"level_told": "AUDIT"}),
-        (None, "INFO", {"level_told": "None"}),
-        (2.5, "INFO", {"level_told": "2.5"}),
+        ("trace", "DEBUG", {"level_given": "trace"}),
+        ("SHOUT", "INFO", {"level_given": "SHOUT"}),
+        ("AUDIT", "WARNING", {"level_given": "AUDIT"}),
+        (None, "INFO", {"level_given": "None"}),
+        (2.5, "INFO", {"level_given": "2.5"}),
     ],
 )
 def test_a_level_is_found_by_its_number_or_its_name(told: Any, level: str, fields: dict[str, Any]) -> None:
@@ -176,14 +176,14 @@ def test_log_emits_at_the_level_it_is_told(emitted: Emitted) -> None:
 
     log.log(logging.ERROR, "%d pages", 3)
     log.log("warning", "told", n=1)
-    log.log(15, "told", level_told="mine")
+    log.log(15, "told", level_given="mine")
 
     assert [(event["level"], event["message"]) for event in emitted("log")] == [
         ("ERROR", "3 pages"),
         ("WARNING", "told"),
         ("DEBUG", "told"),
     ]
-    assert emitted("log")[2]["context"] == {"level_told": "mine"}
+    assert emitted("log")[2]["context"] == {"level_given": "mine"}
 
 
 def test_extra_are_fields_and_told_ones_win(emitted: Emitted) -> None:

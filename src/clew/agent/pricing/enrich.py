@@ -1,16 +1,16 @@
 """Write onto each event what it cost, and give it a time that can be believed, before any sink sees it.
 
-What: an event that tells tokens and a model, and no cost, gets ``metrics.cost_usd``; so does one that an own
+What: an event that reports tokens and a model, and no cost, gets ``metrics.cost_usd``; so does one that an own
 price by call or document fits. ``emit.context.price_source`` says where the price is from: ``"override"``,
 ``"genai-prices:"`` and its version, or ``"unknown"``, and then there is no cost.
 
 Why here: the application need not know prices, and every sink, and every replay, sees the same number. An
-event is priced by itself and by the prices of its own day. What repeats what another event tells (the tokens
+event is priced by itself and by the prices of its own day. What repeats what another event reports (the tokens
 of a call stand in ``token_usage_recorded``, perhaps in ``generation_complete``, and in its span) is priced
 like it; who adds up counts one of them (``store.trace_tree``).
 
 Only what may be the end of a call is priced: logs, and spans of the kinds ``llm``, ``embedding`` and
-``retriever``. A chain or an agent that tells the tokens of everything inside it is not: they are of many models.
+``retriever``. A chain or an agent that reports the tokens of everything inside it is not: they are of many models.
 
 The time is that of the event, unless no clock can mean it (``arrival``): then it is that of its arrival here.
 
@@ -42,7 +42,7 @@ UNKNOWN: Final = "unknown"
 """Price source of an event whose price nobody knows."""
 
 MOST_MODELS: Final = 50
-"""Models that are counted by name; applications may tell any number of names."""
+"""Models that are counted by name; applications may name any number of models."""
 
 OTHER_MODELS: Final = "other"
 """What the models beyond are counted as."""
@@ -55,7 +55,7 @@ _TOKENS = b'"tokens_'
 
 
 class _Event(Struct):
-    """What an event tells about its cost."""
+    """What an event says about its cost."""
 
     timestamp: datetime
     kind: str
@@ -220,6 +220,6 @@ def _number(raw: Raw | None) -> int | float | None:
 
 
 def _count_of(raw: Raw | None) -> int | float | None:
-    """Read how many documents a field tells: it holds a number, or a list of them."""
+    """Read how many documents a field reports: it holds a number, or a list of them."""
     value: Any = None if raw is None else _decode_any(raw)
     return len(cast("list[Any]", value)) if isinstance(value, list) else _number(raw)

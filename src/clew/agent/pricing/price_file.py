@@ -16,10 +16,10 @@ Layout::
     per_request = 0.002            # for each call
     per_document = 0.00001         # for each document embedded, stored, found or ranked
 
-Of several prices that fit, a told provider goes before none, an exact name before a beginning, a longer
+Of several prices that match, one with a provider goes before one without, an exact name before a beginning, a longer
 beginning before a shorter one, and then the later ``effective_from``. Names are compared as they are
-written, upper and lower case apart. Models that cost nothing are told with zeros: a price that nobody
-tells is unknown, never zero.
+written, upper and lower case apart. Models that cost nothing are listed with zeros: a price that nobody
+gives is unknown, never zero.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ class OwnPrice(Struct, frozen=True, kw_only=True):
     per_document: Decimal | None = None
 
     def fits(self, provider: str | None, model: str, day: date) -> bool:
-        """Tell whether this is a price of *model* on *day*.
+        """Return whether this is a price of *model* on *day*.
 
         Example:
             >>> OwnPrice(model="acme-*", effective_from=date(2026, 1, 1)).fits(None, "acme-1", date(2026, 7, 1))

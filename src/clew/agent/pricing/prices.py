@@ -4,7 +4,7 @@ Nothing here asks the network. ``genai-prices`` is imported at the first model t
 without it, or for a model that it does not know, a price is unknown. So it is also when tokens of a kind
 were used that have no price: what is unknown is never zero.
 
-A provider that nobody tells is read off the model's name. Where the name does not say it (``text-embedding-3-small``),
+A provider that nobody reports is read off the model's name. Where the name does not say it (``text-embedding-3-small``),
 the price holds that all who sell the model ask, if they are two at least: one alone may not be who ran it.
 
 Tokens read from or written to the provider's cache are part of ``tokens_in`` (as OpenTelemetry and
@@ -46,7 +46,7 @@ _Number = int | float | Decimal
 
 
 class Use(NamedTuple):
-    """What one call used; None for what nobody told.
+    """What one call used; None for what nobody reported.
 
     Attributes:
         tokens_in: Tokens read, those of the provider's cache included.
@@ -67,7 +67,7 @@ class Use(NamedTuple):
     tokens_reasoning: _Number | None = None
 
     def has_tokens(self) -> bool:
-        """Tell whether any tokens were told."""
+        """Return whether any tokens were reported."""
         return self.tokens_in is not None or self.tokens_out is not None
 
 
@@ -111,7 +111,7 @@ class Rates(Struct, frozen=True):
     reasoning: Rate | None = None
 
     def has_flat(self) -> bool:
-        """Tell whether a call costs something that does not depend on its tokens."""
+        """Return whether a call costs something that does not depend on its tokens."""
         return self.per_request is not None or self.per_document is not None
 
 
@@ -128,7 +128,7 @@ class Cost(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """A model's rates on one day, and who told them; *hourly* is the model whose rates change within the day."""
+    """A model's rates on one day, and who reported them; *hourly* is the model whose rates change within the day."""
 
     rates: Rates
     source: str
@@ -153,11 +153,11 @@ class Prices:
         self._memo: dict[tuple[str | None, tuple[str, ...], date], _Found | None] = {}
 
     def cost(self, models: tuple[str, ...], provider: str | None, moment: datetime, use: Use) -> Cost | None:
-        """Tell what a call cost.
+        """Return what a call cost.
 
         Args:
             models: Names of the model, the more precise one first: the one that answered, the one asked.
-            provider: Who runs it; None when not told.
+            provider: Who runs it; None when unknown.
             moment: When it was called.
             use: What it used.
 
@@ -297,7 +297,7 @@ def _agreed(model: str, moment: datetime) -> PriceCalculation | None:
 
 
 def _has_hours(model: ModelInfo) -> bool:
-    """Tell whether the price of *model* depends on the time of day."""
+    """Return whether the price of *model* depends on the time of day."""
     from genai_prices.types import TimeOfDateConstraint
 
     return isinstance(model.prices, list) and any(

@@ -296,7 +296,7 @@ class _Screen:
 
 
 def _own_name() -> str:
-    """Tell by what name this program can be called: a virtual environment need not be on the path."""
+    """Return by what name this program can be called: a virtual environment need not be on the path."""
     called = Path(sys.argv[0])
     if shutil.which("clew") is not None or called.name != "clew":
         return "clew"

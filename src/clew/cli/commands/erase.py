@@ -29,7 +29,7 @@ NOT_SEARCHED = (
     "the id as a part of longer texts, in events of others",
     "Prometheus, whose exemplars hold trace ids and no users",
 )
-"""What no run of this command tells anything about."""
+"""What no run of this command can search."""
 
 
 class Proof(Struct):

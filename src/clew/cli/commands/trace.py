@@ -239,7 +239,7 @@ def _log_table(logs: list[tuple[str, PublicEvent]]) -> Table:
 
 
 def _failures(found: Trace) -> list[_Failure]:
-    """List the errors of a trace, each once: an exception is told by every span it leaves."""
+    """List the errors of a trace, each once: an exception is reported by every span it leaves."""
     failures: dict[tuple[str, str], _Failure] = {}
     events = [event for _, node in walk(found.spans) for event in (node.event, *node.logs)]
     for event in [*events, *found.logs]:

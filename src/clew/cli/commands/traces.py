@@ -109,7 +109,7 @@ def _table(found: list[Summary], width: int | None) -> Table:
 
 
 def _cells(one: Summary) -> tuple[Text | str, ...]:
-    """Write what each column tells of a trace."""
+    """Write what each column shows of a trace."""
     tokens = None if one.tokens_in is None and one.tokens_out is None else (one.tokens_in or 0) + (one.tokens_out or 0)
     return (
         Text(one.start[:19].replace("T", " "), "dim"),

@@ -1,4 +1,4 @@
-"""Answering a question: cache, search, rerank, prompt, generate, judge, each telling its event."""
+"""Answering a question: cache, search, rerank, prompt, generate, judge, each reporting its event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from clew.demo.generation.generate import Answer, generate
 from clew.demo.generation.prompt import PROMPT_NAME, PROMPT_VERSION, assemble
 from clew.demo.retrieval.rerank import RERANKER, rerank
 from clew.demo.retrieval.retrieve import FUSION, SEARCH_MODE, describe_hits, hybrid_search
-from clew.demo.steps import StepFacts, step, tell
+from clew.demo.steps import StepFacts, record, step
 from clew.emit.context import mint_id
 from clew.emit.tracing import span
 
@@ -77,7 +77,7 @@ class AnswerOutcome(Struct, frozen=True):
         is_cached: Whether the cache served it.
         model: The model that wrote it.
         attempts: How often the model was asked; 0 when the cache served the answer.
-        has_usage: Whether the model told the tokens it used.
+        has_usage: Whether the model reported the tokens it used.
         scores: Scores by name; empty when it was not judged.
         quality_tier: Its tier; None when it was not judged.
         issues: What is wrong with it.
@@ -141,7 +141,7 @@ class Answering:
             "top_k": self._settings.top_k,
             "embedding_model": self._embedder.name,
         }
-        tell("query_received", facts)
+        record("query_received", facts)
         snapshot = self._index.snapshot
         valid_for = f"{snapshot.version} {PROMPT_VERSION} {self._model.name}"
         query = await self._prepare(question, facts)
@@ -183,7 +183,7 @@ class Answering:
         try:
             with step("check_cache", facts, failure="cache_failed", stage="retrieval") as this:
                 found = self._cache.look_up(query.vector, valid_for)
-                this.tell(
+                this.record(
                     "cache_checked",
                     cache_hit=found.answer is not None,
                     cache_similarity=None if found.similarity is None else round(found.similarity, 4),
@@ -202,13 +202,13 @@ class Answering:
             with step("hybrid_search", facts, failure="search_failed", run_type="retriever") as this:
                 hits = await asyncio.to_thread(hybrid_search, snapshot, query.text, query.vector, self._settings.top_k)
                 described = describe_hits(hits)
-                this.tell(
+                this.record(
                     "hybrid_search_complete", hit_count=len(hits), hits=described, top_score=_top(hits), cost_usd=0.0
                 )
             facts |= {"reranker": RERANKER, "hits_before": described}
             with step("rerank", facts, failure="reranking_failed", run_type="retriever") as this:
                 best = await asyncio.to_thread(rerank, self._relevance, query, hits, self._settings.keep)
-                this.tell("reranking_complete", hits_after=describe_hits(best), top_score=_top(best), cost_usd=0.0)
+                this.record("reranking_complete", hits_after=describe_hits(best), top_score=_top(best), cost_usd=0.0)
             return [hit.chunk for hit in best]
 
     async def _assemble(self, query: PreparedQuery, chunks: list[Chunk], facts: StepFacts) -> Prompt:
@@ -217,7 +217,7 @@ class Answering:
         with step("assemble_prompt", facts, failure="prompt_assembly_failed", run_type="prompt") as this:
             count = self._embedder.count_tokens
             prompt = await asyncio.to_thread(assemble, query, chunks, token_budget=budget, count=count)
-            this.tell(
+            this.record(
                 "prompt_assembled",
                 chunk_ids_used=[chunk.chunk_id for chunk in prompt.chunks],
                 chunk_ids_cut=[chunk.chunk_id for chunk in prompt.cut],
@@ -232,12 +232,14 @@ class Answering:
             with step("evaluate_answer", facts, failure="evaluation_failed", stage="evaluation") as this:
                 verdict = await asyncio.to_thread(judge, self._relevance, self._embedder, prompt, answer)
                 for score in verdict.scores:
-                    tell("score_computed", facts | structs.asdict(score) | {"cost_usd": 0.0})
+                    record("score_computed", facts | structs.asdict(score) | {"cost_usd": 0.0})
                 scores = {score.metric_name: score.score for score in verdict.scores}
-                this.tell("metrics_evaluated", **scores, cost_usd=0.0)
-                tell("quality_tier_assigned", facts | {"quality_tier": verdict.quality_tier, "reason": verdict.reason})
+                this.record("metrics_evaluated", **scores, cost_usd=0.0)
+                record(
+                    "quality_tier_assigned", facts | {"quality_tier": verdict.quality_tier, "reason": verdict.reason}
+                )
                 for issue in verdict.issues:
-                    tell("issue_detected", facts | structs.asdict(issue))
+                    record("issue_detected", facts | structs.asdict(issue))
                 return verdict
         except SURVIVABLE:
             return None

@@ -81,7 +81,7 @@ class ChatCompletions:
         model: The model to ask for.
         base_url: The endpoint, up to and without ``/chat/completions``.
         api_key: Sent as a bearer token; None for endpoints that want none.
-        price: What it costs; None when that is not known, and then no event tells a cost.
+        price: What it costs; None when that is not known, and then no event reports a cost.
     """
 
     temperature = 0.1

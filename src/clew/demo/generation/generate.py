@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from msgspec import Struct
 
 from clew.demo.generation.prompt import NO_ANSWER
-from clew.demo.steps import StepFacts, Stopwatch, tell
+from clew.demo.steps import StepFacts, Stopwatch, record
 from clew.emit.tracing import traceable
 
 if TYPE_CHECKING:
@@ -192,7 +192,7 @@ async def generate(model: Model, prompt: Prompt, answer_id: str, policy: RetryPo
         pieces: list[str] = []
         finish: Finish | None = None
         facts |= {"retry_count": attempt}
-        tell("api_call_started", facts)
+        record("api_call_started", facts)
         call = Stopwatch()
         try:
             async with aclosing(model.stream(prompt)) as stream:
@@ -202,14 +202,14 @@ async def generate(model: Model, prompt: Prompt, answer_id: str, policy: RetryPo
                         break
                     if not pieces:
                         facts |= {"time_to_first_token_ms": call.ms}
-                        tell("first_token_received", facts)
+                        record("first_token_received", facts)
                     pieces.append(piece)
                     yield piece
         except ModelError as error:
             facts |= {"status_code": error.status_code, "error": error, "error_type": type(error).__name__}
-            tell("api_call_failed", facts | {"duration_ms": call.ms})
+            record("api_call_failed", facts | {"duration_ms": call.ms})
             if pieces or not error.is_transient or attempt + 1 == policy.max_attempts:
-                tell("generation_failed", facts | {"duration_ms": whole.ms})
+                record("generation_failed", facts | {"duration_ms": whole.ms})
                 raise
             await asyncio.sleep(policy.wait_s(attempt, error.retry_after_s))
             continue
@@ -220,7 +220,7 @@ async def generate(model: Model, prompt: Prompt, answer_id: str, policy: RetryPo
 
 
 def _complete(text: str, finish: Finish, prompt: Prompt, facts: StepFacts, writing_s: float) -> Answer:
-    """Tell that an answer is complete, and what it took; its first token came *writing_s* ago."""
+    """Report that an answer is complete, and what it took; its first token came *writing_s* ago."""
     used = [chunk.chunk_id for chunk in prompt.chunks]
     numbers = dict.fromkeys(int(number) for number in re.findall(r"\[(\d{1,3})\]", text))
     cited = [used[number - 1] for number in numbers if 0 < number <= len(used)]
@@ -235,10 +235,10 @@ def _complete(text: str, finish: Finish, prompt: Prompt, facts: StepFacts, writi
         "chunk_ids_cited": cited,
     }
     if finish.tokens_out is not None:
-        tell("token_usage_recorded", facts)
+        record("token_usage_recorded", facts)
         if finish.tokens_out > 1 and writing_s > 0:
             facts |= {"tokens_per_second": round((finish.tokens_out - 1) / writing_s, 1)}
-    tell("generation_complete", facts)
+    record("generation_complete", facts)
     return Answer(
         facts["answer_id"], text, used, cited, facts["model"], facts["provider"], finish, facts["retry_count"]
     )

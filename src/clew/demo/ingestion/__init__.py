@@ -1,1 +1,1 @@
-"""Documents brought in: found, parsed, cut into chunks, told step by step."""
+"""Documents brought in: found, parsed, cut into chunks, reported step by step."""

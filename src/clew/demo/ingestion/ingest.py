@@ -1,4 +1,4 @@
-"""Bringing a document in: parse, chunk, embed, store, each in a span, each telling its event."""
+"""Bringing a document in: parse, chunk, embed, store, each in a span, each reporting its event."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from msgspec import Struct
 from clew.demo.ingestion.chunk import CHUNKER, ChunkOrigin, cut
 from clew.demo.ingestion.embed import BATCH_SIZE
 from clew.demo.ingestion.parse import UnreadableError, UnsupportedError, choose_parser
-from clew.demo.steps import StepFacts, Stopwatch, step, tell
+from clew.demo.steps import StepFacts, Stopwatch, record, step
 from clew.demo.text import fingerprint
 from clew.emit.tracing import span
 
@@ -34,7 +34,7 @@ class Upload(Struct, frozen=True):
 
     Attributes:
         name: Its file name; a document of the same name is a new version of the same document.
-        content_type: Its media type, as told by who sent it.
+        content_type: Its media type, as its sender gives it.
         data: Its bytes, or as many of them as were read of one that is too large.
         size_bytes: Its size.
         ingest_run_id: The run that it belongs to.
@@ -109,13 +109,13 @@ class Ingestion:
             "index_version": self._index.snapshot.version,
         }
         with span("ingest_document", stage="ingestion", document_id=facts["document_id"], document_name=upload.name):
-            tell("file_upload_started", facts)
+            record("file_upload_started", facts)
             self._admit(upload, facts, whole)
             parsed = await self._parse(upload, facts)
             chunks = await self._chunk(parsed, facts)
             vectors = await self._embed(chunks, facts)
             stored = await self._store(chunks, vectors, facts)
-            tell("chunks_created", facts | {"cost_usd": 0.0, "duration_ms": whole.ms})
+            record("chunks_created", facts | {"cost_usd": 0.0, "duration_ms": whole.ms})
         return Ingested(
             facts["document_id"],
             facts["document_version"],
@@ -139,7 +139,7 @@ class Ingestion:
                 "reason": str(error),
                 "duration_ms": whole.ms,
             }
-            tell("file_upload_failed", facts | failure)
+            record("file_upload_failed", facts | failure)
             raise
 
     async def _parse(self, upload: Upload, facts: StepFacts) -> Parsed:
@@ -150,7 +150,7 @@ class Ingestion:
             except UnreadableError as error:
                 facts["reason"] = str(error)
                 raise
-            this.tell("parsing_complete", page_count=parsed.page_count, text_chars=parsed.text_chars)
+            this.record("parsing_complete", page_count=parsed.page_count, text_chars=parsed.text_chars)
             return parsed
 
     async def _chunk(self, parsed: Parsed, facts: StepFacts) -> list[Chunk]:
@@ -158,7 +158,7 @@ class Ingestion:
             lineage = ChunkOrigin(**{name: facts[name] for name in ChunkOrigin.__struct_fields__})
             chunks = await asyncio.to_thread(cut, parsed, lineage, self._settings.chunker)
             sizes = [len(chunk.text) for chunk in chunks]
-            this.tell(
+            this.record(
                 "chunking_complete",
                 chunk_count=len(chunks),
                 chunk_ids=[chunk.chunk_id for chunk in chunks],
@@ -174,13 +174,13 @@ class Ingestion:
             vectors = await asyncio.to_thread(self._embedder.embed_passages, texts)
             tokens = await asyncio.to_thread(lambda: sum(map(self._embedder.count_tokens, texts)))
             batches = -(-len(texts) // BATCH_SIZE)
-            this.tell("embedding_complete", batch_count=batches, tokens_in=tokens, cost_usd=0.0)
+            this.record("embedding_complete", batch_count=batches, tokens_in=tokens, cost_usd=0.0)
             return vectors
 
     async def _store(self, chunks: list[Chunk], vectors: Vectors, facts: StepFacts) -> StoredDocument:
         with step("store_chunks", facts, failure="storage_failed") as this:
             stored = await asyncio.to_thread(self._index.store, facts["document_id"], chunks, vectors)
-            this.tell(
+            this.record(
                 "storage_complete",
                 index_version=stored.snapshot.version,
                 stored_count=len(chunks),

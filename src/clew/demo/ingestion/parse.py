@@ -87,7 +87,7 @@ def choose_parser(name: str, content_type: str, data: bytes) -> Parser:
 
     Args:
         name: File name.
-        content_type: Media type, as told by who sent it; may be empty.
+        content_type: Media type, as its sender gives it; may be empty.
         data: The document.
 
     Raises:
@@ -406,7 +406,7 @@ SUFFIXES: Final[dict[str, _Kind]] = {
     ".txt": "text",
     ".text": "text",
 }
-"""Which kind of document a file name's ending tells."""
+"""Which kind of document a file name's ending stands for."""
 
 _MEDIA_TYPES: Final[dict[str, _Kind]] = {
     "application/pdf": "pdf",

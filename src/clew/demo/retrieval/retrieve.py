@@ -67,7 +67,7 @@ def hybrid_search(snapshot: Snapshot, question: str, vector: Vectors, top_k: int
 
 
 def describe_hits(hits: Sequence[Hit]) -> list[dict[str, Any]]:
-    """Tell hits in an event: which chunk, of which document, in which place, with which score."""
+    """Describe hits for an event: which chunk, of which document, in which place, with which score."""
     return [
         {
             "chunk_id": hit.chunk.chunk_id,

@@ -70,7 +70,7 @@ class BodyBounds(NamedTuple):
     size_bytes: int = MAX_BYTES
 
     def within(self, items: int | None, size_bytes: int | None) -> BodyBounds:
-        """Keep to what a server tells of itself as well; None for what it does not tell."""
+        """Keep to what a server says of itself as well; None for what it does not say."""
         return BodyBounds(min(self.items, items or self.items), min(self.size_bytes, size_bytes or self.size_bytes))
 
 

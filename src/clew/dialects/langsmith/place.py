@@ -50,7 +50,7 @@ def place(trace_id: str | None, path: Sequence[Ancestor]) -> RunPlace:
 
     LangSmith wants the trace's id to be that of its root run. That is so of a trace that began here; a span at
     the top of a trace with a foreign id is the root of a trace of its own there, whose metadata hold the id. A span whose
-    parent is not known, because it began on another machine, hangs right below the root where the root can be told from
+    parent is not known, because it began on another machine, hangs right below the root where the root can be distinguished from
     the trace's id, which then carries its start time.
 
     Args:

@@ -107,7 +107,7 @@ class RunFacts(Struct, frozen=True):
 
 
 def merge(earlier: Run, later: Run) -> Run:
-    """Join what was told of a run; the later word counts, and None says nothing.
+    """Join what was reported of a run; the later word counts, and None says nothing.
 
     Example:
         >>> merge({"name": "a", "extra": {"metadata": {"x": 1}}}, {"name": None, "extra": {"metadata": {"y": 2}}})
@@ -124,7 +124,7 @@ def facts_of(run: Run, parent: RunFacts | None) -> RunFacts:
     """Work out where a run belongs.
 
     Args:
-        run: As far as it was told.
+        run: As far as it was reported.
         parent: The facts of its parent, where that is known: a child is of the same user, session and stage.
     """
     metadata = _metadata(run)
@@ -143,12 +143,12 @@ def facts_of(run: Run, parent: RunFacts | None) -> RunFacts:
 
 
 def needs_parent(run: Run) -> bool:
-    """Whether only its parent can tell which trace a run belongs to."""
+    """Whether only its parent can say which trace a run belongs to."""
     return _trace_id(run) is None and _uuid(run.get("parent_run_id")) is not None
 
 
 def start_event(run: Run, facts: RunFacts) -> DraftEvent:
-    """Make the ``span_start`` of a run that has begun; its inputs are told if they are small."""
+    """Make the ``span_start`` of a run that has begun; its inputs are reported if they are small."""
     context = _context(run)
     inputs = run.get("inputs")
     if inputs and _is_small(inputs):
@@ -157,7 +157,7 @@ def start_event(run: Run, facts: RunFacts) -> DraftEvent:
 
 
 def late_beginning(run: Run, facts: RunFacts) -> DraftEvent:
-    """Make the ``span_start`` of a run whose ``span`` was told before: with all that is known of it by now."""
+    """Make the ``span_start`` of a run whose ``span`` was reported before: with all that is known of it by now."""
     whole = end_events(run, facts)[-1]
     whole.kind, whole.status, whole.level, whole.error = "span_start", ENDED, "INFO", None
     return whole
@@ -234,7 +234,7 @@ def score_event(feedback: Run, facts: RunFacts | None) -> DraftEvent:
 
 
 def _error_text(error: Any) -> str:
-    """Write an error as text; clients tell one, and whatever else stands there is a failure all the same."""
+    """Write an error as text; clients report one, and whatever else stands there is a failure all the same."""
     if error is None or isinstance(error, str):
         return error or ""
     return json.encode(error).decode()
@@ -317,7 +317,7 @@ def _context(run: Run) -> dict[str, Any]:
 
 
 def _model_facts(run: Run, outputs: Run) -> dict[str, Any]:
-    """Tell which model was asked how, and how it ended, as far as the metadata do not."""
+    """Return which model was asked how, and how it ended, as far as the metadata do not."""
     parameters = mapping(mapping(run.get("extra")).get("invocation_params"))
     answers = generations_of(outputs)
     answer = answers[0] if answers else {}
@@ -357,7 +357,7 @@ def _run_type(run: Run) -> str:
 
 
 def _trace_id(run: Run) -> str | None:
-    """Tell the trace of a run: what it says, else the first of its ``dotted_order``, else itself if it is a root."""
+    """Return the trace of a run: what it says, else the first of its ``dotted_order``, else itself if it is a root."""
     dotted = text(run.get("dotted_order"))
     if found := _uuid(run.get("trace_id")):
         return found
@@ -367,13 +367,13 @@ def _trace_id(run: Run) -> str | None:
 
 
 def _began_at(run: Run) -> datetime:
-    """Tell when a run began; nothing at all told, it is now."""
+    """Return when a run began; without any report, it is now."""
     begun = moment_of(run.get("start_time")) or dotted_moment(run.get("dotted_order"))
     return begun or moment_of(run.get("end_time")) or clock.now()
 
 
 def _duration_ms(run: Run) -> tuple[float | None, list[str]]:
-    """Return (how long a run took, flags); None where its times do not tell: see ``otlp_events.times_of``."""
+    """Return (how long a run took, flags); None where its times do not say: see ``otlp_events.times_of``."""
     begin = moment_of(run.get("start_time")) or dotted_moment(run.get("dotted_order"))
     end, now = moment_of(run.get("end_time")), clock.now()
     if begin is None or end is None or end < begin:

@@ -88,7 +88,7 @@ class Operation(NamedTuple):
     Attributes:
         kind: Create a run, complete it, or score one.
         id: The run's id, or the feedback's; a UUID.
-        body: The run or feedback, as far as it was told.
+        body: The run or feedback, as far as it was reported.
         size_bytes: About how long it was.
         flags: What had to be changed to read it, in the words of ``sanitize``.
     """

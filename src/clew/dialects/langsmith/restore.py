@@ -9,7 +9,7 @@ clew to another:
 ``extra.clew.added``           what was added to the outputs for LangSmith to render, and is taken out again
 ``extra.clew.log``             the log that a run (or a feedback) stands for
 ``extra.clew.is_in_run``       a feedback: its log is among the events of its run
-``events[i].kwargs``           a log inside, but for the keys that it shares with its span; a key told as None
+``events[i].kwargs``           a log inside, but for the keys that it shares with its span; a key reported as None
                                is one that the span has and the log has not
 ============================== =====================================================================
 
@@ -110,7 +110,7 @@ def is_reported_in_run(feedback: dict[str, Any]) -> bool:
 
 
 def name_of(event: DraftEvent) -> str:
-    """Derive a name from all that an event tells: a log that comes by two ways has one name."""
+    """Derive a name from all that an event reports: a log that comes by two ways has one name."""
     return str(uuid5(NAMESPACE_URL, json.encode(event, order="deterministic").decode()))
 
 

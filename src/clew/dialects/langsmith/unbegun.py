@@ -1,7 +1,7 @@
 """Runs whose end came before their beginning.
 
 The end was answered and stands as a span, without the inputs and perhaps the name. When the beginning comes after all, it
-is told as a *late beginning*, which the store adds to the span that it has (ADR 52). For that, the ends are remembered: as
+is reported as a *late beginning*, which the store adds to the span that it has (ADR 52). For that, the ends are remembered: as
 they came, in memory; and by their ids in a file, so that a server that was restarted in between knows them too.
 
 Layout:
@@ -58,12 +58,14 @@ class Unbegun:
         return iter(self._runs)
 
     def add(self, run_id: str, run: dict[str, Any], size_bytes: int) -> None:
-        """Remember a run that has ended, with what its end told."""
+        """Remember a run that has ended, with what its end reported."""
         self._forget(run_id)
         self._runs[run_id] = run, size_bytes
         self._bytes += size_bytes
         self._write(f"+{run_id}\n")
-        for other, (_, size) in list(self._runs.items()):  # the oldest lose what they told first, and then their names
+        for other, (_, size) in list(
+            self._runs.items()
+        ):  # the oldest lose what they reported first, and then their names
             if self._bytes <= MAX_BYTES:
                 break
             self._runs[other] = {}, 0
@@ -72,7 +74,7 @@ class Unbegun:
             self._forget(next(iter(self._runs)))
 
     def take(self, run_id: str) -> dict[str, Any]:
-        """Return what the end of a run told, as far as it is remembered; it has begun now."""
+        """Return what the end of a run reported, as far as it is remembered; it has begun now."""
         run = self._runs[run_id][0]
         self._forget(run_id)
         self._write(f"-{run_id}\n")

@@ -52,7 +52,7 @@ _TRACEBACK = "Traceback (most recent call last)"
 
 
 def moment_of(value: Any) -> datetime | None:
-    """Read a moment: RFC 3339 (UTC where no zone is told), or milliseconds since the epoch, as number or text.
+    """Read a moment: RFC 3339 (UTC where no zone is given), or milliseconds since the epoch, as number or text.
 
     Example:
         >>> moment_of("2026-11-23T10:30:58.5").isoformat()
@@ -91,7 +91,7 @@ def read_error(text: str) -> dict[str, str]:
         text: The exception's ``repr``, its traceback, or both, the ``repr`` first.
 
     Returns:
-        ``{"type", "message", "stack"}``; the type is ``"Error"`` where the text does not tell it.
+        ``{"type", "message", "stack"}``; the type is ``"Error"`` where the text does not say it.
 
     Example:
         >>> read_error("ValueError('bad')\n\nTraceback (most recent call last):\n  File …")
@@ -130,7 +130,7 @@ def usage_of(metadata: dict[str, Any], outputs: dict[str, Any], *, is_call: bool
 
 
 def generations_of(outputs: dict[str, Any]) -> list[dict[str, Any]]:
-    """List what a model answered, as langchain-core tells it: ``outputs.generations[i][j]``."""
+    """List what a model answered, as langchain-core reports it: ``outputs.generations[i][j]``."""
     found: list[dict[str, Any]] = []
     for group in sequence(outputs.get("generations")):
         found += [mapping(generation) for generation in (sequence(group) if isinstance(group, list) else [group])]

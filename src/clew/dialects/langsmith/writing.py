@@ -7,7 +7,7 @@ id                     ``span_id``; the ids are UUIDv7 that carry the start time
 trace_id, dotted_order the outermost ancestor and the way down from it (see ``langsmith_place``)
 name, run_type         ``message``; ``run_type``, or ``chain`` where LangSmith does not know it
 start_time, end_time   ``timestamp``, never before the parent's; with ``duration_ms``
-session_name           the project told by the settings, else ``service``
+session_name           the project of the settings, else ``service``
 inputs, outputs        as captured, in an object; a retriever's ``documents`` from the hits, an llm's
                        ``messages`` from its text, where they are not there already
 error                  type, message and stack
@@ -131,7 +131,7 @@ def run_of_log(loose: Loose, project: str | None) -> Run:
 
 
 def feedback_of(log: dict[str, Any], path: Sequence[Ancestor], *, is_in_run: bool) -> Run | None:
-    """Make the feedback of a log that tells a score; None for any other.
+    """Make the feedback of a log that reports a score; None for any other.
 
     Args:
         log: The log.
@@ -174,7 +174,7 @@ def _derived_id(log: dict[str, Any]) -> str:
 
 
 def _identity(log: dict[str, Any]) -> bytes:
-    """Tell a log from others by what it says, but for what the agent adds to it, which may change with the prices."""
+    """Identify a log by what it says, but for what the agent adds to it, which may change with the prices."""
     context = {name: value for name, value in log["context"].items() if name != "price_source"}
     parts = [log["service"], log.get("span_id"), log["timestamp"], log["message"], context, log["metrics"].get("score")]
     return json.encode(parts, order="deterministic")
@@ -194,7 +194,7 @@ def _in_object(value: Any, key: str, shapes: dict[str, Any], name: str) -> dict[
 def _add_documents_or_messages(
     event: dict[str, Any], logs: list[dict[str, Any]], outputs: dict[str, Any], shapes: dict[str, Any]
 ) -> None:
-    """Add to the outputs what LangSmith renders, where the application did not tell it so."""
+    """Add to the outputs what LangSmith renders, where the application did not write it so."""
     run_type = event.get("run_type")
     if run_type == "retriever" and "documents" not in outputs:
         candidates = [_hits(each) for each in (event, *reversed(logs))]
@@ -248,7 +248,7 @@ def _events(event: dict[str, Any], logs: Iterable[dict[str, Any]], start: dateti
 
 
 def _without_shared(log: dict[str, Any], span: dict[str, Any]) -> dict[str, Any]:
-    """Leave out of a log what its run tells as well; a key that only the run has is told as None."""
+    """Leave out of a log what its run reports as well; a key that only the run has is reported as None."""
     own = {name: value for name, value in log.items() if name in _NEVER_SHARED or span.get(name) != value}
     return {name: None for name in _OPTIONAL if name in span and name not in log} | own
 
@@ -285,7 +285,7 @@ def _metadata(
         for key in above:
             present = at.get(key)
             inner: dict[str, Any] = {**cast("dict[str, Any]", present)} if isinstance(present, dict) else {}
-            at[key] = inner  # a copy: the application may have told one under this name
+            at[key] = inner  # a copy: the application may have set one under this name
             at = inner
         at[last] = value
     if {"tokens_in", "tokens_out"} <= facts.keys():
@@ -296,7 +296,7 @@ def _metadata(
 def _facts(event: dict[str, Any], logs: list[dict[str, Any]]) -> dict[str, Any]:
     """Gather the fields that have a place at LangSmith: the span's own, else those of the logs inside it.
 
-    Amounts of several logs add up, but for logs that tell the same again: what the message with the most comes to.
+    Amounts of several logs add up, but for logs that report the same again: what the message with the most comes to.
     """
     facts: dict[str, Any] = {}
     sums: dict[str, dict[str, float]] = {name: {} for name in _AMOUNTS}

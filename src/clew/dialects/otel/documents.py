@@ -3,7 +3,7 @@
 OpenInference flattens them, one attribute a part (``retrieval.documents.0.document.id``); OpenTelemetry has
 them in one attribute, as JSON (``gen_ai.retrieval.documents``).
 
-A document is told in several ways: a hit of the catalogue (``chunk_id, document_id, rank, score``), a
+A document is reported in several ways: a hit of the catalogue (``chunk_id, document_id, rank, score``), a
 document of LangChain (``page_content, metadata``), or an object with ``content`` or ``text``.
 """
 

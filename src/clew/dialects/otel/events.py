@@ -73,12 +73,12 @@ class Unfit(ValueError):  # noqa: N818 - it says what a span is
 
 
 class TelemetryOrigin(NamedTuple):
-    """What told a span or record.
+    """The source of a span or record.
 
     Attributes:
         resource: The service.
         scope: Name of the instrumentation.
-        rest: What else the resource tells, such as the host.
+        rest: What else the resource reports, such as the host.
     """
 
     resource: ServiceResource
@@ -110,7 +110,7 @@ def times_of(start_ns: int, end_ns: int) -> Times:
     """Say when a span began and how long it took.
 
     A time that is missing (0), an end before the beginning, and a beginning and an end of which only one can be believed
-    tell no duration.
+    report no duration.
 
     Args:
         start_ns: When it began, nanoseconds since the epoch; 0 for unknown.
@@ -136,8 +136,8 @@ def span_events(span: SpanItem, origin: TelemetryOrigin, *, is_outermost: bool) 
 
     Args:
         span: As it came.
-        origin: What told it.
-        is_outermost: No span of the request is above it; it keeps what the resource tells.
+        origin: Its source.
+        is_outermost: No span of the request is above it; it keeps what the resource reports.
 
     Raises:
         Unfit: It has no trace id or no span id.
@@ -216,7 +216,7 @@ def _log(log: Log, above: DraftEvent) -> DraftEvent:
 
 
 def _event(read: Read, origin: TelemetryOrigin, flags: list[str]) -> DraftEvent:
-    """Make an event of what its attributes tell, with nothing that stands elsewhere."""
+    """Make an event of its attributes, with nothing that stands elsewhere."""
     return DraftEvent(
         timestamp=EPOCH,
         message="",
@@ -235,7 +235,7 @@ def _event(read: Read, origin: TelemetryOrigin, flags: list[str]) -> DraftEvent:
 
 
 def _put(fields: dict[str, Any], name: str, values: dict[str, Any]) -> None:
-    """Add to ``fields["context"]`` or ``fields["metrics"]`` what is not told there."""
+    """Add to ``fields["context"]`` or ``fields["metrics"]`` what is missing there."""
     if values:
         fields[name] = {**values, **(fields.get(name) or {})}
 
@@ -276,6 +276,6 @@ def _moment(time_ns: int) -> datetime:
 
 
 def identity_of(record: LogItem) -> str | None:
-    """Return by what a record can be told from others; None for one that does not say."""
+    """Return by what a record can be distinguished from others; None for one that does not say."""
     uid = record.attributes.get(names.LOG_RECORD_UID)
     return None if uid is None else repr(uid)

@@ -1,8 +1,8 @@
-"""What is known of a span: its own fields, and what the logs inside it tell.
+"""What is known of a span: its own fields, and what the logs inside it report.
 
 Conventions put everything that is known of a model call on the span of that call. An application that logs
-tells it in events of the catalogue inside the span: ``token_usage_recorded``, ``hybrid_search_complete`` …
-So the fields of those events are facts of the span, where it does not tell them itself.
+reports it in events of the catalogue inside the span: ``token_usage_recorded``, ``hybrid_search_complete`` …
+So the fields of those events are facts of the span, where it does not say them itself.
 
 Not everything rises. How long a log's step took is no duration of the span; a failed attempt does not make the
 call fail; scores and issues are many to one span, and stay events.
@@ -33,10 +33,10 @@ _RISES: Final = {
     for message, event in EVENTS.items()
     if event.level == "INFO" and event.stage != "evaluation"
 }
-"""Which fields of which events tell about the span around them."""
+"""Which fields of which events report about the span around them."""
 
 _COSTS: Final = frozenset(message for message, event in EVENTS.items() if COST_METRIC in event.metrics)
-"""Events that tell a cost that no other event has told."""
+"""Events that report a cost that no other event has reported."""
 
 _DOCUMENTS: Final = frozenset({"hits", "hits_before", "hits_after"})
 _APART: Final = frozenset({"inputs", "outputs", "tags", "metadata"}) | _DOCUMENTS
@@ -51,7 +51,7 @@ def fields_of(event: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def risen(logs: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    """Gather what the logs inside a span tell about it.
+    """Gather what the logs inside a span report about it.
 
     Args:
         logs: Its logs, oldest first.

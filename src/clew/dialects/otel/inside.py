@@ -1,4 +1,4 @@
-"""The events of a foreign span: what was raised in it, what was logged, and what they tell about the span.
+"""The events of a foreign span: what was raised in it, what was logged, and what they report about the span.
 
 Span events come the same way over the network (``dialects.otel.events``) and inside a process
 (``integrations.otel``), and mean the same:
@@ -6,7 +6,7 @@ Span events come the same way over the network (``dialects.otel.events``) and in
 ===========================  ===========================================================================
 ``exception``                of a span that failed, the last one is its error; all others are logs
 one that conventions know    a score, a log; messages and found documents belong to the span itself
-a piece of a streamed answer the first one tells how long the first token took; no logs
+a piece of a streamed answer the first one says how long the first token took; no logs
 any other                    a log of its name
 ===========================  ===========================================================================
 
@@ -33,16 +33,16 @@ _NS_PER_MS: Final = 1_000_000
 _PIECES: Final = frozenset(
     {"First Token Stream Event", "gen_ai.content.completion.chunk", "llm.content.completion.chunk"}
 )
-"""Pieces of a streamed answer, without their text: OpenInference tells the first one, Traceloop each."""
+"""Pieces of a streamed answer, without their text: OpenInference reports the first one, Traceloop each."""
 _Value = dict[str, Any]
 
 
 class SpanEvent(NamedTuple):
-    """An event of a span, as it was told.
+    """An event of a span, as it was reported.
 
     Attributes:
         name: Its name.
-        time_ns: When, in nanoseconds since the epoch; 0 for not told.
+        time_ns: When, in nanoseconds since the epoch; 0 for unknown.
         attributes: Its attributes, plain values by their names.
     """
 
@@ -55,7 +55,7 @@ class Log(NamedTuple):
     """An event of a span, as a log of ours.
 
     Attributes:
-        time_ns: When, in nanoseconds since the epoch; 0 for not told.
+        time_ns: When, in nanoseconds since the epoch; 0 for unknown.
         message: What happened.
         level: A name of ``event.LEVELS``.
         fields: ``{"context": {…}, "metrics": {…}}``.
@@ -70,7 +70,7 @@ class Log(NamedTuple):
 
 
 class Inside(Struct):
-    """What the events of a span tell.
+    """What the events of a span report.
 
     Attributes:
         logs: Logs inside it, in the order in which they came.
@@ -87,10 +87,10 @@ def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool, 
     """Read the events of a span.
 
     Args:
-        events: As they were told; what is beyond the first ``MAX_EVENTS`` is the caller's to leave out.
+        events: As they were reported; what is beyond the first ``MAX_EVENTS`` is the caller's to leave out.
         has_failed: Whether the span says that it failed.
         is_own: Whether clew wrote the span.
-        began_ns: When the span began, in nanoseconds since the epoch; 0 for not told.
+        began_ns: When the span began, in nanoseconds since the epoch; 0 for unknown.
 
     Example:
         >>> raised = SpanEvent("exception", 1, {"exception.type": "KeyError", "exception.message": "'a'"})
@@ -109,7 +109,7 @@ def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool, 
                 waited_ms = (time_ns - began_ns) / _NS_PER_MS
                 _join(inside.fields.setdefault("metrics", {}), {"time_to_first_token_ms": waited_ms})
         elif not is_own:
-            _tell(inside, SpanEvent(name, time_ns, attributes))
+            _add(inside, SpanEvent(name, time_ns, attributes))
     if raised and (has_failed or is_own):
         inside.error = raised.pop().error
     if not is_own:
@@ -120,7 +120,7 @@ def read_inside(events: Iterable[SpanEvent], *, has_failed: bool, is_own: bool, 
     return inside
 
 
-def _tell(inside: Inside, event: SpanEvent) -> None:
+def _add(inside: Inside, event: SpanEvent) -> None:
     known = read_event(event.name, event.attributes)
     if known is None:
         read = read_log(event.attributes)
@@ -133,7 +133,7 @@ def _tell(inside: Inside, event: SpanEvent) -> None:
 
 
 def _join(known: _Value, added: _Value) -> None:
-    """Add what another event tells: messages and documents come one an event, and stand one after the other."""
+    """Add what another event reports: messages and documents come one an event, and stand one after the other."""
     for name, value in added.items():
         before = known.get(name)
         if isinstance(before, list) and isinstance(value, list):

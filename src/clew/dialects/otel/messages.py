@@ -83,7 +83,7 @@ def write(
     """Write messages in both dialects.
 
     Args:
-        inputs: What the model was told.
+        inputs: What the model was given.
         outputs: What it answered.
         finish_reason: Why it stopped.
     """

@@ -64,7 +64,7 @@ GEN_AI_INPUT_MESSAGES: Final = "gen_ai.input.messages"
 GEN_AI_OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 GEN_AI_RETRIEVAL_DOCUMENTS: Final = "gen_ai.retrieval.documents"
 GEN_AI_EVALUATION_RESULT: Final = "gen_ai.evaluation.result"
-"""Name of the event that tells a score."""
+"""Name of the event that reports a score."""
 
 # OpenInference.
 OPENINFERENCE_KIND: Final = "openinference.span.kind"

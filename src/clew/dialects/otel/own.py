@@ -6,7 +6,7 @@ attributes for others, one for ourselves: ``clew.fields``, the event's fields as
 
 Layout of ``clew.fields``::
 
-    {"context":  {…},                    what was told, but for what is named in "captured"
+    {"context":  {…},                    what was reported, but for what is named in "captured"
      "metrics":  {…},                    what was measured
      "captured": ["inputs", "outputs"]}  stand in input.value and output.value; left out when empty
 

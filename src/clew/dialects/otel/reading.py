@@ -1,6 +1,6 @@
 """Read attributes of any dialect into the words of clew.
 
-What OpenTelemetry's, OpenInference's and Traceloop's instrumentations tell of the same thing becomes the same field
+What OpenTelemetry's, OpenInference's and Traceloop's instrumentations report of the same thing becomes the same field
 of the catalogue. What we wrote ourselves (``own``) is taken for what it was. Attributes that nobody here knows
 stand under their own names in ``emit.context.attributes``: nothing is lost.
 
@@ -76,7 +76,7 @@ class _Table:
     """One of ``dialects``' tables, asked for by the attributes that there are: a span has twenty, the tables hundreds.
 
     Args:
-        table: The attributes by the field that they tell.
+        table: The attributes by the field that they report.
     """
 
     def __init__(self, table: Mapping[str, tuple[str, ...]]) -> None:
@@ -99,11 +99,11 @@ _metric_fields: Final = _Table(METRIC_PLACES)
 
 
 class Read(Struct, kw_only=True):
-    """What attributes tell, in the words of clew.
+    """What attributes report, in the words of clew.
 
     Attributes:
-        run_type: Kind of a span; None for none told.
-        stage: One of ``event.STAGES``, as told or as the run type implies.
+        run_type: Kind of a span; None for none reported.
+        stage: One of ``event.STAGES``, as reported, or as the run type implies.
         status: Of a span that clew wrote.
         level: Of an event that clew wrote.
         logger: Of an event that clew wrote.
@@ -117,7 +117,7 @@ class Read(Struct, kw_only=True):
         sanitized: What had been changed to make it safe, of an event that clew wrote.
         is_own: Whether clew wrote it.
         message: Of a log record that conventions know, its name in the catalogue.
-        has_body: Whether the fields tell all that a log record's body does.
+        has_body: Whether the fields report all that a log record's body does.
     """
 
     run_type: str | None = None
@@ -139,7 +139,7 @@ class Read(Struct, kw_only=True):
 
 
 class ServiceResource(NamedTuple):
-    """What told.
+    """The service behind a span or record.
 
     Attributes:
         service: Its name.
@@ -153,10 +153,10 @@ class ServiceResource(NamedTuple):
 
 
 class KnownEvent(NamedTuple):
-    """What an event of a span tells that conventions know.
+    """What an event of a span reports that conventions know.
 
     Attributes:
-        message: A name of the catalogue; None if it tells of the span itself.
+        message: A name of the catalogue; None if it is about the span itself.
         fields: ``{"context": {…}, "metrics": {…}}``.
     """
 
@@ -168,7 +168,7 @@ def read_span(name: str, attributes: Mapping[str, Any]) -> Read:
     """Read the attributes of a span.
 
     Args:
-        name: The span's name, for what tells no kind.
+        name: The span's name, for spans without a kind.
         attributes: Plain values by their names.
 
     Example:
@@ -182,7 +182,7 @@ def read_span(name: str, attributes: Mapping[str, Any]) -> Read:
     kind = _take_kind(rest)
     run_type = _run_type(kind, rest)
     content = read_content(rest, run_type=run_type, is_reranker=kind in {"reranker", "rerank"})
-    read = _read(rest, content, tells_tokens=run_type in {None, "llm", "embedding"})
+    read = _read(rest, content, reports_tokens=run_type in {None, "llm", "embedding"})
     read.run_type = run_type
     if read.stage is None:
         read.stage = "evaluation" if kind == "evaluator" else STAGE_OF_RUN_TYPE.get(run_type or "")
@@ -200,7 +200,7 @@ def read_log(attributes: Mapping[str, Any], event_name: str = "", body: Any = No
     Args:
         attributes: Plain values by their names.
         event_name: What kind of event a log record is; empty for none.
-        body: The body of a log record; where older conventions tell messages.
+        body: The body of a log record; where older conventions report messages.
     """
     if (own := _read_own(attributes)) is not None:
         return own
@@ -210,20 +210,20 @@ def read_log(attributes: Mapping[str, Any], event_name: str = "", body: Any = No
         return _read_score(rest)
     inside = dict(mapping(body))
     said = message_of_event(event_name, inside or rest)
-    read = _read(rest, Content(said or {}), tells_tokens=True)
+    read = _read(rest, Content(said or {}), reports_tokens=True)
     read.has_body = bool(body) and not inside and said is not None
     return read
 
 
 def read_event(name: str, attributes: Mapping[str, Any]) -> KnownEvent | None:
-    """Read an event of a span whose meaning conventions tell.
+    """Read an event of a span whose meaning conventions define.
 
     Args:
         name: Its name.
         attributes: Its attributes.
 
     Returns:
-        None for one that they do not know, or that tells nothing.
+        None for one that they do not know, or that reports nothing.
     """
     if name == names.GEN_AI_EVALUATION_RESULT:
         return KnownEvent(SCORE, _read_score(dict(attributes)).fields)
@@ -232,7 +232,7 @@ def read_event(name: str, attributes: Mapping[str, Any]) -> KnownEvent | None:
 
 
 def read_resource(attributes: Mapping[str, Any]) -> ServiceResource:
-    """Read what told: service, environment and version.
+    """Read the service behind a resource: service, environment and version.
 
     Example:
         >>> read_resource({"service.name": "rag-api", "deployment.environment": "prod"})
@@ -272,15 +272,15 @@ def _read_own(attributes: Mapping[str, Any]) -> Read | None:
 
 def _read_score(rest: dict[str, Any]) -> Read:
     label = rest.pop("gen_ai.evaluation.score.label", None)
-    read = _read(rest, Content(), tells_tokens=False)
+    read = _read(rest, Content(), reports_tokens=False)
     read.message = SCORE
     if label is not None:
         read.fields["context"]["value"] = label
     return read
 
 
-def _read(rest: dict[str, Any], content: Content, *, tells_tokens: bool) -> Read:
-    """Read what every kind of event tells, and take it out of *rest*; what remains are attributes."""
+def _read(rest: dict[str, Any], content: Content, *, reports_tokens: bool) -> Read:
+    """Read what every kind of event reports, and take it out of *rest*; what remains are attributes."""
     read = Read()
     for name, places in _identities.present(rest):
         setattr(read, name, text(_take(rest, places)))
@@ -298,7 +298,7 @@ def _read(rest: dict[str, Any], content: Content, *, tells_tokens: bool) -> Read
     if isinstance(rest.get(names.TAGS), list):
         context["tags"] = rest.pop(names.TAGS)
     context |= {name: value for name, value in _parameters(rest).items() if name not in context}
-    metrics = content.metrics | _metrics(rest, tells_tokens=tells_tokens)
+    metrics = content.metrics | _metrics(rest, reports_tokens=reports_tokens)
     rest = {name: value for name, value in rest.items() if name not in _FORMS and value is not None}
     if rest:
         context["attributes"] = rest
@@ -313,20 +313,20 @@ def _identify(read: Read, metadata: Mapping[str, Any]) -> None:
             setattr(read, name, next((found for key in keys if (found := text(metadata.get(key)))), None))
 
 
-def _metrics(rest: dict[str, Any], *, tells_tokens: bool) -> dict[str, float]:
+def _metrics(rest: dict[str, Any], *, reports_tokens: bool) -> dict[str, float]:
     metrics: dict[str, float] = {}
     for name, places in _metric_fields.present(rest):
-        if name in TOKENS and not tells_tokens:
+        if name in TOKENS and not reports_tokens:
             continue
         for place in places:
             value = None if isinstance(rest.get(place), str) else number(rest.get(place))
             if value is not None and (value >= 0 or name not in TOKENS):
                 rest.pop(place)
                 metrics.setdefault(name, value)
-    if tells_tokens and not metrics.keys().isdisjoint(TOKENS):
+    if reports_tokens and not metrics.keys().isdisjoint(TOKENS):
         settle(metrics, next((total for name in TOTALS if (total := number(rest.get(name))) is not None), None))
     parts = [number(rest.get(f"llm.cost.{part}")) for part in ("prompt", "completion")]
-    if tells_tokens and "cost_usd" not in metrics and any(part is not None for part in parts):
+    if reports_tokens and "cost_usd" not in metrics and any(part is not None for part in parts):
         metrics["cost_usd"] = sum(part or 0.0 for part in parts)
     waited_s = number(rest.get(_FIRST_CHUNK))
     if waited_s is not None and not isinstance(rest[_FIRST_CHUNK], str):
@@ -336,7 +336,7 @@ def _metrics(rest: dict[str, Any], *, tells_tokens: bool) -> dict[str, float]:
 
 
 def _parameters(rest: dict[str, Any]) -> dict[str, Any]:
-    """Read what OpenInference tells of a call's parameters, as JSON; the attribute stays."""
+    """Read what OpenInference reports of a call's parameters, as JSON; the attribute stays."""
     parameters = mapping(parsed(rest.get(names.LLM_INVOCATION_PARAMETERS)))
     longest = next(
         (
@@ -351,7 +351,7 @@ def _parameters(rest: dict[str, Any]) -> dict[str, Any]:
 
 
 def _take(rest: dict[str, Any], places: tuple[str, ...]) -> Any:
-    """Return what the first of several attributes tells that tells anything; all of them are taken out."""
+    """Return the value of the first of several attributes that has one; all of them are taken out."""
     found: Any = None
     for place in places:
         value: Any = rest.get(place)

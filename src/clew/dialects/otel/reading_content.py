@@ -91,9 +91,9 @@ def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: boo
     after = _take_documents(rest, listed, names.RERANKER_OUTPUT) or (found if is_reranker else [])
     content.context |= {"hits_before": hits_of(before)} if before else {}
     content.context |= {"hits_after": hits_of(after)} if after else {}
-    _tell_said(content, rest, listed, is_model_call=run_type == "llm")
+    _add_said(content, rest, listed, is_model_call=run_type == "llm")
     if found and not is_reranker:
-        _tell_hits(content, _with_ids(found, content.context.get("outputs")))
+        _add_hits(content, _with_ids(found, content.context.get("outputs")))
     texts = [text(mapping(one.get("embedding")).get("text")) for one in _take_list(rest, listed, _EMBEDDINGS)]
     if any(texts):
         content.context.setdefault("inputs", {"texts": [part for part in texts if part]})
@@ -103,18 +103,18 @@ def read_content(rest: dict[str, Any], *, run_type: str | None, is_reranker: boo
 
 
 def message_of_event(name: str, rest: dict[str, Any]) -> dict[str, Any] | None:
-    """Read an event that tells what a model was told or has answered, and take that out of *rest*.
+    """Read an event that says what a model was given or has answered, and take that out of *rest*.
 
     Args:
         name: Its name.
         rest: Its attributes; of a log record of older conventions, its body.
 
     Returns:
-        ``inputs`` or ``outputs``; None for any other event, and for one that tells no content.
+        ``inputs`` or ``outputs``; None for any other event, and for one that reports no content.
     """
     if name in _CONTENT_EVENTS:
         content = Content()
-        _tell_said(content, rest, _listed(rest), is_model_call=True)
+        _add_said(content, rest, _listed(rest), is_model_call=True)
         return content.context or None
     if name != _CHOICE and name not in _ROLE_EVENTS:
         return None
@@ -127,7 +127,7 @@ def message_of_event(name: str, rest: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def documents_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Read an event that tells one result of a search in a vector store; None for any other."""
+    """Read an event that reports one result of a search in a vector store; None for any other."""
     if name != _RESULT:
         return None
     score, distance = number(attributes.get(f"{_RESULT}.score")), number(attributes.get(f"{_RESULT}.distance"))
@@ -142,7 +142,7 @@ def documents_of_event(name: str, attributes: Mapping[str, Any]) -> dict[str, An
 
 
 def _with_ids(found: list[dict[str, Any]], outputs: Any) -> list[dict[str, Any]]:
-    """Take the ids that only the outputs tell: OpenInference leaves those of LangChain's documents out."""
+    """Take the ids that only the outputs report: OpenInference leaves those of LangChain's documents out."""
     whole = in_outputs(outputs)
     if len(whole) != len(found):
         return found
@@ -154,7 +154,7 @@ def _with_ids(found: list[dict[str, Any]], outputs: Any) -> list[dict[str, Any]]
     ]
 
 
-def _tell_hits(content: Content, found: list[dict[str, Any]]) -> None:
+def _add_hits(content: Content, found: list[dict[str, Any]]) -> None:
     hits = hits_of(found)
     content.context |= {"hits": hits, "hit_count": len(found)}
     scores = [hit["score"] for hit in hits if "score" in hit]
@@ -167,8 +167,8 @@ def _listed(rest: dict[str, Any]) -> dict[str, Any]:
     return {name: rest[name] for name in rest if name.startswith(_LISTS)}
 
 
-def _tell_said(content: Content, rest: dict[str, Any], listed: dict[str, Any], *, is_model_call: bool) -> None:
-    """Find inputs and outputs; messages tell those of a model call better than the text of its request does."""
+def _add_said(content: Content, rest: dict[str, Any], listed: dict[str, Any], *, is_model_call: bool) -> None:
+    """Find inputs and outputs; messages report those of a model call better than the text of its request does."""
     for name, places, lists, messages in (
         ("inputs", _INPUTS, _INPUT_LISTS, names.GEN_AI_INPUT_MESSAGES),
         ("outputs", _OUTPUTS, _OUTPUT_LISTS, names.GEN_AI_OUTPUT_MESSAGES),

@@ -46,7 +46,7 @@ _OPERATIONS: Final = {
 MAX_COUNT: Final = 2**53  # beyond it, a number that may have been a float counts nothing
 
 MODEL_CALLS: Final = frozenset({"LLM", "EMBEDDING"})
-"""Kinds whose own fields tell tokens that no span below them tells again."""
+"""Kinds whose own fields report tokens that no span below them reports again."""
 
 _encode = json.Encoder().encode
 
@@ -65,7 +65,7 @@ def shape(
     """Write what depends on the kind of span: the shapes that backends draw.
 
     Tokens and costs of another kind of span than a model call may sum up those below it; they count here only
-    if a log inside this very span tells them.
+    if a log inside this very span reports them.
     """
     attributes: dict[str, AttributeValue] = {names.OPENINFERENCE_KIND: kind}
     if kind in _OPERATIONS:

@@ -1,6 +1,6 @@
 """The words of others, as tables: what an attribute of each dialect is called here.
 
-Of several attributes for one field the first that tells something counts. The names of our own writer come first,
+Of several attributes for one field the first that reports something counts. The names of our own writer come first,
 then OpenTelemetry's of today, those it had before, OpenInference's, Traceloop's.
 
 Sources:
@@ -79,7 +79,7 @@ TOTALS: Final = ("gen_ai.usage.total_tokens", "llm.usage.total_tokens", names.LL
 """Where the sum of all tokens of a call is."""
 
 TOKENS: Final = frozenset({*usage.TOKENS, "cost_usd"})
-"""What only the span of a model call tells of itself: agents and chains tell the sum of what is below them."""
+"""What only the span of a model call says of itself: agents and chains report the sum of what is below them."""
 
 FIELD_PLACES: Final[dict[str, tuple[str, ...]]] = {
     **{name: places for name, places in _OURS.items() if name not in METRIC_FIELDS},
@@ -125,7 +125,7 @@ IN_METADATA: Final[dict[str, tuple[str, ...]]] = {
     "session_id": ("session_id", "conversation_id", "thread_id"),
     "request_id": ("request_id",),
 }
-"""The same in the metadata of a call, where LangChain's users tell it: what no attribute tells."""
+"""The same in the metadata of a call, where LangChain's users report it: what no attribute reports."""
 
 RUN_TYPES: Final = {
     "llm": "llm",

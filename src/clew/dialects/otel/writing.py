@@ -193,7 +193,7 @@ def write_log(event: Mapping[str, Any], event_id: str) -> WrittenLog:
 
     Args:
         event: The log, in the public format, decoded.
-        event_id: Its id, a UUID, by which a backend can tell that it has it already.
+        event_id: Its id, a UUID, by which a backend can say that it has it already.
 
     Raises:
         ValueError: An id or the time is not what it must be.

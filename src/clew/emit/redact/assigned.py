@@ -204,7 +204,7 @@ def _begins_a_line(text: str, begin: int) -> bool:
 
 
 def _value_of(text: str, at: int, found: _Found) -> tuple[int, int] | None:
-    """Tell where the value begins and ends; None where there is none that has to go."""
+    """Return where the value begins and ends; None where there is none that has to go."""
     if found.separator == ":" and text.startswith("//", at):
         return None
     begins = _VALUE_BEGINS.match(text, at)
@@ -333,7 +333,7 @@ def _bracketed(text: str, start: int, found: _Found) -> tuple[int, int] | None:
 
 
 def _braced(text: str, start: int) -> tuple[int, int] | None:
-    """Tell where a value in braces is, as drivers of ODBC take one with blanks or ``;``: ``PWD={a b}``."""
+    """Return where a value in braces is, as drivers of ODBC take one with blanks or ``;``: ``PWD={a b}``."""
     end = text.find("}", start, start + MAX_BARE_HEADER)
     value = text[start + 1 : end]
     return (
@@ -344,7 +344,7 @@ def _braced(text: str, start: int) -> tuple[int, int] | None:
 
 
 def _items(text: str, start: int, found: _Found) -> tuple[int, int] | None:
-    """Tell where the items of a list of YAML are, from the first that has to go to the last."""
+    """Return where the items of a list of YAML are, from the first that has to go to the last."""
     first = last = None
     at = start
     while (item := _ITEM.match(text, at)) is not None and item.end() - start < MAX_HEADER:
@@ -363,7 +363,7 @@ def _line(text: str, start: int, found: _Found) -> tuple[int, int] | None:
 
 
 def _end_of_run(text: str, start: int, found: _Found) -> int:
-    """Tell where what has no blank ends; names that are seldom a secret's are looked at no further than they need."""
+    """Return where what has no blank ends; names that are seldom a secret's are looked at no further than they need."""
     most = start + (MAX_HEADER if found.judgement in (SECRET, PATH) else MAX_BARE_HEADER)
     if found.is_query:
         for mark in _ENDS_OF_QUERY:

@@ -94,7 +94,7 @@ def find_in_commands(text: str, judge: Callable[[str], str]) -> Iterator[tuple[i
 
 
 def find_in_sentences(text: str) -> Iterator[tuple[int, int, str]]:
-    """Find passwords that a statement of SQL sets, or a sentence tells."""
+    """Find passwords that a statement of SQL sets, or a sentence states."""
     yield from _find_in_sql(text)
     yield from _find_spoken(text)
 

@@ -200,7 +200,7 @@ class _Bounding:
 
 
 def _first_of(item: Any) -> Any:
-    """Return the single character, or class of them, that an item begins with; None if that cannot be told."""
+    """Return the single character, or class of them, that an item begins with; None if that cannot be known."""
     while item is not None:
         name = str(item[0])
         if name in _SINGLE:

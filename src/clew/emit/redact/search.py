@@ -161,7 +161,7 @@ def _are_in_ids(encoded: bytes) -> bool:
 
 
 def _end_of_id(encoded: bytes, at: int) -> int:
-    """Tell where the id ends that begins at *at*; -1 if none does: one in hex, behind a word or two.
+    """Return where the id ends that begins at *at*; -1 if none does: one in hex, behind a word or two.
 
     UUIDs, digests and ids of 24 or 32 hex digits are among the most ordinary texts. Where one is a text of its own, or
     a part of a path, it is no token that is known by its form, unless it has the first word of one. In a text of
@@ -221,7 +221,7 @@ def is_foreign(text: str) -> bool:
 
 
 def hints_of(text: str, encoded: bytes) -> tuple[int, Iterable[bytes]]:
-    """Tell what a text may hold, and by which of its words; zero for nothing.
+    """Return what a text may hold, and by which of its words; zero for nothing.
 
     Args:
         text: One text.
@@ -293,7 +293,7 @@ def find_spans(text: str, hints: int, words: Iterable[bytes], judge: Callable[[s
 
     Args:
         text: Any text.
-        hints: What ``hints_of`` told of it, and
+        hints: What ``hints_of`` returned for it, and
         words: by which words.
         judge: The judgement of a name, as ``names.classify``.
     """

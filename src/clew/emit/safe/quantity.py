@@ -1,8 +1,8 @@
-"""Take what is told as a metric for the number it is.
+"""Take what is given as a metric for the number it is.
 
-Money is told as ``Decimal``, a ratio as ``Fraction``, a loss as an array of one number without dimensions, and
+Money is given as ``Decimal``, a ratio as ``Fraction``, a loss as an array of one number without dimensions, and
 what came out of somebody's JSON as text. Where a metric is expected all of these are numbers; a decimal one
-keeps every digit that was told.
+keeps every digit that was given.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def number_of(value: Any) -> int | float | Raw | None:
 
 
 def _exactly(text: str) -> Raw | None:
-    """Return a decimal number with the digits it was told by, if it has no more of them than others can read."""
+    """Return a decimal number with the digits it was given by, if it has no more of them than others can read."""
     if len(text) > MAX_DIGITS or not _JSON_NUMBER.fullmatch(text):
         return None
     digits, _, exponent = text.lower().partition("e")

@@ -1,8 +1,8 @@
 """Read the fields of values that are records: pydantic models, dataclasses, attrs classes, msgspec structs.
 
-Told is what such a value tells of itself, by its dump and by its ``repr``. What it keeps out of either stays
+Recorded is what such a value shows of itself, by its dump and by its ``repr``. What it keeps out of either stays
 out of the event too: ``Field(exclude=True)``, ``repr=False``. Where a model writes a field in its own way (a
-serializer that masks it, say), that is how it is told. What a model took beyond its fields (``extra="allow"``)
+serializer that masks it, say), that is how it is recorded. What a model took beyond its fields (``extra="allow"``)
 belongs to it: answers of OpenAI's and Anthropic's libraries carry half of what matters there.
 
 None of the libraries is imported: whoever has such a value has its library.

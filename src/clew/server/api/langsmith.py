@@ -185,7 +185,7 @@ class _Taking:
     async def take(
         self, request: Request, read: Callable[[bytes, LeftOut], list[Operation]], *, status: int = 202
     ) -> Response:
-        """Read a request, and answer when what it tells is on the spool."""
+        """Read a request, and answer when what it reports is on the spool."""
         left_out = LeftOut()
         body = await read_body(request, max_bytes=self._max_bytes)
         async with self._turns.turn():
@@ -202,7 +202,7 @@ class _Taking:
         return _answer(operations, left_out, status)
 
     async def _begin(self, operations: list[Operation]) -> list[Operation]:
-        """Take what can be taken at once; return the rest, which is told by runs that are not known yet."""
+        """Take what can be taken at once; return the rest, which is reported by runs that are not known yet."""
         unknown = self._receiver.unknown(operations)
         if not unknown:
             await self._receive(operations)
@@ -219,7 +219,7 @@ class _Taking:
             self._arrived.notify_all()
 
     async def _look_up(self, runs: list[str]) -> None:
-        """Ask the store for runs that began before this server; whatever it cannot tell is told without."""
+        """Ask the store for runs that began before this server; whatever it does not know is recorded without."""
         with suppress(ClewError, TimeoutError):
             async with asyncio.timeout(LOOK_UP_TIMEOUT_S):
                 for run in runs:

@@ -1,4 +1,4 @@
-"""What every answer tells the browser that it may not do with it.
+"""What every answer forbids the browser to do with it.
 
 Answers hold what users and models wrote. A browser is not to guess that one of them is a page or a script, to show it
 in a frame, to let another site read it, or to keep it; and an answer may load and run nothing. A route that needs more

@@ -1,8 +1,8 @@
 """Write a page, so that nothing in it can act.
 
-Pages show what users and models wrote. Every value is escaped; the browser is told to run no script, to load
+Pages show what users and models wrote. Every value is escaped; the browser is instructed to run no script, to load
 nothing but our own style sheet, and to let no other page show ours in a frame. What a page is about stands in
-its address, so links to elsewhere do not tell it.
+its address, so it is not passed on to linked sites.
 """
 
 from __future__ import annotations

@@ -86,13 +86,13 @@ class LogLine(Struct):
 
 
 class Failure(Struct):
-    """One error, however many events tell of it.
+    """One error, however many events report it.
 
     Attributes:
         type: Its type.
         message: What it said.
         stack: Where it was raised; empty when nobody said.
-        places: The messages of the events that tell of it, the innermost last.
+        places: The messages of the events that report it, the innermost last.
     """
 
     type: str
@@ -105,7 +105,7 @@ class CostLine(Struct):
     """What one step cost.
 
     Attributes:
-        name: The step; "other" for what no single step tells.
+        name: The step; "other" for what no single step reports.
         stage: Its stage.
         model: The model; empty when nobody said.
         tokens: Tokens read and written.
@@ -219,7 +219,7 @@ def _line(span: str, log: PublicEvent, begin: datetime) -> LogLine:
 
 
 def _failures(trace: Trace) -> list[Failure]:
-    """List the errors of a trace, each once: an exception is told by every span it leaves."""
+    """List the errors of a trace, each once: an exception is reported by every span it leaves."""
     found: dict[tuple[str, str], Failure] = {}
     for event in _events(trace):
         error: dict[str, Any] | None = event.get("error")

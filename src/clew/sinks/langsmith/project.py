@@ -36,7 +36,7 @@ _LANGSMITH: Final = "api.smith.langchain.com"
 
 
 class _Project(Struct):
-    """A project, as ``/sessions`` tells it."""
+    """A project, as ``/sessions`` reports it."""
 
     id: str
     tenant_id: str | None = None

@@ -74,7 +74,7 @@ class _Info(Struct):
 
 
 class _Written(Struct):
-    """What a batch has to tell, and the events in it that have no form."""
+    """What a batch has to report, and the events in it that have no form."""
 
     runs: list[Run] = []
     feedback: list[Run] = []
@@ -157,7 +157,7 @@ class LangsmithSink:
         self._client.close()
 
     def _write(self, join: Join) -> _Written:
-        """Write what a batch has to tell; an event is written whole or refused."""
+        """Write what a batch has to report; an event is written whole or refused."""
         written = _Written()
         for index in join.malformed:
             written.refuse(index, "it is no event")
@@ -235,12 +235,12 @@ class LangsmithSink:
 def make(settings: Settings, environment: Mapping[str, str] = os.environ) -> LangsmithSink:
     """Make the sink that *settings* ask for; the factory of the entry point ``clew.sinks``.
 
-    Named in ``sinks`` and told nothing else, it takes LangSmith's own variables: ``LANGSMITH_API_KEY``,
+    Named in ``sinks`` and given nothing else, it takes LangSmith's own variables: ``LANGSMITH_API_KEY``,
     ``LANGSMITH_ENDPOINT``, ``LANGSMITH_PROJECT``. They are not looked at otherwise: an application that traces with
     LangSmith's SDK as well would send everything twice.
 
     Raises:
-        ConfigError: Neither key nor endpoint is told.
+        ConfigError: Neither key nor endpoint is given.
         OSError: The spool cannot be written to.
     """
     key, endpoint, project = settings.langsmith_api_key, settings.langsmith_endpoint, settings.langsmith_project
@@ -263,7 +263,7 @@ def _step(event: dict[str, Any]) -> Ancestor:
 
 
 def _judge(refusal: Response, batch: Batch) -> Outcome:
-    """Tell what an answer that is no success means for a batch."""
+    """Return what an answer that is no success means for a batch."""
     if refusal.status in REFUSED:
         return Rejected(tuple(range(len(batch.events))), refusal.reason)
     known = judge(refusal.status, refusal.headers, refusal.reason)

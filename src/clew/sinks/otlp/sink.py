@@ -6,12 +6,12 @@ it is read. Delivery is at least once: a request whose answer was lost is sent a
 ====================================  =========================================================================
 answer                                what it means
 ====================================  =========================================================================
-2xx                                   taken; what a *partial success* leaves out is counted and told, and gone
+2xx                                   taken; what a *partial success* leaves out is counted and reported, and gone
 400, 422                              something in it is not taken: the batch is halved until it is known what
 413                                   too large: halved likewise
 401, 403, 404, other 4xx, 3xx         only a person can put it right: held
 408, 429, 5xx, no answer              later; ``Retry-After`` is heard
-404, 405, 501 for ``/v1/logs`` alone  a backend of traces: remembered, told once, and only traces are sent
+404, 405, 501 for ``/v1/logs`` alone  a backend of traces: remembered, reported once, and only traces are sent
 ====================================  =========================================================================
 
 The specification would have a client give up at 500; we keep the data until it is taken, whatever the time.
@@ -143,7 +143,7 @@ class OtlpSink:
         return trouble
 
     def _check_traces(self, batch: Batch) -> Outcome | None:
-        """Tell a backend of traces alone from an address that is wrong: a request without spans is taken by the one."""
+        """Distinguish a backend of traces alone from an address that is wrong: a request without spans is taken by the one."""
         if not self._takes_traces:
             trouble = _judge(self._post(TRACES, writing.encode_spans([])), batch)
             if trouble is not None:
@@ -160,7 +160,7 @@ def make(settings: Settings) -> OtlpSink:
     """Make the sink that *settings* ask for; the factory of the entry point ``clew.sinks``.
 
     Raises:
-        ConfigError: No endpoint is told.
+        ConfigError: No endpoint is given.
         OSError: The spool cannot be written to.
     """
     if settings.otlp_endpoint is None:
@@ -183,7 +183,7 @@ class _Written(Struct):
 
 
 def _write(batch: Batch, join: Join, committed: Position) -> _Written:
-    """Write what *batch* has to tell from *committed* on: the spans that ended, and every log."""
+    """Write what *batch* has to report from *committed* on: the spans that ended, and every log."""
     written = _Written()
     for index in join.malformed:
         written.refuse(index, "it is no event")
@@ -208,7 +208,7 @@ def _write(batch: Batch, join: Join, committed: Position) -> _Written:
 
 
 def _judge(answer: Response, batch: Batch) -> Outcome | None:
-    """Tell what an answer means for a batch; None when it was taken."""
+    """Return what an answer means for a batch; None when it was taken."""
     if answer.is_success:
         return None
     if answer.status in REFUSED:
@@ -217,7 +217,7 @@ def _judge(answer: Response, batch: Batch) -> Outcome | None:
 
 
 def _note_partial(partial: Partial | None, what: str) -> int:
-    """Tell what a backend has left out; return how many."""
+    """Report what a backend has left out; return how many."""
     if partial is None:
         return 0
     _log.warning("the OTLP backend left out %d %s: %s", partial.rejected, what, partial.message)

@@ -1,6 +1,6 @@
 """Feed Prometheus metrics from events: each measurement and each error once, and nothing that comes late.
 
-Before: ``counting``, which says what is told for the first time. After: ``prometheus_series``.
+Before: ``counting``, which says what is reported for the first time. After: ``prometheus_series``.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ def feed(series: SeriesSet, event: Observation, producer: Followed, now: float) 
     Args:
         series: The metrics.
         event: The event.
-        producer: Whose it is; what it tells about open spans is remembered there.
+        producer: Whose it is; what it says about open spans is remembered there.
         now: Seconds since the epoch.
     """
 

@@ -3,7 +3,7 @@
 What: every 15 s, if something has changed, and once at the end, all metrics of the agent replace those that
 its last push left under ``/metrics/job/clew/instance/<host>``.
 Why a thread of its own: a gateway that is slow or away delays nobody. What could not be pushed is not lost, since
-counters only rise: the next push tells all of it.
+counters only rise: the next push says all of it.
 
 Metrics:
     ``clew_agent_pushes_total{outcome}``: attempts, ``done`` and ``failed``.

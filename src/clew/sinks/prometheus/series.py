@@ -1,4 +1,4 @@
-"""Counters and histograms as plain data: bounded, saved as they are, told to Prometheus on demand.
+"""Counters and histograms as plain data: bounded, saved as they are, reported to Prometheus on demand.
 
 A metric of the catalogue has one series for each set of label values. Their number is bounded: beyond
 ``MAX_SERIES`` sets, values of labels that may take any value become ``other``, and the metric that counts
@@ -130,7 +130,7 @@ class SeriesSet:
         series.debt += amount
 
     def families(self, slot: int = 0) -> Iterator[Family]:
-        """Tell every metric that has series as Prometheus' client has it, in the order of the catalogue.
+        """Return every metric that has series as Prometheus' client has it, in the order of the catalogue.
 
         Args:
             slot: Whose these are; beyond the first agent of a host the label ``SLOT_LABEL`` says it.

@@ -76,9 +76,9 @@ class PrometheusSink:
         self._producers = state.producers
         self._saved = {producer: followed.position for producer, followed in self._producers.items()}
         if self._slot.is_damaged:
-            _tell(f"{directory} was damaged: its counters begin at zero")
+            _report(f"{directory} was damaged: its counters begin at zero")
         if lost:
-            _tell(f"these metrics are declared differently now and begin at zero: {', '.join(lost)}")
+            _report(f"these metrics are declared differently now and begin at zero: {', '.join(lost)}")
 
     @property
     def slot(self) -> int:
@@ -86,7 +86,7 @@ class PrometheusSink:
         return self._slot.number
 
     def resume(self, producer: Producer) -> Position | None:
-        """Tell how far a producer has been counted, by this agent or by one that had it before."""
+        """Return how far a producer has been counted, by this agent or by one that had it before."""
         living = {place.name for place in producer_directories(self._directory.parent.parent)}
         for gone in self._producers.keys() - living - {producer.id}:
             del self._producers[gone]
@@ -129,7 +129,7 @@ class PrometheusSink:
     def families(self) -> list[Family]:
         """Return every metric that has series, as Prometheus' client has it.
 
-        Which agent of a host goes on with whose counters is settled by who starts first. Were nothing to tell them
+        Which agent of a host goes on with whose counters is settled by who starts first. Were nothing to distinguish them
         apart, two that swap them would look like one that was reset and one that counted millions in a moment.
         """
         with self._lock:
@@ -163,6 +163,6 @@ def make(settings: Settings) -> PrometheusSink:
     return PrometheusSink(settings.spool_dir / DIRECTORY / PrometheusSink.name)
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     sys.stderr.write(f"clew agent: prometheus: {line}\n")
     sys.stderr.flush()

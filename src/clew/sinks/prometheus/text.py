@@ -42,7 +42,7 @@ def expose(families: Iterable[Family], accept: str | None) -> Exposition:
     """Write *families*.
 
     Args:
-        families: What to tell; of families with the same name all samples stand under the first.
+        families: What to report; of families with the same name all samples stand under the first.
         accept: The header ``Accept`` of who asks.
 
     Raises:

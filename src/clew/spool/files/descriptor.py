@@ -28,7 +28,7 @@ Result = TypeVar("Result")
 
 
 class FileId(NamedTuple):
-    """What tells one file from every other on this machine, whatever it is called.
+    """What identifies a file on this machine, whatever it is called.
 
     Attributes:
         device: The file system.
@@ -114,7 +114,7 @@ class OwnDescriptor:
         if self._fd < 0:
             return False
         try:
-            # What tells most is asked last: between that and the use there is the least time.
+            # What is most reliable is asked last: between that and the use there is the least time.
             return _access(self._fd) == self._access and file_id(os.fstat(self._fd)) == self.file
         except OSError:
             return False

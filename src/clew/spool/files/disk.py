@@ -66,12 +66,12 @@ def give_back(fd: int, start: int, size_bytes: int) -> None:
 
 
 def allocated_bytes(status: os.stat_result) -> int:
-    """Tell how much of the disk a file takes: less than its size where it has holes."""
+    """Return how much of the disk a file takes: less than its size where it has holes."""
     return min(status.st_size, status.st_blocks * 512)
 
 
 def end_of_data(fd: int, start: int) -> int:
-    """Tell where the data of a file ends at the latest: behind that there is only a hole, if anything.
+    """Return where the data of a file ends at the latest: behind that there is only a hole, if anything.
 
     Args:
         fd: The file; the place in it that ``read`` uses is moved.

@@ -31,7 +31,7 @@ FRESH_S: Final = 5.0
 
 
 def writer_lives(directory: Path) -> bool:
-    """Tell whether the process that writes in a producer's *directory* lives.
+    """Return whether the process that writes in a producer's *directory* lives.
 
     Args:
         directory: The producer's directory.
@@ -67,7 +67,7 @@ def adopt_writer_lock(directory: Path) -> LifeLock | None:
 
 
 def _lives_unlocked(directory: Path, owner: Owner | None) -> bool:
-    """Tell whether a writer lives whose lock is free."""
+    """Return whether a writer lives whose lock is free."""
     if owner is not None and owner.is_over:
         return False  # it has let go, or an agent found it dead and has ended since
     lives = None if owner is None else owner.lives()

@@ -229,7 +229,7 @@ def read_owner(fd: int) -> Owner | None:
 
 
 def holds_adopted(path: Path) -> bool | None:
-    """Tell whether this process holds the lock on *path* in the place of a dead one; None if it does not hold it."""
+    """Return whether this process holds the lock on *path* in the place of a dead one; None if it does not hold it."""
     with _guard:
         return file_id(path.stat()) in _adopted if _is_ours(path) else None
 

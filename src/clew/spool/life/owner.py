@@ -34,7 +34,7 @@ class Owner(NamedTuple):
 
     Attributes:
         pid: The process.
-        started: When it was started, in clock ticks since boot; ``"-"`` where the kernel does not tell.
+        started: When it was started, in clock ticks since boot; ``"-"`` where the kernel does not say.
         boot: The kernel's id of the boot; ``"-"`` where there is none.
         namespace: Its pid namespace; ``"-"`` where there is none.
         is_over: It has let go of the lock, or an agent has found it dead and writes in its place.
@@ -61,7 +61,7 @@ class Owner(NamedTuple):
             return None
 
     def lives(self) -> bool | None:
-        """Tell whether the process lives; None if that cannot be known from here.
+        """Return whether the process lives; None if that cannot be known from here.
 
         For this process itself it is False: what it holds it knows by itself.
         """
@@ -99,7 +99,7 @@ def boot_id() -> str | None:
 
 
 def maps_file_of(pid: int, name: str) -> bool | None:
-    """Tell whether process *pid* maps a file whose path contains *name*; None if it may not be looked at.
+    """Return whether process *pid* maps a file whose path contains *name*; None if it may not be looked at.
 
     A process that was replaced by ``exec`` keeps its id and start time, but not its maps.
     """

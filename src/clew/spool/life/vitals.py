@@ -102,7 +102,7 @@ def read_vitals(directory: Path) -> VitalsSample | None:
 
 
 def _resident_bytes() -> int:
-    """Return the resident memory of this process; 0 where the kernel does not tell."""
+    """Return the resident memory of this process; 0 where the kernel does not say."""
     try:
         with _open("/proc/self/statm", "rb") as file:  # once a second, in the application
             return int(file.read().split()[1]) * mmap.PAGESIZE

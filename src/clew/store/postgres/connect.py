@@ -1,6 +1,6 @@
 """Connections to the store, and what to say when there is none.
 
-A wrong DSN, a server that is down and tables that are missing are told in one way everywhere:
+A wrong DSN, a server that is down and tables that are missing are reported in one way everywhere:
 what was wrong, where, what to do; never a password.
 """
 
@@ -65,7 +65,7 @@ _NO_ROOM = ("too many clients", "too many connections", "connection slots are re
 
 
 def find_dsn(settings: Settings) -> str:
-    """Tell which store to talk to: the one that is set, else the embedded one if it runs.
+    """Return which store to talk to: the one that is set, else the embedded one if it runs.
 
     Raises:
         ConfigError: The DSN that is set is malformed.
@@ -88,7 +88,7 @@ def parse_dsn(dsn: str) -> dict[str, Any]:
     """Take a DSN apart.
 
     Returns:
-        libpq's parameters by name, as told.
+        libpq's parameters by name, as given.
 
     Raises:
         ConfigError: It is malformed. The text is not repeated: there may be a password in it.
@@ -153,7 +153,7 @@ def reader_setup(server_version: int) -> LiteralString:
     """Return the statement that makes a connection one for reading.
 
     It becomes read-only, takes on the role ``clew_reader`` where that exists and is ours to take on, and gives up
-    what runs longer than ten seconds, or on for a client that was killed. (Not every system can tell PostgreSQL of the latter.)
+    what runs longer than ten seconds, or on for a client that was killed. (Not every system can inform PostgreSQL of the latter.)
 
     Args:
         server_version: As in ``connection.info.server_version``.
@@ -195,7 +195,7 @@ def explain(error: psycopg.Error, dsn: str) -> ClewError:
 def is_refusal(error: psycopg.Error, dsn: str) -> bool:
     """Whether it is for a person to put right that no connection was made: a server is there, and does not let us in.
 
-    What it says goes by the language of the server, and libpq does not tell its code: so the server is asked whether it
+    What it says goes by the language of the server, and libpq does not give its code: so the server is asked whether it
     takes connections, which it answers whoever asks. One that has no room for another connection has it again by itself.
 
     Args:

@@ -1,13 +1,13 @@
-"""Tell errors that are the same fault from those that are not, and list the faults.
+"""Distinguish errors that are the same fault from those that are not, and list the faults.
 
 Two errors are the same fault when they are of one type and went through the same functions of the same files. What
 differs from one time, machine or release to the next does not count: line numbers, where the code is installed, how
-often a function called itself, and the message. An error without a stack is told by its message instead, with numbers,
+often a function called itself, and the message. An error without a stack is identified by its message instead, with numbers,
 ids, paths and quoted values left out.
 
-An exception on its way up is told more than once: by each span that it ends, and by whoever logs it. Each time the stack is
-longer by what it has passed since. So what one trace tells with the same type and message is one fault, that of the shortest
-stack, if the stacks end alike; and it has happened as often as the same teller told it with the same stack (ADR 36).
+An exception on its way up is reported more than once: by each span that it ends, and by whoever logs it. Each time the stack is
+longer by what it has passed since. So what one trace reports with the same type and message is one fault, that of the shortest
+stack, if the stacks end alike; and it has happened as often as the same event reported it with the same stack (ADR 36).
 
 Stacks are read as Python, JavaScript, Java, .NET, Go and Ruby write them.
 """
@@ -72,15 +72,15 @@ class Fault(Struct, frozen=True):
     """Errors that are the same fault.
 
     Attributes:
-        fingerprint: What tells it from others; 16 hex digits, the same in every store.
+        fingerprint: What identifies it; 16 hex digits, the same in every store.
         type: The type that was raised.
         message: What the newest one said.
         where: The innermost function it came from, with its file; empty when there is no stack.
         count: How many times it happened.
-        events: How many events tell of it: an exception may be told by several.
+        events: How many events report it: an exception may be reported by several.
         traces: In how many traces.
         users: How many users it met.
-        services: Which services told it.
+        services: Which services reported it.
         versions: Which versions of them.
         first_seen: The oldest of these events.
         last_seen: The newest.
@@ -103,7 +103,7 @@ class Fault(Struct, frozen=True):
 
 
 class FaultList(Struct, frozen=True):
-    """The faults of a stretch of time, those that were told most often first.
+    """The faults of a stretch of time, those that were reported most often first.
 
     Attributes:
         errors: The faults.
@@ -149,7 +149,7 @@ def _with_errors(rows: list[Row]) -> list[Row]:
 
 
 def _fingerprint_of(row: Row, known: dict[tuple[str, str], str]) -> str:
-    """Name the fault behind a row; of the same type and stack it is the same, unless only the message tells."""
+    """Name the fault behind a row; of the same type and stack it is the same, unless only the message distinguishes it."""
     key = row["error_type"], row["stack_id"]
     found = known.get(key)
     if found is None:
@@ -182,7 +182,7 @@ def fingerprint(error: Mapping[str, Any]) -> str:
 
 
 def _type_of(error: Mapping[str, Any]) -> str:
-    """Return the type without its module, which some tell and some do not."""
+    """Return the type without its module, which some include and some do not."""
     return str(error.get("type") or "").rpartition(".")[2]
 
 
@@ -190,8 +190,8 @@ class _Exception(NamedTuple):
     """What was raised in one trace, as often as it was.
 
     Attributes:
-        first: Which row told it with the shortest stack.
-        rows: Which rows tell of it.
+        first: Which row reported it with the shortest stack.
+        rows: Which rows report it.
         times: How many times it was raised.
     """
 
@@ -201,11 +201,11 @@ class _Exception(NamedTuple):
 
 
 def _exceptions_in(rows: list[Row]) -> Iterator[_Exception]:
-    """Tell the exceptions behind some events, each once however many events tell of it."""
+    """Return the exceptions behind some events, each once however many events report it."""
     alike: defaultdict[Any, list[int]] = defaultdict(list)
     for place, row in enumerate(rows):
         error = row["error"]
-        trace = row["trace_id"] or place  # outside of a trace nothing tells whether two are one
+        trace = row["trace_id"] or place  # outside of a trace nothing says whether two are one
         alike[trace, _type_of(error), str(error.get("message"))].append(place)
     for places in alike.values():
         if len(places) == 1:
@@ -332,5 +332,5 @@ def _count(raised: list[_Exception]) -> int:
 
 
 def _newest(raised: list[_Exception]) -> int:
-    """Return which row tells of it first: the rows begin with the newest."""
+    """Return which row reports it first: the rows begin with the newest."""
     return min(place for one in raised for place in one.rows)

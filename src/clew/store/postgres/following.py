@@ -1,7 +1,7 @@
 """Follow what comes into the store, each event once.
 
 Events are not stored in the order of their time, and two that are stored at once may become visible one after the other. So
-each look asks for all that came in within the last few seconds, and leaves out what has been told. When the store could not be asked
+each look asks for all that came in within the last few seconds, and leaves out what has been shown. When the store could not be asked
 for a while, the next look goes back to before that, so nothing is missed.
 """
 
@@ -24,17 +24,17 @@ LOOK_EVERY_S: Final = 0.4
 """How long to wait between two looks."""
 
 RECENT: Final = timedelta(seconds=5)
-"""How long an event may take from its transaction's begin to its commit, and still be told."""
+"""How long an event may take from its transaction's begin to its commit, and still be shown."""
 
 WINDOW: Final = timedelta(minutes=10)
-"""How long a span may run, and still be told when it ends."""
+"""How long a span may run, and still be shown when it ends."""
 
 MAX_SEEN: Final = 50_000
-"""So far it may fall behind; who cannot keep up then is told what is new, not everything."""
+"""So far it may fall behind; a client that cannot keep up then gets what is new, not everything."""
 
 
 class Follower:
-    """Tell events as they come in.
+    """Return events as they come in.
 
     Args:
         wanted: Which ones.
@@ -68,7 +68,7 @@ class Follower:
         return found
 
     def _note(self, events: list[PublicEvent], now: float) -> None:
-        """Remember what has been told for as long as a look may find it again."""
+        """Remember what has been shown for as long as a look may find it again."""
         if not self.is_behind or len(self._seen) > MAX_SEEN:
             self._looked = now
         oldest = self._looked - 2 * RECENT.total_seconds()

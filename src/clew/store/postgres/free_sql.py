@@ -100,8 +100,8 @@ FUNCTIONS: Final = frozenset(
         *("websearch_to_tsquery",),
     }
 )
-"""Functions of PostgreSQL that are not immutable and may be called: they tell the time, write and read values as text,
-make JSON, and tell sizes. ``bernoulli`` and ``system`` are ways to sample a table."""
+"""Functions of PostgreSQL that are not immutable and may be called: they return the time, write and read values as text,
+make JSON, and return sizes. ``bernoulli`` and ``system`` are ways to sample a table."""
 
 _WORD: Final = re.compile(r"[A-Za-z_][A-Za-z_0-9]*")
 _ESCAPED: Final = re.compile(r"[uU]&[\"']")
@@ -113,7 +113,7 @@ _AS_TEXT: Final = ("date", "time", "timetz", "timestamp", "timestamptz", "interv
 
 
 class SqlAnswer(Struct, frozen=True):
-    """What a statement told.
+    """What a statement answered.
 
     Attributes:
         columns: Their names, which need not be unique.
@@ -134,7 +134,7 @@ def ask_sql(dsn: str, text: str, *, limit: int = 1000, timeout_s: float = 10.0, 
         text: A SELECT, WITH, VALUES or TABLE; or EXPLAIN and one of them.
         limit: How many rows at most, ``MAX_ROWS`` or fewer.
         timeout_s: When to give up, in seconds.
-        is_plan: Tell how PostgreSQL would answer, as EXPLAIN does.
+        is_plan: Report how PostgreSQL would answer, as EXPLAIN does.
 
     Returns:
         At most *limit* rows, and at most ``MAX_BYTES``.

@@ -130,7 +130,7 @@ def _with_traces(
 ) -> Reading[list[PublicEvent]]:
     """Fetch all events of the traces that gave an answer: what was found and used stands beside it."""
     found = list(events)
-    for trace_id in dict.fromkeys(event.get("trace_id") for event in events if _tells_answer(event, answer)):
+    for trace_id in dict.fromkeys(event.get("trace_id") for event in events if _names_answer(event, answer)):
         if trace_id is not None:
             found += yield from _all_of(LogFilter(trace_id=trace_id, since=since), lineage)
     return list({_key(event): event for event in found}.values())
@@ -151,9 +151,9 @@ def _all_of(wanted: LogFilter, lineage: Lineage) -> Reading[list[PublicEvent]]:
 
 
 def _chunks_of(events: Iterable[PublicEvent], kind: LineageSubject, id_: str) -> list[str]:
-    """List the chunks of a document, or those that an answer is made of, in the order in which they are told."""
+    """List the chunks of a document, or those that an answer is made of, in the order in which they are reported."""
     found: dict[str, None] = {}
-    answers = {event.get("trace_id") for event in events if kind == "answer" and _tells_answer(event, id_)}
+    answers = {event.get("trace_id") for event in events if kind == "answer" and _names_answer(event, id_)}
     for event in events:
         context = _context(event)
         if kind == "document":
@@ -170,7 +170,7 @@ def _chunks_of(events: Iterable[PublicEvent], kind: LineageSubject, id_: str) ->
 def _sort_in(lineage: Lineage, events: Iterable[PublicEvent], chunks: set[str]) -> None:
     """Put each event where it belongs on the way."""
     documents: dict[str, None] = {lineage.id: None} if lineage.kind == "document" else {}
-    answers = {event.get("trace_id") for event in events if _tells_answer(event, lineage.id)}
+    answers = {event.get("trace_id") for event in events if _names_answer(event, lineage.id)}
     for event in sorted(events, key=lambda event: event["timestamp"], reverse=True):
         context = _context(event)
         if lineage.kind == "answer" and "chunk_ids" not in context and event.get("trace_id") not in answers:
@@ -206,7 +206,7 @@ def _link(event: PublicEvent, chunks: list[str], fields: dict[str, Any]) -> Line
     )
 
 
-def _tells_answer(event: PublicEvent, answer: str) -> bool:
+def _names_answer(event: PublicEvent, answer: str) -> bool:
     return _context(event).get("answer_id") == answer
 
 

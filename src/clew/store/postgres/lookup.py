@@ -54,7 +54,7 @@ class IdMatch(Struct, frozen=True):
         kind: What it is.
         trace_id: The trace that it belongs to.
         span_id: The span that it is, or stands in; None where there is no one span.
-        service: Who told of it.
+        service: Who reported it.
         timestamp: Of the newest of its events that are known, RFC 3339.
     """
 

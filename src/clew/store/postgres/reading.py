@@ -9,7 +9,7 @@ To plan a look-up over a month of partitions takes PostgreSQL 3 ms, and to run i
 of a look-up by an id is the same whatever the id, so a statement may ask to be planned once for a connection.
 
 Days that hold nothing (those to come; those on which nothing happened; the partition for what no clock can mean) are not
-even planned for: a statement says ``/* filled */`` where it can be told between which days there are events at all. That is
+even planned for: a statement says ``/* filled */`` where it may be given between which days there are events at all. That is
 looked up anew for each question, in the catalogue: the first event of a day is found as soon as any other.
 """
 
@@ -35,7 +35,7 @@ __all__ = ["Reading", "Row", "Statement", "read", "read_async"]
 T = TypeVar("T")
 
 FILLED: Final = "/* filled */"
-"""Where a statement can be told between which days there are events; a comment until then."""
+"""Where a statement may be given between which days there are events; a comment until then."""
 
 Row = dict[str, Any]
 """A row by column name."""

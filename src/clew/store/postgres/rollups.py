@@ -188,7 +188,7 @@ def _parameters(
 
 
 def _labels(key: str, keys: list[str], rollup: Rollup) -> dict[str, str]:
-    """Take apart what tells a series apart: it is in the order of the columns."""
+    """Take apart the key of a series: it is in the order of the columns."""
     order = [*DIMENSIONS, rollup.label]
     values = dict(zip(sorted(keys, key=order.index), key.split(_BETWEEN), strict=False))
     return {name: values[name] for name in keys}
@@ -202,5 +202,5 @@ def _points(rows: list[Row], shape: Shape) -> list[dict[str, Any]]:
             (row["metric"], row["part"]): Cell(row["count"], row["sum"], _decode_histograms(row["histograms"] or "[]"))
             for row in found
         }
-        points.append({"at": at, **shape.tell(cells)})
+        points.append({"at": at, **shape.point(cells)})
     return points

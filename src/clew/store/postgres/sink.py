@@ -111,7 +111,7 @@ class _RefusedError(Exception):
 
 
 class _Identity(Struct):
-    """As much of an event as tells it from others."""
+    """As much of an event as identifies it."""
 
     timestamp: datetime
     message: str = ""
@@ -392,7 +392,7 @@ class PostgresSink:
             self._days.add(day)
 
     def _judge(self, error: psycopg.Error, batch: Batch) -> Outcome:
-        """Tell what an error means for the batch."""
+        """Return what an error means for the batch."""
         state = error.sqlstate or ""
         reason = f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error).strip() else state}"
         if state.startswith(_DATA):

@@ -65,7 +65,7 @@ _BLANKS: Final = b" \t\r\n"
 
 
 class _Ids(Struct):
-    """As much of a span as tells its siblings that they have a parent."""
+    """As much of a span as shows its siblings that they have a parent."""
 
     a: Any = field(default=None, name="spanId")
     b: Any = field(default=None, name="span_id")
@@ -409,7 +409,7 @@ def _snake(name: str) -> str:
 
 
 def _integer(value: Any) -> int | None:
-    """Read a whole number, also one told as text or as a float; None for anything else."""
+    """Read a whole number, also one reported as text or as a float; None for anything else."""
     if isinstance(value, bool):
         return None
     if isinstance(value, int):

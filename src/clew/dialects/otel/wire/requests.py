@@ -94,7 +94,7 @@ def answer_logs(rejected: int, reason: str, content_type: str) -> bytes:
 
 
 def write_status(status: int, message: str, content_type: str) -> bytes:
-    r"""Write a ``google.rpc.Status``, in which a request that was not taken is told why.
+    r"""Write a ``google.rpc.Status``, which says why a request was not accepted.
 
     Example:
         >>> write_status(400, "no", "application/json")

@@ -100,7 +100,7 @@ def compile_query(query: Query, parameters: Parameters) -> LiteralString:
 
 
 def time_bounds(query: Query) -> tuple[datetime | None, datetime | None]:
-    """Tell between which moments everything lies that *query* finds; None where it does not say."""
+    """Return between which moments everything lies that *query* finds; None where it does not say."""
     parts = [part for part in _conjuncts(query) if isinstance(part, Compare) and part.field == "timestamp"]
     moments: dict[str, list[Any]] = {">=": [], "<": []}
     for part in parts:
@@ -109,7 +109,7 @@ def time_bounds(query: Query) -> tuple[datetime | None, datetime | None]:
 
 
 def is_indexed(query: Query) -> bool:
-    """Tell whether an index alone leads to what *query* finds, in the order of time or to a handful."""
+    """Return whether an index alone leads to what *query* finds, in the order of time or to a handful."""
     parts = [part for part in _conjuncts(query) if not (isinstance(part, Compare) and part.field == "timestamp")]
     if any(_equals(part, "trace", "span") for part in parts):
         return True
@@ -120,7 +120,7 @@ def is_indexed(query: Query) -> bool:
 
 
 def is_look_up(query: Query) -> bool:
-    """Tell whether *query* asks for one trace, span or user, for which one plan serves whatever the values.
+    """Return whether *query* asks for one trace, span or user, for which one plan serves whatever the values.
 
     Levels are not among them: of which level is what decides whether the index of errors can be used.
     """

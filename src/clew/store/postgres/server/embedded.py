@@ -162,7 +162,7 @@ def start(directory: Path | str) -> EmbeddedPostgres:
 
 
 def running_dsn(directory: Path) -> str | None:
-    """Tell where the server on *directory* listens; None when none runs, or none that we may use."""
+    """Return where the server on *directory* listens; None when none runs, or none that we may use."""
     try:
         lines = (directory / "postmaster.pid").read_text("utf-8").splitlines()
     except OSError:

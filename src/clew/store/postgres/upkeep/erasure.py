@@ -3,10 +3,10 @@
 Deleted rows stay in a table's file until it is rewritten, in its statistics until it is looked at anew, and in the log of
 changes until that is dropped. So, after the rows: the partitions that held some are rewritten (``VACUUM FULL``), looked at anew
 (``ANALYZE``), the catalogue of statistics is rewritten, and the log is switched and checkpointed. The last two need a superuser,
-which the embedded server's user is; elsewhere they are left to the server's own pace, and told so.
+which the embedded server's user is; elsewhere they are left to the server's own pace, and the caller is informed.
 
 Rows go by the user's id, and by traces that are theirs alone, in which no other user has a part: of these everything that names no
-user. Most events of a trace do not name one, so with the last that does nobody could tell whose they were. Hence a note before
+user. Most events of a trace do not name one, so with the last that does nobody could say whose they were. Hence a note before
 anything is removed: which traces, and which tables are to be rewritten. Who comes after a kill, or when more of these traces has
 arrived, goes on from there (``erased_traces``, ``erasure_rewrites``). It is kept as long as warm events are.
 """

@@ -1,4 +1,4 @@
-"""Keep what matters and let the rest go: whole for a week, the telling tenth for a month.
+"""Keep what matters and let the rest go: everything for a week, the important traces and a sample for a month.
 
 ===============  ==========================================================================================
 hot              all events of the last ``hot_days`` days
@@ -69,7 +69,7 @@ class Policy(Struct, frozen=True, kw_only=True):
         sample: Share of ordinary traces that stays in warm days, 0 to 1.
         slow_ms: From which duration on a request is slow; None for the slowest ``slow_share`` of its day.
         slow_share: Share of a day's requests that is slow, 0 to 1.
-        min_score: Below which score a trace is telling.
+        min_score: Below which score a trace is worth keeping.
     """
 
     hot_days: int = 7
@@ -136,7 +136,7 @@ class RetentionStep(Struct, frozen=True):
 
 
 def plan(connection: _Connection, policy: Policy, now: datetime) -> Iterator[DayPlan]:
-    """Tell what ``enforce`` would do, and change nothing.
+    """Return what ``enforce`` would do, and change nothing.
 
     Args:
         connection: A connection that may read.
@@ -311,7 +311,7 @@ def _remove_strays(connection: _Connection, before: datetime) -> Iterator[Retent
 
 
 def _plan_day(connection: _Connection, policy: Policy, day: date, now: datetime) -> DayPlan:
-    """Tell what a day holds and what is done with it; what stays of one that is thinned out is to be filled in."""
+    """Return what a day holds and what is done with it; what stays of one that is thinned out is to be filled in."""
     [row] = read(connection, _rows("retention_count", **_bounds(day)))
     events, pinned = row["events"], row["pinned"]
     if day < _first_warm(policy, now):

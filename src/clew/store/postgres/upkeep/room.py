@@ -31,7 +31,7 @@ class Room(Struct, frozen=True):
 def measure_room(settings: Settings, dsn: str, status: StoreStatus) -> Room:
     """Say how much room is left.
 
-    The disk of the embedded PostgreSQL is asked. One elsewhere tells nobody how large its disk is; the setting
+    The disk of the embedded PostgreSQL is asked. One elsewhere does not say how large its disk is; the setting
     ``store_max_bytes`` does. What retention gives back is not counted: a store that keeps as many days as it drops
     has as much room tomorrow.
 

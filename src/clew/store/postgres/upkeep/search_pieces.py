@@ -102,7 +102,7 @@ class _Piece(NamedTuple):
 
 
 class Pace:
-    """Tell which days are to be looked at, and how fast they grow: from one look to the next.
+    """Return which days are to be looked at, and how fast they grow: from one look to the next.
 
     Without it every look is thorough. With it a day to which nothing was added is passed over, and one that a backlog is shipped into is
     left alone for ``BUSY_S`` at most.
@@ -182,7 +182,7 @@ def bounds_of(name: str) -> tuple[datetime, datetime]:
 
 
 def drop_pieces(connection: _Connection, partition: str) -> None:
-    """Remove all pieces of a day that has an index of its own now, and what the planner was told beside them."""
+    """Remove all pieces of a day that has an index of its own now, and what the planner was given beside them."""
     for piece in _pieces_of(connection, partition):
         _drop(connection, piece)
     connection.execute(sql.SQL("DROP STATISTICS IF EXISTS {}").format(_statistics(partition)))
@@ -251,10 +251,10 @@ def _index_day(connection: _Connection, day: dict[str, Any], now: datetime, sche
             _drop(connection, piece)
         yield name
     if pieces:
-        _tell_planner(connection, day)
+        _inform_planner(connection, day)
 
 
-def _tell_planner(connection: _Connection, day: dict[str, Any]) -> None:
+def _inform_planner(connection: _Connection, day: dict[str, Any]) -> None:
     """Let the planner know how frequent pieces of text are, without which it takes a common word for a rare one.
 
     It uses what is known of an index's expression only if the index is not partial. And autovacuum, which would count anew, gives way to

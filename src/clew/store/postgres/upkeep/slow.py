@@ -75,7 +75,7 @@ class SlowRecord:
         return sorted(self._kept.values(), key=lambda one: -one.total_ms)
 
     def save(self, statements: list[SlowStatement]) -> None:
-        """Write the record; where it cannot be written, it is told by the server's metrics alone."""
+        """Write the record; where it cannot be written, it is reported by the server's metrics alone."""
         path = self._data_dir / FILE
         try:
             replace_file(path, json.encode(statements), is_durable=False)

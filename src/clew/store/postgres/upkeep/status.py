@@ -95,7 +95,7 @@ class StoreStatus(Struct, frozen=True):
         open_spans: How many spans have begun and not ended.
         partitions: By name.
         producers: The one that was active last first.
-        slow_statements: As PostgreSQL's ``pg_stat_statements`` tells them; None where that is not to be had.
+        slow_statements: As PostgreSQL's ``pg_stat_statements`` reports them; None where that is not to be had.
     """
 
     server_version: str
@@ -151,7 +151,7 @@ def _fetch_slow() -> Reading[list[SlowStatement] | None]:
 def _growth(partitions: list[Partition], today: date, thinned: Collection[date] = ()) -> int | None:
     """Average the sizes of the last whole days; a day between them of which nothing is left counts as empty.
 
-    Days that were thinned out tell what stays, not what comes: they and those before them are left out.
+    Days that were thinned out show what stays, not what comes in: they and those before them are left out.
     """
     since = max((day + timedelta(days=1) for day in thinned if day < today), default=date.min)
     sizes = {day: part.bytes for part in partitions if (day := _day_of(part.name)) is not None and since <= day < today}
