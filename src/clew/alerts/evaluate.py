@@ -177,6 +177,7 @@ def horizons(rules: RuleSet) -> dict[str, int]:
     """Return how many minutes of sums the rules need at most, by metric.
 
     Example:
+        >>> from clew.alerts.rules import RuleSet
         >>> horizons(RuleSet({"e": Rule(name="e", signal="error_rate", threshold=0.05, max_window_s=7200)}))
         {'clew_requests_total': 120}
     """
