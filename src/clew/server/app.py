@@ -19,6 +19,7 @@ from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.otlp import OtlpReceiver
 from clew.server import problems
+from clew.server.api.alertmanager import alertmanager_routes, report_alerts
 from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
 from clew.server.api.insight import insight_routes
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     from prometheus_client import Metric as Family
 
     from clew.config import Settings
+    from clew.server.api.alertmanager import TakesAlerts
     from clew.server.correlation import Locator
 
 __all__ = ["create_app"]
@@ -57,6 +59,7 @@ def create_app(
     *,
     more_metrics: Callable[[], Iterable[Family]] | None = None,
     account: Locator | None = None,
+    take_alerts: TakesAlerts = report_alerts,
 ) -> FastAPI:
     """Make the server's application.
 
@@ -66,6 +69,7 @@ def create_app(
             of ``data_dir``).
         more_metrics: Tells what ``/metrics`` answers beside the server's own.
         account: Tells where the events of a trace are (``delivery.whereabouts``), which only the spool knows.
+        take_alerts: What becomes of the alerts that Alertmanager sends; the server's log reports them if nothing else does.
 
     Returns:
         The application; it connects to the store when it is first asked for something.
@@ -106,6 +110,7 @@ def create_app(
         metric_routes(connections),
         langsmith_routes(langsmith, connections, turns, settings),
         otlp_routes(otlp, turns, settings),
+        alertmanager_routes(take_alerts),
         health_routes(connections, counts, StoreGauges(connections, settings), received),
         docs_routes(app),
         page_routes(connections, settings, account),

@@ -223,7 +223,7 @@ READING = {
     *("/metrics", "/t", "/t/{any_id:path}", "/traces/{any_id:path}"),
 }  # fmt: skip
 TAKING = {
-    *("/v1/traces", "/v1/logs", "/langsmith/{rest:path}"),
+    *("/api/alertmanager", "/v1/traces", "/v1/logs", "/langsmith/{rest:path}"),
     *(
         f"/langsmith{spelling}{rest}"
         for spelling in ("", "/v1", "/api", "/api/v1")
