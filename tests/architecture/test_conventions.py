@@ -33,6 +33,7 @@ BROAD_EXCEPTS = {
     "clew/agent/sinks.py": "foreign code: the sinks of other packages, made and closed",
     "clew/agent/worker.py": "the worker loop",
     "clew/agent/maintenance.py": "the loop of the worker that looks after the store",
+    "clew/alerts/notify/outbox.py": "a receiver, which may be anybody's code: it must not stop the others",
     "clew/integrations/fastapi.py": "the user's function that names users; the host's exceptions are re-raised",
     "clew/cli/main.py": "the edge of the command line",
     "clew/demo/ingestion/parse.py": "a damaged PDF makes pypdf raise just about anything",

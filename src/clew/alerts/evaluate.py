@@ -25,8 +25,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from clew.alerts.rules import RuleSet
-    from clew.alerts.signals import MinuteCell
     from clew.alerts.window import MinuteCounts
+    from clew.measures.minute_cell import MinuteCell
 
 __all__ = [
     "CountedShares",
@@ -157,7 +157,10 @@ def evaluate_counts(  # noqa: PLR0913 - what an evaluation depends on
             if held is None:
                 findings.extend(_of_the_past(rule, target, states[rule.name, target], at))
                 continue
-            measured[target] = held, Measurement(value=None, threshold=held.threshold, has_data=False, is_well=False)
+            # Of a share nothing was heard; of a level that is not measured any more there is nothing, which is well.
+            is_level = not isinstance(SIGNALS[rule.signal], ShareSignal)
+            nothing = Measurement(value=None, threshold=held.threshold, has_data=is_level, is_well=is_level)
+            measured[target] = held, nothing
         for target, (held, measurement) in sorted(measured.items(), key=itemgetter(0)):
             before = states.get((rule.name, target), AlertState())
             found = replace(measurement, quality=(*measurement.quality, *quality)) if quality else measurement

@@ -28,6 +28,7 @@ from clew.alerts.notice import Unit
 from clew.alerts.rules import Target
 from clew.alerts.window import MinuteCounts
 from clew.measures.buckets import ZERO, bucket_of
+from clew.measures.minute_cell import MinuteCell
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -35,7 +36,6 @@ if TYPE_CHECKING:
 __all__ = [
     "SIGNALS",
     "LevelSignal",
-    "MinuteCell",
     "ShareSignal",
     "Signal",
     "is_rate_limit",
@@ -61,34 +61,6 @@ FAITHFULNESS: Final = frozenset({"faithfulness", "groundedness"})
 _RATE_LIMIT: Final = re.compile(
     r"rate.?limit|too.?many.?requests|\b429\b|throttl|resource.?exhausted|quota", re.IGNORECASE
 )
-
-
-class MinuteCell(NamedTuple):
-    """Sums of one metric for one minute, service, environment, stage, model and label: what the store keeps.
-
-    Attributes:
-        minute: The minute, counted from 1970.
-        metric: Its name.
-        service: Whose it is.
-        environment: Where that runs.
-        stage: The stage; empty where none is known.
-        model: The model; empty where there is none.
-        label: The value of the metric's own label; empty where it has none.
-        number: How many measurements.
-        sum: What they come to.
-        spread: How many of them each bucket of ``measures.buckets`` holds; empty for what has no histogram.
-    """
-
-    minute: int
-    metric: str
-    service: str
-    environment: str
-    stage: str
-    model: str
-    label: str
-    number: int
-    sum: float
-    spread: Mapping[int, int] = MappingProxyType({})
 
 
 UnitCount = Callable[[MinuteCell, float], tuple[int, int]]
@@ -250,7 +222,7 @@ def _empty(cell: MinuteCell, _limit: float) -> tuple[int, int]:
 
 
 def _failed_calls(cell: MinuteCell, _limit: float) -> tuple[int, int]:
-    return cell.number, cell.number if cell.label else 0
+    return cell.number, cell.number if cell.label and not is_rate_limit(cell.label) else 0
 
 
 def _limited_calls(cell: MinuteCell, _limit: float) -> tuple[int, int]:

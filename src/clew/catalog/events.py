@@ -260,7 +260,7 @@ _EVENTS = (
     EventType("hybrid_search_complete", "retrieval", "The index has been searched.",
           ("search_mode", "fusion", "embedding_model", "index_name", "index_version", "top_k", "hit_count", "hits",
            "top_score", "duration_ms", "cost_usd"),
-          (*STEP_METRICS, "clew_retrieval_hits_total", "clew_retrieval_top_score", "clew_cost_usd_total"),
+          (*STEP_METRICS, "clew_retrieval_hits_total", "clew_retrieval_hit_count", "clew_retrieval_top_score", "clew_cost_usd_total"),
           run_type="retriever"),
     EventType("reranking_complete", "retrieval", "The hits have been put into a better order.",
           ("reranker", "top_k", "hit_count", "hits_before", "hits_after", "top_score", "duration_ms", "cost_usd"),

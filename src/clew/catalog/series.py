@@ -84,6 +84,7 @@ _LATENCY_S = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.0, 5.0, 10.0, 30.
 _GEN_AI_S = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 _GEN_AI_TOKENS = tuple(float(4**power) for power in range(14))
 _GEN_AI = ("service_name", "gen_ai_operation_name", "gen_ai_provider_name", "gen_ai_request_model")
+_HITS = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0)
 _SCORES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)
 
 _METRICS = (
@@ -95,6 +96,7 @@ _METRICS = (
     Metric("clew_chunks_total", "counter", "Chunks made.", ("service",), "chunk_count"),
     Metric("clew_cache_requests_total", "counter", "Cache look-ups by result.", ("service", "cache_hit")),
     Metric("clew_retrieval_hits_total", "counter", "Hits found.", ("service",), "hit_count"),
+    Metric("clew_retrieval_hit_count", "histogram", "Hits of a search.", ("service",), "hit_count", 1.0, _HITS),
     Metric("clew_retrieval_top_score", "histogram", "Score of the best hit.", ("service",), "top_score", 1.0, _SCORES),
     Metric("clew_llm_duration_seconds", "histogram", "Time a model call took.", ("service", "model"), "duration_ms", 0.001, _LATENCY_S),
     Metric("clew_llm_time_to_first_token_seconds", "histogram", "Time to the first token.", ("service", "model"),
@@ -141,7 +143,13 @@ SPAN_METRICS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType(
             *TOKEN_METRICS,
         ),
         "embedding": (*STEP_METRICS, *COST_METRICS, *CALL_METRICS, *TOKEN_METRICS),
-        "retriever": (*STEP_METRICS, "clew_retrieval_hits_total", "clew_retrieval_top_score", *COST_METRICS),
+        "retriever": (
+            *STEP_METRICS,
+            "clew_retrieval_hits_total",
+            "clew_retrieval_hit_count",
+            "clew_retrieval_top_score",
+            *COST_METRICS,
+        ),
         "reranker": (*STEP_METRICS, *COST_METRICS),
         "parser": STEP_METRICS,
         "prompt": STEP_METRICS,
@@ -165,10 +173,13 @@ _ROLLUPS = (
     Rollup("latency", "Time a request took.", ("clew_request_duration_seconds",)),
     Rollup("steps", "Time a step took.", STEP_METRICS, "message"),
     Rollup("calls", "Time a model call took.", ("clew_llm_duration_seconds",)),
+    Rollup("model_errors", "Calls to models, and how many of them failed with what.", CALL_METRICS, "error_type"),
     Rollup("first_token", "Time to the first token.", ("clew_llm_time_to_first_token_seconds",)),
     Rollup("tokens", "Tokens that models have read and written.", TOKEN_METRICS, "gen_ai_token_type"),
     Rollup("cost", "Money spent; a cost that several events report counts once.", COST_METRICS, "line"),
     Rollup("scores", "Quality scores.", ("clew_score",), "metric_name"),
+    Rollup("documents", "Documents stored.", ("clew_documents_total",)),
+    Rollup("hits", "Hits of a search.", ("clew_retrieval_hit_count",)),
     Rollup("cache", "Cache look-ups, and how many of them were hits.", ("clew_cache_requests_total",), "cache_hit"),
     Rollup("hallucinations", "Claims judged, and how many of them nothing supports.",
            ("clew_judged_claims_total", "clew_unsupported_claims_total")),

@@ -20,6 +20,7 @@ from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.otlp import OtlpReceiver
 from clew.server import problems
 from clew.server.api.alertmanager import alertmanager_routes, report_alerts
+from clew.server.api.alerts import alert_routes
 from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
 from clew.server.api.insight import insight_routes
@@ -106,6 +107,7 @@ def create_app(
         log_routes(connections),
         error_routes(connections),
         cost_routes(connections),
+        alert_routes(connections),
         insight_routes(connections),
         metric_routes(connections),
         langsmith_routes(langsmith, connections, turns, settings),

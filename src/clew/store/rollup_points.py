@@ -106,6 +106,12 @@ def _cache(cells: Cells) -> dict[str, Any]:
     return {"lookups": lookups, "hits": hits, "hit_rate": hits / lookups}
 
 
+def _model_errors(cells: Cells) -> dict[str, Any]:
+    calls = sum(cell.count for cell in cells.values())
+    failed = sum(cell.count for (_, error_type), cell in cells.items() if error_type)
+    return {"calls": calls, "errors": failed, "error_rate": failed / calls}
+
+
 def _hallucinations(cells: Cells) -> dict[str, Any]:
     by_metric = {metric: round(cell.sum) for (metric, _), cell in cells.items()}
     claims = by_metric.get("clew_judged_claims_total", 0)
@@ -128,10 +134,13 @@ SHAPES: Final[Mapping[str, Shape]] = MappingProxyType(
         "latency": _TIME,
         "steps": _TIME,
         "calls": _TIME,
+        "model_errors": Shape(_model_errors, has_parts=True),
         "first_token": _TIME,
         "tokens": Shape(_tokens, has_parts=True),
         "cost": Shape(_cost),
         "scores": Shape(_spread("", 0.1, 0.5, 0.9), has_quantiles=True, is_by_label=True),
+        "documents": Shape(partial(_counted, "documents")),
+        "hits": Shape(_spread("", 0.1, 0.5, 0.9), has_quantiles=True),
         "cache": Shape(_cache, has_parts=True),
         "hallucinations": Shape(_hallucinations),
         "answers": Shape(partial(_counted, "answers")),

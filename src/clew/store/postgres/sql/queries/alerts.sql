@@ -178,3 +178,77 @@ FROM notifications GROUP BY receiver, state ORDER BY receiver, state;
 -- Forget alerts that have been over for long.
 -- Plan: alerts_fired_idx.
 DELETE FROM alerts WHERE resolved_at < %(before)s AND fired_at < %(before)s;
+
+-- name: alerts_regroup
+-- Store a notice anew that names others.
+-- Plan: a look into the primary key.
+UPDATE alert_changes SET notice = %(notice)s::jsonb WHERE alert_id = %(id)s AND number = %(number)s;
+
+-- name: alerts_cells
+-- Sums by the minute, told apart by all that alerts are about; histograms are added up by who reads.
+-- Plan: the metrics' time range by rollups_metric_idx, then a hash aggregate.
+SELECT (extract(epoch FROM minute) / 60)::bigint AS minute, metric, service, environment, stage, model, label,
+    sum("count")::bigint AS number, sum("sum") AS sum,
+    json_agg(json_build_array(buckets, counts)) FILTER (WHERE buckets IS NOT NULL)::text AS spreads
+FROM rollups
+WHERE metric = ANY(%(metrics)s::text[])
+  AND minute >= date_trunc('minute', %(since)s::timestamptz) AND minute <= %(until)s::timestamptz
+GROUP BY minute, metric, service, environment, stage, model, label
+ORDER BY minute;
+
+-- name: alerts_traffic
+-- Requests of ten minutes by service, with those of the same hour a day and a week before, and since when there are any.
+-- Plan: four ranges of rollups_metric_idx.
+SELECT service, environment,
+    coalesce(sum("count") FILTER (WHERE minute > %(at)s::timestamptz - interval '10 minutes'), 0)::bigint AS now,
+    (coalesce(sum("count") FILTER (WHERE minute BETWEEN %(at)s::timestamptz - interval '1 day 35 minutes' AND %(at)s::timestamptz - interval '1 day' + interval '25 minutes'), 0) / 6.0)::float8 AS yesterday,
+    (coalesce(sum("count") FILTER (WHERE minute BETWEEN %(at)s::timestamptz - interval '7 days 35 minutes' AND %(at)s::timestamptz - interval '7 days' + interval '25 minutes'), 0) / 6.0)::float8 AS last_week,
+    max(minute) AS newest, min(minute) AS oldest
+FROM rollups
+WHERE metric = 'clew_requests_total' AND minute <= %(at)s
+  AND (minute > %(at)s::timestamptz - interval '1 hour'
+    OR minute BETWEEN %(at)s::timestamptz - interval '1 day 35 minutes' AND %(at)s::timestamptz - interval '1 day' + interval '25 minutes'
+    OR minute BETWEEN %(at)s::timestamptz - interval '7 days 35 minutes' AND %(at)s::timestamptz - interval '7 days' + interval '25 minutes'
+    OR minute BETWEEN %(at)s::timestamptz - interval '2 days 1 hour' AND %(at)s::timestamptz - interval '2 days')
+GROUP BY service, environment;
+
+-- name: alerts_hourly_cost
+-- Cost of the last hour and of the same hour of seven days before, by service.
+-- Plan: eight ranges of rollups_metric_idx.
+SELECT service, environment, day, sum(cost)::float8 AS cost_usd FROM (
+    SELECT day, rollups.service, rollups.environment, rollups."sum" AS cost
+    FROM generate_series(0, 7) AS day
+    JOIN rollups ON metric = 'clew_cost_usd_total'
+        AND minute > %(at)s::timestamptz - make_interval(days => day, hours => 1) AND minute <= %(at)s::timestamptz - make_interval(days => day)
+) AS hours GROUP BY service, environment, day;
+
+-- name: alerts_new_errors
+-- Errors of the last hour that no service of that name had in the seven days before, by type and stage.
+-- Plan: two ranges of rollups_metric_idx, hash anti-join.
+SELECT service, environment, stage, label AS error_type, sum("count")::bigint AS errors, min(minute) AS began FROM rollups AS r
+WHERE metric = 'clew_errors_total' AND minute > %(at)s::timestamptz - interval '1 hour' AND minute <= %(at)s AND label <> ''
+  AND NOT EXISTS (
+    SELECT FROM rollups AS old WHERE old.metric = 'clew_errors_total' AND old.label = r.label AND old.service = r.service
+      AND old.environment = r.environment AND old.stage = r.stage
+      AND old.minute > %(at)s::timestamptz - interval '7 days' AND old.minute <= %(at)s::timestamptz - interval '1 hour')
+  AND EXISTS (
+    SELECT FROM rollups AS requests WHERE requests.metric = 'clew_requests_total' AND requests.service = r.service
+      AND requests.environment = r.environment AND requests.minute < %(at)s::timestamptz - interval '1 hour')
+GROUP BY service, environment, stage, label;
+
+-- name: alerts_documents
+-- When a service last stored a document, and on how many of the last seven days it did.
+-- Plan: a range of rollups_metric_idx.
+SELECT service, environment, max(minute) AS newest, count(DISTINCT minute::date) AS days FROM rollups
+WHERE metric = 'clew_documents_total' AND minute > %(at)s::timestamptz - interval '8 days' AND minute <= %(at)s
+GROUP BY service, environment;
+
+-- name: alerts_open_spans
+-- Spans that have been open for long, by service and run type: those of the last day, the oldest first.
+-- Plan: the time range by open_spans_timestamp_idx.
+SELECT coalesce(event ->> 'service', '') AS service, coalesce(event ->> 'environment', '') AS environment,
+    coalesce(event ->> 'run_type', 'chain') AS run_type, event ->> 'parent_span_id' IS NULL AS is_root, trace_id::text AS trace_id,
+    left(event ->> 'message', 100) AS message, extract(epoch FROM %(at)s - "timestamp")::float8 AS age_s
+FROM open_spans
+WHERE "timestamp" < %(at)s::timestamptz - %(limit_s)s * interval '1 second' AND "timestamp" > %(at)s::timestamptz - interval '1 day'
+ORDER BY "timestamp" LIMIT 1000;

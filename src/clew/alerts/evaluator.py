@@ -1,0 +1,349 @@
+"""One evaluation of all rules against the store, in one transaction.
+
+Any number of agents may evaluate; each tries at its interval, one at a time does it (an advisory lock that belongs to the
+transaction), and what another one has done within the interval is not done again. Whatever happens to an evaluator, the
+transaction is whole or has not been.
+
+Time is that of events. An evaluation looks at the moment that all events have arrived up to: now, or where shipping is more
+than two minutes behind, that long ago, which is said in every notice ("degraded"). Where there was no evaluation for a while
+(no agent, no store), the minutes in between are evaluated first, one after the other: what came and went then is still found.
+
+Before: ``runner``. After: ``keeper``.
+"""
+
+from __future__ import annotations
+
+import time
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+import psycopg
+from msgspec.structs import replace
+
+from clew import clock, ids
+from clew.alerts import evidence, keeper
+from clew.alerts.evaluate import CountedShares, evaluate_counts, horizons
+from clew.alerts.signals import SIGNALS, metrics_of
+from clew.store.postgres.alerts.cells import fetch_cells
+from clew.store.postgres.alerts.listing import fetch_silences
+from clew.store.postgres.load import query
+from clew.store.postgres.reading import Statement, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from clew.alerts.evaluate import RuleFinding, StateKey
+    from clew.alerts.machine import AlertState
+    from clew.alerts.measure import Measurement
+    from clew.alerts.notice import NoticeKind
+    from clew.alerts.rules import Rule, RuleSet, Target
+    from clew.measures.minute_cell import MinuteCell
+    from clew.store.postgres.alerts.listing import Silence
+    from clew.store.postgres.reading import Reading, Row
+
+__all__ = ["DEGRADED_S", "Evaluated", "Evaluator"]
+
+DEGRADED_S: Final = 120.0
+"""From how late events are on the evaluation waits for them, and says so."""
+
+GAP_S: Final = 90.0
+"""A longer time without an evaluation is gone through minute by minute."""
+
+MAX_STEPS: Final = 360
+STATEMENT_TIMEOUT: Final = "20s"
+EVIDENCE_TIMEOUT: Final = "5s"
+HEARTBEAT: Final = "heartbeat"
+NEVER_NOTIFIED: Final = "nobody was notified of it"
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Evaluated(NamedTuple):
+    """What came of an attempt to evaluate.
+
+    Attributes:
+        is_done: It was evaluated; not if somebody else is at it, or has just done it.
+        changes: How many alerts changed.
+        quality: What limits the data.
+    """
+
+    is_done: bool
+    changes: int = 0
+    quality: tuple[str, ...] = ()
+
+
+class Evaluator:
+    """Evaluates rules against the store.
+
+    Args:
+        name: Who it is, for ``clew doctor``: host and process.
+        interval_s: How often rules are evaluated, by whomever.
+        receivers: Names of the receivers that are configured.
+        levels: Measures what is no share: takes the rules, a connection and the moment.
+        lag_s: Tells how late events are, in seconds; None where that is not known.
+        public_url: Where our pages are; empty where that is not known.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        *,
+        interval_s: float,
+        receivers: Sequence[str],
+        levels: Callable[[RuleSet, Connection, datetime], Mapping[StateKey, Measurement]],
+        lag_s: Callable[[], float | None] = lambda: None,
+        public_url: str = "",
+    ) -> None:
+        self._name = name
+        self._interval_s = interval_s
+        self._receivers = tuple(receivers)
+        self._levels = levels
+        self._lag_s = lag_s
+        self._public_url = public_url
+
+    def evaluate(
+        self, connection: Connection, rules: RuleSet, *, rules_error: str = "", is_forced: bool = False
+    ) -> Evaluated:
+        """Evaluate once.
+
+        Args:
+            connection: The store, in autocommit mode.
+            rules: The rules in force.
+            rules_error: Why a newer file is not; empty where that is not so.
+            is_forced: Also if somebody has just done it.
+
+        Raises:
+            psycopg.Error: The store is not reached, or refuses; nothing has changed then.
+        """
+        begun = time.monotonic()
+        with connection.transaction():
+            connection.execute(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'")
+            [lock] = read(connection, _rows("alerts_lock"))
+            last = next(iter(read(connection, _rows("alerts_evaluation"))), None)
+            if not lock["is_ours"] or (not is_forced and last is not None and last["age_s"] < self._interval_s * 0.8):
+                return Evaluated(is_done=False)
+            lag_s = self._lag_s()
+            now = clock.now()
+            at, quality = _moment(now, lag_s, last, self._interval_s)
+            run = _Run(self, connection, rules, at, quality)
+            changes = run.go(last["evaluated_to"] if last is not None else None)
+            note = {
+                "evaluated_to": at,
+                "took_s": time.monotonic() - begun,
+                "lag_s": lag_s,
+                "quality": list(quality),
+                "rules": sum(rule.enabled for rule in rules.rules.values()),
+                "rules_source": rules.source,
+                "rules_digest": rules.digest,
+                "rules_error": rules_error,
+                "evaluator": self._name,
+            }
+            connection.execute(query("alerts_note_evaluation"), note)
+        return Evaluated(is_done=True, changes=changes, quality=quality)
+
+    def receivers_of(self, rule: Rule) -> tuple[str, ...]:
+        """Return the names of who is notified of a rule."""
+        return tuple(name for name in self._receivers if not rule.receivers or name in rule.receivers)
+
+    def measure_levels(self, rules: RuleSet, connection: Connection, at: datetime) -> Mapping[StateKey, Measurement]:
+        """Measure what is no share."""
+        return self._levels(rules, connection, at)
+
+    @property
+    def public_url(self) -> str:
+        """Where our pages are."""
+        return self._public_url
+
+
+class _Run:
+    """One evaluation under way."""
+
+    def __init__(
+        self, evaluator: Evaluator, connection: Connection, rules: RuleSet, at: datetime, quality: tuple[str, ...]
+    ) -> None:
+        self._evaluator = evaluator
+        self._connection = connection
+        self._rules = rules
+        self._at = at
+        self._quality = quality
+        self._remembered = keeper.load_states(connection)
+        self._silences = read(connection, fetch_silences(at)).silences
+
+    def go(self, since: datetime | None) -> int:
+        """Evaluate all moments up to now; return how many changes there were."""
+        moments = _moments(since, self._at)
+        counted = CountedShares(self._cells(moments[0]))
+        changes = 0
+        for moment in moments:
+            is_last = moment == self._at
+            levels: Mapping[StateKey, Measurement] = {}
+            if is_last:
+                levels = self._evaluator.measure_levels(self._rules, self._connection, moment)
+            states = {key: remembered.state for key, remembered in self._remembered.items()}
+            if not is_last:  # levels are measured now only: what is remembered of them waits
+                states = {key: state for key, state in states.items() if key[0] in self._shares()}
+            findings = evaluate_counts(
+                self._rules,
+                counted,
+                levels,
+                states,
+                moment,
+                int(moment.timestamp() // 60),
+                sessions=self._sessions,
+                quality=self._quality,
+            )
+            changes += self._store(findings, moment)
+        return changes
+
+    def _cells(self, first: datetime) -> list[MinuteCell]:
+        """Fetch of each metric as many minutes as the rules need before the first moment."""
+        by_length: dict[int, list[str]] = {}
+        for metric, minutes in horizons(self._rules).items():
+            if minutes:
+                by_length.setdefault(minutes, []).append(metric)
+        cells: list[MinuteCell] = []
+        for minutes, metrics in by_length.items():
+            cells += read(self._connection, fetch_cells(metrics, first - timedelta(minutes=minutes), self._at))
+        return cells
+
+    def _shares(self) -> set[str]:
+        return {name for name, rule in self._rules.rules.items() if metrics_of([SIGNALS[rule.signal]])}
+
+    def _sessions(self, rule: Rule, target: Target, measurement: Measurement, at: datetime) -> int:
+        """Count affected sessions; where that takes too long, the fault is taken for one of many."""
+        try:
+            with self._connection.transaction():
+                self._connection.execute(f"SET LOCAL statement_timeout = '{EVIDENCE_TIMEOUT}'")
+                return read(self._connection, evidence.fetch_sessions(rule, target, measurement, at))
+        except psycopg.errors.QueryCanceled:
+            return rule.min_sessions
+
+    def _store(self, findings: list[RuleFinding], at: datetime) -> int:
+        changes: list[keeper.ChangeNotice] = []
+        number = 0
+        firing = {(f.rule.name, f.target.service, f.target.environment) for f in findings if f.after.is_firing}
+        for finding in findings:
+            key = finding.rule.name, finding.target
+            change = self._store_one(_named(finding, at), self._muted_by(finding, firing, at), at)
+            number += change is not None
+            if change is not None and change.receivers:
+                changes.append(change)
+            after = self._after
+            if after.phase == "ok":
+                self._remembered.pop(key, None)
+            else:
+                self._remembered[key] = keeper.Remembered(after, self._muted)
+        keeper.put_into_outbox(self._connection, changes)
+        return number
+
+    def _store_one(self, finding: RuleFinding, muted_by: str, at: datetime) -> keeper.ChangeNotice | None:
+        """Store a finding; return the change that people are to be notified of, if there is one."""
+        remembered = self._remembered.get((finding.rule.name, finding.target))
+        is_heard_again = bool(
+            finding.change == ""
+            and finding.after.is_firing
+            and remembered is not None
+            and remembered.muted_by
+            and not muted_by
+        )
+        if is_heard_again:  # a silence is over, or what explained it is
+            after = replace(finding.after, number=finding.after.number + 1, noticed_at=at)
+            finding = _with(finding, after, "update")
+        self._after, self._muted = finding.after, muted_by
+        keeper.forget_or_keep(self._connection, finding)
+        if not finding.after.alert_id:
+            return None
+        if finding.change == "resolved" and not keeper.was_notified(self._connection, finding.after.alert_id):
+            muted_by = NEVER_NOTIFIED
+        notice = None
+        if finding.change in {"firing", "update", "resolved"}:
+            notice = self._notice(finding, at)
+        keeper.store_alert(self._connection, finding, at, muted_by=muted_by, notice=notice)
+        if notice is None:
+            return None
+        return keeper.ChangeNotice(notice, () if muted_by else self._evaluator.receivers_of(finding.rule))
+
+    def _notice(self, finding: RuleFinding, at: datetime) -> Any:
+        kind: NoticeKind = "update"
+        if finding.rule.signal == HEARTBEAT:
+            kind = "heartbeat"
+        elif finding.change in {"firing", "resolved"}:
+            kind = "firing" if finding.change == "firing" else "resolved"
+        found = None
+        try:
+            with self._connection.transaction():
+                self._connection.execute(f"SET LOCAL statement_timeout = '{EVIDENCE_TIMEOUT}'")
+                found = read(self._connection, evidence.fetch_evidence(finding, at))
+        except psycopg.errors.QueryCanceled:
+            pass  # the notice says that it is without evidence
+        return evidence.make_notice(finding, found, kind=kind, at=at, public_url=self._evaluator.public_url)
+
+    def _muted_by(self, finding: RuleFinding, firing: set[tuple[str, str, str]], at: datetime) -> str:
+        """Return why nobody is to be notified of an alert; empty where somebody is."""
+        rule, target = finding.rule, finding.target
+        for silence in self._silences:
+            if _is_of(silence, rule, target) and silence.begins_at <= at < silence.ends_at:
+                return f"a silence until {silence.ends_at:%Y-%m-%d %H:%M}: {silence.why}"
+        for other in rule.inhibited_by:
+            if (other, target.service, target.environment) in firing:
+                return f"{other}, which explains it"
+        return ""
+
+
+def _is_of(silence: Silence, rule: Rule, target: Target) -> bool:
+    return (
+        silence.rule in {"*", rule.name}
+        and silence.service in {"", target.service}
+        and silence.environment in {"", target.environment}
+    )
+
+
+def _named(finding: RuleFinding, at: datetime) -> RuleFinding:
+    """Give an alert that fires an id."""
+    if finding.change != "firing":
+        return finding
+    alert_id = ids.uuid7(clock.nanoseconds_of(at))
+    return _with(finding, replace(finding.after, alert_id=alert_id), finding.change)
+
+
+def _with(finding: RuleFinding, after: AlertState, change: Any) -> RuleFinding:
+    return replace(finding, after=after, change=change)
+
+
+def _moment(
+    now: datetime, lag_s: float | None, last: Row | None, interval_s: float
+) -> tuple[datetime, tuple[str, ...]]:
+    """Return the moment to evaluate, and what limits its data."""
+    at = now
+    quality: list[str] = []
+    if lag_s is not None and lag_s > DEGRADED_S:
+        at = now - timedelta(seconds=lag_s)
+        quality.append(f"degraded: events arrive {_span(lag_s)} late; this is how it was at {at:%H:%M:%S}")
+    if last is not None:
+        gap_s = float(last["age_s"])
+        if gap_s > max(GAP_S, 4 * interval_s):
+            begin = now - timedelta(seconds=gap_s)
+            quality.append(
+                f"degraded: nothing was evaluated from {begin:%H:%M:%S} to {now:%H:%M:%S}; it was made up for now"
+            )
+        at = max(at, last["evaluated_to"])
+    return at, tuple(quality)
+
+
+def _moments(since: datetime | None, at: datetime) -> list[datetime]:
+    """Return the moments to evaluate: the last one, and the minutes before it that nobody has evaluated."""
+    if since is None or (at - since).total_seconds() <= GAP_S:
+        return [at]
+    first = datetime.fromtimestamp((int(since.timestamp()) // 60 + 1) * 60 - 1, UTC)
+    steps = min(MAX_STEPS, int((at - first).total_seconds() // 60) + 1)
+    begin = at - timedelta(minutes=steps)
+    minutes = [max(first, begin) + timedelta(minutes=step) for step in range(steps)]
+    return [*(minute for minute in minutes if minute < at), at]
+
+
+def _span(seconds: float) -> str:
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.0f} h"
+
+
+def _rows(name: str, **parameters: Any) -> Reading[list[Row]]:
+    return (yield Statement(query(name), parameters))

@@ -1,0 +1,162 @@
+"""What is remembered of alerts, in the store: states, alerts, changes, and the notices to be sent.
+
+Everything that one evaluation changes goes in by the transaction that it was made in: a killed evaluator has changed
+nothing, and the next one finds the same. A change and the notices of it go in together, so none is without the other.
+
+Before: ``evaluator``. After: ``notify.outbox``.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import psycopg
+from msgspec import json
+from msgspec.structs import replace
+
+from clew.alerts.machine import AlertState
+from clew.alerts.notice import Notice, first_line
+from clew.alerts.rules import Target
+from clew.store.postgres.load import query
+from clew.store.postgres.reading import Statement, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from clew.alerts.evaluate import RuleFinding, StateKey
+    from clew.store.postgres.reading import Reading, Row
+
+__all__ = [
+    "ChangeNotice",
+    "Remembered",
+    "forget_or_keep",
+    "load_states",
+    "put_into_outbox",
+    "store_alert",
+    "was_notified",
+]
+
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+_SEVERITIES = ("critical", "warning", "info")
+
+
+class Remembered(NamedTuple):
+    """What is remembered of a rule for a target.
+
+    Attributes:
+        state: Its state.
+        muted_by: Why nobody was notified at the last evaluation; empty where somebody was, or nothing fires.
+    """
+
+    state: AlertState
+    muted_by: str
+
+
+class ChangeNotice(NamedTuple):
+    """A change that people are notified of.
+
+    Attributes:
+        notice: What is said.
+        receivers: Names of who it is said to.
+    """
+
+    notice: Notice
+    receivers: tuple[str, ...]
+
+
+def load_states(connection: Connection) -> dict[StateKey, Remembered]:
+    """Load what is remembered of all rules and targets."""
+    found: dict[StateKey, Remembered] = {}
+    for row in read(connection, _rows("alerts_states")):
+        state = json.decode(bytes(row["state"]), type=AlertState)
+        key = row["rule"], Target(row["service"], row["environment"], row["subject"])
+        found[key] = Remembered(replace(state, is_acknowledged=row["is_acknowledged"]), row["muted_by"])
+    return found
+
+
+def forget_or_keep(connection: Connection, finding: RuleFinding) -> None:
+    """Remember the state of a rule for a target; nothing is kept of one that is all right."""
+    key = {"rule": finding.rule.name, **finding.target._asdict()}
+    if finding.after == finding.before:
+        return
+    if finding.after.phase == "ok":
+        connection.execute(query("alerts_forget_state"), key)
+    else:
+        state = json.encode(replace(finding.after, is_acknowledged=False)).decode()
+        connection.execute(query("alerts_keep_state"), {**key, "state": state})
+
+
+def store_alert(
+    connection: Connection, finding: RuleFinding, at: datetime, *, muted_by: str, notice: Notice | None
+) -> None:
+    """Store what was found of an alert, and the change where there is one.
+
+    Args:
+        connection: In the transaction of the evaluation.
+        finding: What was found; its state names the alert.
+        at: The moment of the evaluation.
+        muted_by: Why nobody is notified; empty where somebody is.
+        notice: What is said of the change; None where nothing changed.
+    """
+    found, state = finding.measurement, finding.after
+    row: dict[str, Any] = {
+        "id": state.alert_id,
+        "rule": finding.rule.name,
+        **finding.target._asdict(),
+        "state": state.phase if state.is_firing else "resolved",
+        "severity": state.severity,
+        "since": state.since or at,
+        "at": at,
+        "value": found.value,
+        "threshold": found.threshold,
+        "n": found.n,
+        "bad": found.bad,
+        "low": found.low,
+        "high": found.high,
+        "quality": list(found.quality),
+        "muted_by": muted_by,
+        "notice": None if notice is None else json.encode(notice).decode(),
+    }
+    connection.execute(query("alerts_insert" if finding.change == "firing" else "alerts_update"), row)
+    if notice is not None:
+        row |= {"number": notice.number, "kind": notice.kind}
+        connection.execute(query("alerts_change"), row)
+
+
+def put_into_outbox(connection: Connection, changes: Sequence[ChangeNotice]) -> None:
+    """Have the changes of one evaluation sent: those of one service together.
+
+    The most severe one leads; its notice names the others, by their first lines.
+    """
+    groups: dict[tuple[str, str, bool], list[ChangeNotice]] = {}
+    for change in changes:
+        notice = change.notice
+        groups.setdefault((notice.service, notice.environment, notice.kind == "resolved"), []).append(change)
+    for group in groups.values():
+        group.sort(key=lambda change: _SEVERITIES.index(change.notice.severity))
+        lead, *others = group
+        grouped = tuple(first_line(other.notice) for other in others)
+        if grouped:
+            notice = replace(lead.notice, grouped=grouped)
+            connection.execute(query("alerts_regroup"), _place(notice) | {"notice": json.encode(notice).decode()})
+        for change in group:
+            for receiver in change.receivers:
+                is_said = change is not lead and receiver in lead.receivers
+                row = _place(change.notice) | {"receiver": receiver, "state": "grouped" if is_said else "waiting"}
+                connection.execute(query("alerts_notify"), row)
+
+
+def was_notified(connection: Connection, alert_id: str) -> bool:
+    """Return whether anybody was ever to be notified of an alert."""
+    [row] = read(connection, _rows("alerts_was_notified", id=alert_id))
+    return bool(row["was_notified"])
+
+
+def _place(notice: Notice) -> dict[str, Any]:
+    return {"id": notice.alert_id, "number": notice.number}
+
+
+def _rows(name: str, **parameters: Any) -> Reading[list[Row]]:
+    return (yield Statement(query(name), parameters))

@@ -1,0 +1,43 @@
+-- name: evidence_bad
+-- The newest bad units of a service in a window: their traces and sessions.
+-- Plan: the time range by events_timestamp_idx or events_fault_idx, the newest first, up to the limit.
+SELECT trace_id::text AS trace_id, coalesce(session_id, user_id, trace_id::text, event_id::text) AS session, session_id, user_id,
+    "timestamp", duration_ms
+FROM events
+WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND service = %(service)s AND coalesce(environment, '') = %(environment)s
+  AND /* bad */ true
+ORDER BY "timestamp" DESC LIMIT %(limit)s;
+
+-- name: evidence_errors
+-- What some traces failed of: the errors in them by type and stage, by how many traces hold one.
+-- Plan: looks into events_trace_idx, then a hash aggregate.
+SELECT error ->> 'type' AS error_type, stage, count(DISTINCT trace_id) AS traces, min(left(error ->> 'message', 300)) AS message,
+    min(context ->> 'model') AS model
+FROM events WHERE trace_id = ANY(%(traces)s::uuid[]) AND error IS NOT NULL AND is_failure
+GROUP BY error ->> 'type', stage ORDER BY traces DESC, error_type, stage LIMIT 5;
+
+-- name: evidence_good
+-- Requests of a window that succeeded, the newest first.
+-- Plan: the time range by events_timestamp_idx backwards, up to the limit.
+SELECT trace_id::text AS trace_id, duration_ms FROM events
+WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND service = %(service)s AND coalesce(environment, '') = %(environment)s
+  AND is_request AND status = 'ok' AND trace_id IS NOT NULL AND NOT trace_id = ANY(%(traces)s::uuid[])
+  AND (%(limit_ms)s::float8 IS NULL OR duration_ms <= %(limit_ms)s)
+ORDER BY "timestamp" DESC LIMIT %(limit)s;
+
+-- name: evidence_steps
+-- How long the steps of slow traces take, beside those of others.
+-- Plan: looks into events_trace_idx, then a hash aggregate.
+SELECT stage, message, coalesce(avg(duration_ms) FILTER (WHERE trace_id = ANY(%(bad)s::uuid[])), 0)::float8 AS bad_ms,
+    coalesce(avg(duration_ms) FILTER (WHERE NOT trace_id = ANY(%(bad)s::uuid[])), 0)::float8 AS good_ms
+FROM events
+WHERE trace_id = ANY(%(bad)s::uuid[] || %(good)s::uuid[]) AND kind = 'span' AND NOT coalesce(is_request, false) AND run_type <> 'chain'
+GROUP BY stage, message ORDER BY 3 - 4 DESC LIMIT 10;
+
+-- name: evidence_versions
+-- Since when a service runs each of its versions, of the last day before a moment; the newest first.
+-- Plan: the metric's time range by rollups_metric_idx, then a hash aggregate.
+SELECT version, min(minute) AS since FROM rollups
+WHERE metric = 'clew_requests_total' AND service = %(service)s AND environment = %(environment)s AND version <> ''
+  AND minute >= %(since)s AND minute < %(until)s
+GROUP BY version ORDER BY since DESC, version LIMIT 2;
