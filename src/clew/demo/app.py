@@ -155,4 +155,5 @@ def _format(name: str, data: Any) -> bytes:
 
 async def _refuse(_request: Request, error: Exception) -> JSONResponse:
     """Answer what was refused with a status and one line."""
-    return JSONResponse({"detail": str(error)}, _STATUS_OF[type(error)])
+    status = next(_STATUS_OF[kind] for kind in type(error).__mro__ if kind in _STATUS_OF)
+    return JSONResponse({"detail": str(error)}, status)

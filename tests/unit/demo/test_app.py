@@ -177,6 +177,20 @@ def test_a_model_that_never_begins_is_a_502(rag: Callable[..., Rag], emitted: Em
     assert emitted.span("POST /ask")["status"] == "error"
 
 
+def test_a_model_that_is_asked_too_often_is_a_502_and_has_its_own_error(
+    rag: Callable[..., Rag], emitted: Emitted
+) -> None:
+    """The status is that of any model that does not answer; the events name the rate limit."""
+    busy = Reply(429, body=b'{"error": {"message": "Rate limit reached"}}', headers={"retry-after": "0"})
+    with ChatEndpoint(busy) as endpoint:
+        response = rag(remote(endpoint)).request("POST", "/ask", json={"question": QUESTION})
+
+    assert response.status_code == 502
+    assert response.json()["detail"] == "the endpoint answered 429: Rate limit reached"
+    assert [log["context"]["error_type"] for log in emitted("log", "api_call_failed")] == ["RateLimitError"] * 3
+    assert emitted.log("generation_failed")["context"]["error_type"] == "RateLimitError"
+
+
 def test_a_model_that_breaks_off_ends_the_stream_with_an_error(rag: Callable[..., Rag], emitted: Emitted) -> None:
     """What was sent stays sent; the last event says that the rest will not come."""
     half = says("A berth ")

@@ -27,12 +27,16 @@ if TYPE_CHECKING:
 
     from clew.demo.generation.prompt import Prompt
 
-__all__ = ["ChatCompletions", "Price"]
+__all__ = ["ChatCompletions", "Price", "RateLimitError"]
 
 DEFAULT_BASE_URL: Final = "https://api.openai.com/v1"
 TIMEOUT = httpx.Timeout(60.0, connect=10.0)
 MAX_SHOWN_CHARS = 200
 TRANSIENT_STATUS: Final = frozenset({408, 409, 429})
+
+
+class RateLimitError(ModelError):
+    """The endpoint refuses a call because there were too many (429); the name is that of OpenAI's library."""
 
 
 class Price(Struct, frozen=True):
@@ -107,6 +111,7 @@ class ChatCompletions:
         """Give the answer piece by piece, then how it ended.
 
         Raises:
+            RateLimitError: The endpoint was asked too often.
             ModelError: The endpoint cannot be reached, refuses, or breaks off.
         """
         reason, model, usage = None, self.name, None
@@ -175,7 +180,8 @@ def _refusal(response: httpx.Response, body: bytes) -> ModelError:
     except (DecodeError, ValidationError):
         reason = None
     why = _shown(reason) if reason is not None else response.reason_phrase
-    return ModelError(
+    kind = RateLimitError if status == 429 else ModelError
+    return kind(
         f"the endpoint answered {status}: {why}",
         status_code=status,
         is_transient=status in TRANSIENT_STATUS or status >= 500,

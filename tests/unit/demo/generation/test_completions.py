@@ -8,7 +8,7 @@ import httpx
 import pytest
 from msgspec import json
 
-from clew.demo.generation.completions import ChatCompletions, Price
+from clew.demo.generation.completions import ChatCompletions, Price, RateLimitError
 from clew.demo.generation.generate import Finish, ModelError
 from clew.demo.generation.prompt import Prompt, assemble
 from clew.demo.ingestion.embed import HashedWords
@@ -80,11 +80,11 @@ def test_usage_and_cost_that_are_not_told_are_not_made_up() -> None:
 
 
 def test_a_refusal_says_status_reason_and_when_to_come_back() -> None:
-    """A 429 is transient, and tells its Retry-After."""
+    """A 429 is transient, has a name of its own, and reports its Retry-After."""
     body = b'{"error": {"message": "Rate limit reached", "type": "requests"}}'
     with (
         ChatEndpoint(Reply(429, body=body, headers={"retry-after": "1.5"})) as endpoint,
-        pytest.raises(ModelError, match="answered 429: Rate limit reached") as raised,
+        pytest.raises(RateLimitError, match="answered 429: Rate limit reached") as raised,
     ):
         ask(endpoint)
 
