@@ -197,7 +197,7 @@ def test_a_password_opens_pages_and_reads_only_for_our_own(ask_server: AskServer
     """A browser sends it unasked, so it writes nothing and reads nothing on behalf of another site."""
     cross = {**_basic(TOKEN), "sec-fetch-site": "cross-site"}
 
-    assert ask_server(postgres, "/t", headers=cross, token=TOKEN).status_code == 307
+    assert ask_server(postgres, "/t/x", headers=cross, token=TOKEN).status_code == 307
     assert ask_server(postgres, "/api/logs", headers=_basic(TOKEN), token=TOKEN).status_code == 200
     assert ask_server(postgres, "/api/logs", headers=cross, token=TOKEN).status_code == 401
     assert ask_server(postgres, "/v1/traces", method="POST", headers=_basic(TOKEN), token=TOKEN).status_code == 401
@@ -220,7 +220,7 @@ OPEN = {"/healthz", "/readyz", "/docs", "/openapi.json", "/static/clew.css"}
 READING = {
     *("/api/traces", "/api/traces/{trace_id:path}", "/api/lookup", "/api/spans/{span_id}", "/api/logs", "/api/logs/follow"),
     *("/api/errors", "/api/costs", "/api/diff", "/api/lineage/{kind}/{id:path}", "/api/export", "/api/metrics/{name}"),
-    *("/metrics", "/t", "/t/{any_id:path}", "/traces/{any_id:path}"),
+    *("/metrics", "/t", "/t/{any_id:path}", "/traces/{trace_id:path}"),
 }  # fmt: skip
 TAKING = {
     *("/api/alertmanager", "/v1/traces", "/v1/logs", "/langsmith/{rest:path}"),

@@ -70,7 +70,7 @@ def test_a_client_that_leaves_takes_its_question_with_it(receiving: Receiving, p
     assert receiving.send("GET", path.replace("/follow", "")).status_code in {200, 404}
     if path != "/api/export":  # its answer had begun
         assert (
-            f'route="{path.partition("?")[0].replace("r-1", "{any_id}")}",status="499"'
+            f'route="{path.partition("?")[0].replace("r-1", "{trace_id}")}",status="499"'
             in receiving.send("GET", "/metrics").text
         )
 
