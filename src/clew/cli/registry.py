@@ -20,6 +20,7 @@ __all__ = ["COMMANDS", "root"]
 COMMANDS: Final = {
     "up": ("clew.cli.commands.up", "up"),
     "demo": ("clew.cli.commands.demo", "demo"),
+    "fault": ("clew.cli.commands.fault", "app"),
     "trace": ("clew.cli.commands.trace", "trace"),
     "traces": ("clew.cli.commands.traces", "traces"),
     "diff": ("clew.cli.commands.diff", "diff"),
