@@ -81,7 +81,7 @@ class Alignment:
         self._ledger = Ledger(spool)
         self.placed: dict[str, ReplayStart] = {}
         self.refused: dict[str, tuple[Position, frozenset[int]]] = {}
-        self._aligned: dict[str, ProducerLog] = {}
+        self._aligned: dict[str, tuple[ProducerLog, int]] = {}  # and how often its files had been made again
         self._audit_due = 0.0
         self._looks_asked_for, self._looks_done = 1, 0
         self._asking = threading.Lock()
@@ -101,7 +101,7 @@ class Alignment:
 
     def has_placed(self, log: ProducerLog) -> bool:
         """Whether the cursor of *log* has been put where the sink's own is since the log was taken, or it went astray."""
-        return self._aligned.get(log.producer.id) is log
+        return self._aligned.get(log.producer.id) == (log, log.renewals)
 
     def align(self, log: ProducerLog) -> None:
         """Put the cursor of *log* where the sink's own is.
@@ -110,13 +110,13 @@ class Alignment:
             OSError: The disk refused, or the sink went away meanwhile.
             SpoolFormatError: The log is of a format that is not ours.
         """
-        before = log.cursor(self._name).position
+        before, renewals = log.cursor(self._name).position, log.renewals
         placed = place(log, self._name, self._sink, self._dead)
         self.placed[log.producer.id] = placed
         if placed.replay is not None:
             self.refused[log.producer.id] = before, self._dead.positions(log.producer.id)
             self._note(placed.replay.kind, log.producer.id, 0)
-        self._aligned[log.producer.id] = log
+        self._aligned[log.producer.id] = log, renewals
         if not placed.is_compared:
             self.look_again()  # the sink may be there again before anybody says that all is shipped
 

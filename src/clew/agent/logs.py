@@ -13,7 +13,7 @@ from __future__ import annotations
 import resource
 from typing import TYPE_CHECKING
 
-from clew.agent.adopted import AdoptedLog
+from clew.agent.adopted import AdoptedLog, LogPlace
 from clew.agent.log import ProducerLog
 from clew.agent.trouble import needs_people
 from clew.delivery.oddities import find_in_log
@@ -135,7 +135,10 @@ class Logs:
         if copied_from(directory) is not None or not log.take():  # a copy is reported with all that is odd
             return
         try:
-            if directory.name in self._ledger.read().producers:
+            known = self._ledger.read()
+            if directory.name in known.removed:
+                self._ledger.take_back(directory)  # it is there again: it had been moved
+            elif directory.name in known.producers:
                 self._put_aside(log)  # an agent died after it had entered this log and before it could do so
                 for worker in self._workers:
                     worker.look_again()  # or it was about to have the log come back
@@ -156,7 +159,11 @@ class Logs:
         if not log.moving.acquire(blocking=False):
             return  # a worker is having segments come back: what is not needed is seen when it is done
         try:
-            self.settled += adopted.follow(self._report)
+            place = adopted.find(self._sinks)
+            if place != "here":
+                self._leave(adopted, place)
+                return
+            self.settled += adopted.follow(self._sinks, self._report)
             if all(worker.has_placed(log) for worker in self._workers if log.is_for(worker.health.name)):
                 self._let_go(adopted)  # else a cursor may be that of a store which was replaced meanwhile
         except (OSError, SpoolError) as error:
@@ -167,6 +174,23 @@ class Logs:
             self._stuck.discard(log.producer.id)
         finally:
             log.moving.release()
+
+    def _leave(self, adopted: AdoptedLog, place: LogPlace) -> None:
+        """Do what has to be done about a log that is not here any more; its directory may have been removed for a moment."""
+        if place == "away":
+            return
+        log = adopted.log
+        log.is_gone = True
+        if place == "lost":
+            missing = adopted.enter_lost(self._ledger, self._sinks)
+            self._report(
+                f"{log.directory}: was removed, and nobody makes it again; of the events that were seen there "
+                f"{missing} were not shipped, and what else it held is lost"
+            )
+        del self._adopted[log.producer.id]
+        self._stuck.discard(log.producer.id)
+        adopted.end()
+        log.release()
 
     def _let_go(self, adopted: AdoptedLog) -> None:
         """Put aside what every sink has passed."""

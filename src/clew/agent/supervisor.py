@@ -44,7 +44,6 @@ from clew.spool.writer import spool_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from prometheus_client import Metric as Family
 
@@ -122,6 +121,7 @@ class Supervisor:
         ]
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        self._life: LifeLock | None = None
         self._status_due = 0.0
         self._sweep_due = 0.0
         self._rounds_done = 0
@@ -215,17 +215,32 @@ class Supervisor:
             raise
 
     def _ship(self, held: LifeLock, name: str, *, until_idle: bool = False, is_auto: bool = False) -> None:
-        lock: LifeLock | None = held
+        self._life = held
         try:
-            while lock is not None:
-                self._rounds(self._agents / name.replace(".lock", ".json"), until_idle=until_idle)
-                lock.release()
+            while self._life is not None:
+                self._rounds(name, until_idle=until_idle)
+                self._life.release()
                 # A producer that came after the last look and before this release saw an agent, and started none.
-                lock = self._lock_as(name) if self._logs.has_new() and not self._stopping.is_set() else None
+                self._life = self._lock_as(name) if self._logs.has_new() and not self._stopping.is_set() else None
         finally:
             self._end(keep_lock_file=is_auto, name=name)
-            if lock is not None:
-                lock.release()
+            if self._life is not None:
+                self._life.release()
+
+    def _lock_again(self, name: str) -> None:
+        """Take the lock that says that an agent lives again, if its file was removed, with the whole spool for one.
+
+        Raises:
+            OSError: That cannot be seen.
+            SpoolError: It cannot be made.
+        """
+        if self._life is None or self._life.is_in_place():
+            return
+        make_private_directory(self._agents)
+        lock = LifeLock(self._agents / name)
+        if lock.acquire():
+            self._life.release()
+            self._life = lock
 
     def _lock_as(self, name: str) -> LifeLock | None:
         """Take the lock that says that an agent lives; None if another one has it, not just looks at it."""
@@ -268,7 +283,8 @@ class Supervisor:
                 return True
         return False
 
-    def _rounds(self, status_path: Path, *, until_idle: bool) -> None:
+    def _rounds(self, name: str, *, until_idle: bool) -> None:
+        chores = (partial(self._lock_again, name), partial(self._write_status, name), self._sweep)
         idle_since: float | None = None
         while not self._stopping.is_set():
             self._logs.adopt_new()
@@ -277,7 +293,7 @@ class Supervisor:
             self._logs.look_after()
             for worker in self._workers:
                 worker.check_patience()
-            for chore in (partial(self._write_status, status_path), self._sweep):
+            for chore in chores:
                 try:
                     chore()
                 except (OSError, SpoolError) as error:  # no descriptor is left, or no memory: again when it is due
@@ -303,7 +319,7 @@ class Supervisor:
             lacking = self._settings.spool_keep_free_bytes - disk.f_bavail * disk.f_frsize
             give_way(self._spool, min(kept, max(exceeding, lacking)))
 
-    def _write_status(self, path: Path) -> None:
+    def _write_status(self, name: str) -> None:
         now = time.monotonic()
         if now < self._status_due:
             return
@@ -313,7 +329,7 @@ class Supervisor:
         living = sum(not log.is_writer_dead for log in logs)
         status = AgentStatus(os.getpid(), time.time(), len(logs), living, self.healths(), self._started_at)
         with contextlib.suppress(OSError):  # a full disk keeps nobody from shipping
-            replace_file(path, json.encode(status), is_durable=False)
+            replace_file(self._agents / name.replace(".lock", ".json"), json.encode(status), is_durable=False)
 
     def _end(self, *, keep_lock_file: bool, name: str) -> None:
         for worker in self._workers:

@@ -28,6 +28,7 @@ from clew.sinks.base import Batch, Delivered, KeepsCursor, Moved, RecordMark, Re
 from clew.spool.files.regular import NotRegularError
 from clew.spool.format import Position
 from clew.spool.reader import Reader
+from clew.spool.removed import WRITER_NOTICES_S
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -193,6 +194,9 @@ class Worker(threading.Thread):
             )
         except SpoolFormatError:
             return False  # left alone: the supervisor reports it, and it is no fault of the sink
+        if slice_.end != start and not log.is_as_known():
+            self._forget(log.producer.id)  # it was removed and made again: first the supervisor counts what is gone
+            return False
         self.health.damaged_bytes += slice_.damaged_bytes
         if slice_.damage:
             log.damaged_for.add(self._sink.name)
@@ -202,7 +206,7 @@ class Worker(threading.Thread):
             return False
         if self._lets_fill_up(log, batch, is_settled=is_settled):
             self._readers.pop(log.producer.id).close()
-            self._readers[log.producer.id] = Reader(log.directory, start)
+            self._readers[log.producer.id] = Reader(log.directory, start, patience_s=WRITER_NOTICES_S)
             return False
         events = [(position, self._enrich(payload)) for position, payload in batch.events]
         has_moved = self._deliver(log, batch._replace(events=events), batch.events)
@@ -222,7 +226,9 @@ class Worker(threading.Thread):
             taken = self._sink.resume(log.producer) if self._alignment is None else None
             if taken is not None and taken > log.cursor(self._sink.name).position:
                 self._catch_up(log, taken)
-            reader = self._readers[log.producer.id] = Reader(log.directory, log.cursor(self._sink.name).position)
+            reader = self._readers[log.producer.id] = Reader(
+                log.directory, log.cursor(self._sink.name).position, patience_s=WRITER_NOTICES_S
+            )
         return reader
 
     def _catch_up(self, log: ProducerLog, taken: Position) -> None:
@@ -265,6 +271,9 @@ class Worker(threading.Thread):
             refused = self._alignment.refused_before(log, batch)
         parts = [_without(batch, set(refused)) if refused else batch]
         while parts and not self._stopping.is_set():
+            if log.is_gone:
+                self._forget(log.producer.id)  # removed, or moved: should it come back, it is read from its cursor
+                return False
             part = self._with_counts(log, parts.pop(), stored, refused)
             if not part.events and self._alignment is None:
                 self._advance(log, part)

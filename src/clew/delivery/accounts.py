@@ -34,8 +34,8 @@ from clew.spool.files.regular import NotRegularError
 from clew.spool.format import Position, split_position
 from clew.spool.kept import kept_segments, shipped_directories
 from clew.spool.life.liveness import writer_lives
-from clew.spool.losses import read_losses
 from clew.spool.reader import Damage, Reader, copied_from
+from clew.spool.removed import read_removed
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -263,17 +263,18 @@ def _read_log_once(directory: Path) -> tuple[LogAccount, bool]:
         name = path.name.removeprefix(CURSOR_PREFIX)
         cursors.append((name, cursor.position, cursor.counts))
         cursor.close()
-    is_alive = writer_lives(directory)
+    is_alive = writer_lives(directory, who.pid)
     positions, damage = _positions(directory, expects_all=not progress.position and not cursors)
     damage = [
         part for part in damage if part.start >= progress.position and not (is_alive or part.start in progress.refused)
     ]
-    damaged_events = progress.damaged_events + sum(part.events for part in damage)
-    dropped = read_losses(directory) | ({DAMAGED: damaged_events} if damaged_events else {})
+    dropped = progress.dropped(directory)
+    if damaged_events := sum(part.events for part in damage):
+        _add(dropped, {DAMAGED: damaged_events})
     oldest_needed = min([progress.position, *(position for _, position, _ in cursors)])
     numbers = segment_numbers(directory)
     is_whole = not numbers or numbers[0] <= max(1, split_position(Position(oldest_needed))[0])
-    has_gap = not is_whole
+    has_gap = not is_whole or read_removed(directory).before > 0
     size = sum(_size(directory / segment_name(number)) for number in numbers)
     accepted = progress.seen + sum(position >= progress.position for position in positions)
     account = LogAccount(

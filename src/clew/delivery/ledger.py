@@ -29,6 +29,7 @@ __all__ = ["NOT_IN_SPOOL", "Incident", "Ledger", "LedgerEntry", "Share", "Totals
 
 REMEMBERED_PRODUCERS = 10_000
 REMEMBERED_INCIDENTS = 100
+REMEMBERED_REMOVED = 1000
 ENTRY_FILE: Final = "shipped.json"
 NOT_IN_SPOOL: Final = "not_in_spool"
 """Why a store lacks events that were accepted: it came back from the past, and the spool no longer had them."""
@@ -97,6 +98,7 @@ class Totals(Struct):
         producers: The last producers that were added, oldest first.
         damaged_bytes: Bytes of them that could not be read.
         incidents: The last times when a store and the spool did not fit together, oldest first.
+        removed: What the last logs added whose directory somebody else removed: it may have been moved, and come back.
     """
 
     dropped: dict[str, int] = {}
@@ -104,6 +106,7 @@ class Totals(Struct):
     producers: list[str] = []
     damaged_bytes: int = 0
     incidents: list[Incident] = []
+    removed: dict[str, LedgerEntry] = {}
 
 
 class Ledger:
@@ -144,6 +147,7 @@ class Ledger:
         sinks: dict[str, Share],
         damaged_bytes: int = 0,
         directory: Path | None = None,
+        is_removed: bool = False,
     ) -> None:
         """Add a log that is about to be removed or kept; one that was added before is left out.
 
@@ -153,6 +157,7 @@ class Ledger:
             sinks: What each sink made of its events.
             damaged_bytes: Bytes of it that could not be read.
             directory: Where to keep a note of what was added, for ``take_back``; None for nowhere.
+            is_removed: Somebody else has removed its directory, or moved it: the note is kept here.
 
         Raises:
             OSError: The disk refused; the log must stay.
@@ -165,6 +170,9 @@ class Ledger:
             entry = LedgerEntry(dropped, sinks, damaged_bytes)
             if directory is not None:
                 replace_file(directory / ENTRY_FILE, json.encode(entry))
+            if is_removed:
+                last = [*totals.removed.items(), (producer, entry)]
+                totals.removed = dict(last[-REMEMBERED_REMOVED:])
             _add(totals, entry, 1)
             totals.producers = [*totals.producers, producer][-REMEMBERED_PRODUCERS:]
             replace_file(self._path, json.encode(totals))
@@ -182,8 +190,11 @@ class Ledger:
             totals = self.read()
             if directory.name not in totals.producers:
                 return
-            with contextlib.suppress(FileNotFoundError, DecodeError, ValidationError):
-                _add(totals, json.decode((directory / ENTRY_FILE).read_bytes(), type=LedgerEntry), -1)
+            if (removed := totals.removed.pop(directory.name, None)) is not None:
+                _add(totals, removed, -1)
+            else:
+                with contextlib.suppress(FileNotFoundError, DecodeError, ValidationError):
+                    _add(totals, json.decode((directory / ENTRY_FILE).read_bytes(), type=LedgerEntry), -1)
             totals.producers.remove(directory.name)
             replace_file(self._path, json.encode(totals))
 

@@ -26,12 +26,16 @@ from clew.spool.files import disk
 from clew.spool.files.regular import NotRegularError, read_regular
 from clew.spool.files.replace import replace_file, set_aside
 from clew.spool.format import Position, split_position
+from clew.spool.losses import read_losses
 from clew.spool.reader import Reader
+from clew.spool.removed import WRITER_NOTICES_S, read_removed
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from clew.agent.log import ProducerLog
+    from clew.spool.cursor import Counts, Cursor
     from clew.spool.reader import Damage, Slice
 
 __all__ = ["DAMAGED", "OpenSpans", "Progress", "read_progress"]
@@ -39,7 +43,10 @@ __all__ = ["DAMAGED", "OpenSpans", "Progress", "read_progress"]
 DAMAGED: Final = "damaged"
 """Why events are lost that were in a part of a log that cannot be read."""
 
+REMOVED: Final = "removed"
+
 STATE_FILE = "open-spans.json"
+RECENT_SEGMENTS = 256
 SAVE_INTERVAL_S = 1.0
 MAX_OPEN_SPANS = 10_000  # a program that opens spans and never ends them must not fill the agent's memory
 MOST_SEGMENTS = 1 << 22  # by the bits of a position
@@ -65,6 +72,9 @@ class Progress(Struct):
         damaged_events: How many events were in them, at least.
         reported_bytes: Those of the damage that an event has reported.
         refused: Where foreign segments are that were counted.
+        recent: How many events were seen in each of the last segments, by number; earlier ones were seen whole.
+        found: Of the segments that were removed under their writer, how many events had been read all the same, by number.
+        found_later: Such events of which it is not known in which of these segments they stood.
     """
 
     position: int = 0
@@ -74,6 +84,22 @@ class Progress(Struct):
     damaged_events: int = 0
     reported_bytes: int = 0
     refused: list[int] = []
+    recent: dict[int, int] = {}
+    found: dict[int, int] = {}
+    found_later: int = 0
+
+    def dropped(self, directory: Path) -> dict[str, int]:
+        """Return what is lost of the log in *directory*, by reason.
+
+        A writer counts as removed what no sink had passed as far as it knew; what had been read by then is not lost.
+        """
+        losses = read_losses(directory)
+        found = sum(self.found.values()) + self.found_later
+        if found and REMOVED in losses:
+            losses[REMOVED] -= min(found, losses[REMOVED])
+        if self.damaged_events:
+            losses[DAMAGED] = self.damaged_events
+        return {reason: number for reason, number in losses.items() if number}
 
 
 _decode_mark = json.Decoder(_Mark).decode
@@ -102,7 +128,8 @@ class OpenSpans:
         self.reported_bytes, self._refused = state.reported_bytes, state.refused
         # No sink has a cursor yet, so no agent has removed anything.
         is_new = not state.position and not any(log.directory.glob("cursor-*"))
-        self._reader = Reader(log.directory, Position(state.position), expects_all=is_new)
+        self._reader = Reader(log.directory, Position(state.position), expects_all=is_new, patience_s=WRITER_NOTICES_S)
+        self._recent, self._found, self._found_later = state.recent, state.found, state.found_later
         self._saved = state.position
         self._saved_at = 0.0
 
@@ -124,6 +151,8 @@ class OpenSpans:
         """
         for slice_ in self._reader.rest(is_writer_dead=self._log.is_writer_dead):
             self.seen += len(slice_.events)
+            if slice_.events:
+                self._count_recent(split_position(slice_.events[0][0])[0], len(slice_.events))
             self._count_damage(slice_)
             for _, payload in slice_.events:
                 self._note(payload)
@@ -132,6 +161,72 @@ class OpenSpans:
             self._save()
             self._saved_at = now
 
+    def take_anew(self, cursors: Sequence[Cursor]) -> None:
+        """Go on in a log that was made again by its writer: of what that says to be gone, some had been read.
+
+        To be called before anybody goes on reading there.
+
+        Args:
+            cursors: Those of the sinks.
+
+        Raises:
+            OSError: The disk refused to keep the state.
+        """
+        removed = read_removed(self._log.directory)
+        new = removed.lost.keys() - self._found.keys()
+        here = split_position(self.reached)[0]
+        ahead = max(cursors, key=lambda cursor: cursor.position, default=None)
+        if ahead is not None and any(here <= number <= split_position(ahead.position)[0] for number in new):
+            self._jump(*ahead.standing)
+        here = split_position(self.reached)[0]
+        first = min([*self._recent, here])
+        standings = [(split_position(cursor.position)[0], cursor.in_segment) for cursor in cursors]
+        for number in new:
+            lost = removed.lost[number]
+            read = [self._recent.get(number, 0) if number >= first else lost]
+            read += [lost if at > number else in_segment for at, in_segment in standings if at >= number]
+            self._found[number] = min(max(read), lost)
+        if new:
+            self._save()
+
+    def _jump(self, position: Position, counts: Counts) -> None:
+        """Go on where a sink is that has read what is gone by now."""
+        if position > self.reached:
+            self._reader.close()
+            self._reader = Reader(self._log.directory, position, patience_s=WRITER_NOTICES_S)
+            self.seen = max(self.seen, counts.events)
+
+    def compare(self, cursors: Sequence[Cursor]) -> None:
+        """Count what a sink has taken out of a log that was removed at that moment, and was not seen here."""
+        if not self._found:
+            return
+        taken = [
+            counts.events for position, counts in (cursor.standing for cursor in cursors) if position <= self.reached
+        ]
+        unseen = max(taken, default=0) - self.seen
+        if unseen > 0:
+            self.seen += unseen
+            self._found_later += unseen
+            self._save()
+
+    def save_again(self) -> None:
+        """Save the state again, if its file was removed.
+
+        Raises:
+            OSError: The disk refused.
+        """
+        if self.seen and not self._path.exists():
+            self._save()
+
+    @property
+    def was_made_again(self) -> bool:
+        """Whether the log was removed under its writer, and made again."""
+        return bool(self._found) or read_removed(self._log.directory).before > 0
+
+    def dropped(self) -> dict[str, int]:
+        """Return what is lost of the log, by reason."""
+        return self._progress().dropped(self._log.directory)
+
     def starts(self) -> list[bytes]:
         """Return the ``span_start`` events that have no end yet, in their order."""
         return list(self._open.values())
@@ -139,6 +234,13 @@ class OpenSpans:
     def end(self) -> None:
         """Stop following."""
         self._reader.close()
+
+    def _count_recent(self, number: int, events: int) -> None:
+        self._recent[number] = self._recent.get(number, 0) + events
+        if number in self._found:  # read on in the removed file, which was open
+            self._found[number] += events
+        while len(self._recent) > RECENT_SEGMENTS:
+            del self._recent[min(self._recent)]
 
     def _count_damage(self, slice_: Slice) -> None:
         for part in slice_.damage:
@@ -169,7 +271,12 @@ class OpenSpans:
 
     def _save(self) -> None:
         """Save the state, whole or not at all."""
-        state = Progress(
+        state = self._progress()
+        replace_file(self._path, json.encode(state))
+        self._saved = state.position
+
+    def _progress(self) -> Progress:
+        return Progress(
             self._reader.position,
             self.seen,
             {span: event.decode("utf-8", "replace") for span, event in self._open.items()},
@@ -177,9 +284,10 @@ class OpenSpans:
             self.damaged_events,
             self.reported_bytes,
             self._refused,
+            self._recent,
+            self._found,
+            self._found_later,
         )
-        replace_file(self._path, json.encode(state))
-        self._saved = state.position
 
 
 def _wipe(directory: Path, part: Damage) -> None:

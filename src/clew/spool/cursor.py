@@ -19,14 +19,17 @@ without gaps.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import struct
+import threading
 from typing import TYPE_CHECKING, NamedTuple
 from zlib import crc32
 
 from clew.spool.files import disk
+from clew.spool.files.descriptor import OwnDescriptor, file_id
 from clew.spool.files.regular import NotRegularError, open_regular, read_regular
-from clew.spool.format import Position
+from clew.spool.format import Position, split_position
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -83,24 +86,35 @@ class Cursor:
         path: The cursor file; made when missing, at position 0.
 
     Attributes:
-        position: Where the sink reads next; everything before it is accounted for.
-        counts: What became of the events before it.
+        standing: Where the sink reads next, and what became of the events before: both of one moment.
+        in_segment: How many of them stand in the segment of that position, as far as they were passed by this object.
 
     Raises:
         NotRegularError: It is something else than a file.
         OSError: The disk has no room for it.
+
+    Threads:
+        One moves it; any may read it, and ``renew`` it.
     """
 
     def __init__(self, path: Path) -> None:
-        self._fd = open_regular(path, os.O_RDWR | os.O_CREAT)
-        try:
-            disk.allocate(self._fd, FILE_BYTES)
-        except OSError:
-            self.close()
-            raise
-        slots = (_read_slot(os.pread(self._fd, _SLOT.size, offset)) for offset in _SLOT_OFFSETS)
-        self._turn, position, self.counts = max(slots)
-        self.position = Position(position)
+        self._path = path
+        self._guard = threading.Lock()
+        self._file = _open(path)
+        slots = self._file.use(path, _read_slots)
+        self._turn, position, counts = max(slots)
+        self.standing = Position(position), counts
+        self.in_segment = 0
+
+    @property
+    def position(self) -> Position:
+        """Where the sink reads next; everything before it is accounted for."""
+        return self.standing[0]
+
+    @property
+    def counts(self) -> Counts:
+        """What became of the events before it."""
+        return self.standing[1]
 
     @property
     def delivered(self) -> int:
@@ -121,19 +135,64 @@ class Cursor:
         )
 
     def place(self, position: Position, counts: Counts) -> None:
-        """Move to *position*, forward or back, before which there are *counts*, durably."""
-        self.position = position
-        self.counts = counts
-        self._turn += 1
-        head = _SLOT.pack(_MAGIC, self._turn, position, *counts, 0)[:-4]
-        os.pwrite(self._fd, head + crc32(head).to_bytes(4, "little"), _SLOT_OFFSETS[self._turn % 2])
-        disk.sync(self._fd)
+        """Move to *position*, forward or back, before which there are *counts*, durably.
+
+        Where the file was removed that is not durable before ``renew`` has made it again.
+        """
+        with self._guard:
+            passed = counts.events - self.counts.events
+            is_same = split_position(position)[0] == split_position(self.position)[0]
+            self.in_segment = max(0, passed + self.in_segment * is_same)
+            self.standing = position, counts
+            with contextlib.suppress(FileNotFoundError):
+                self._write()
+
+    def renew(self) -> bool:
+        """Make the file again, with what it held, if it was removed or another one is in its place; true if that was done.
+
+        Raises:
+            OSError: It cannot be made.
+        """
+        with self._guard:
+            with contextlib.suppress(FileNotFoundError):
+                if file_id(self._path.lstat()) == self._file.file:
+                    return False
+            file = _open(self._path)
+            self._turn = max(self._turn, *(turn for turn, _, _ in file.use(self._path, _read_slots)))
+            self._file.close()
+            self._file = file
+            self._write()
+            return True
 
     def close(self) -> None:
         """Close the file; a second call does nothing."""
-        if self._fd >= 0:
-            os.close(self._fd)
-            self._fd = -1
+        self._file.close()
+
+    def _write(self) -> None:
+        self._turn += 1
+        position, counts = self.standing
+        head = _SLOT.pack(_MAGIC, self._turn, position, *counts, 0)[:-4]
+        slot, offset = head + crc32(head).to_bytes(4, "little"), _SLOT_OFFSETS[self._turn % 2]
+
+        def write(fd: int) -> None:
+            os.pwrite(fd, slot, offset)
+            disk.sync(fd)
+
+        self._file.use(self._path, write)
+
+
+def _open(path: Path) -> OwnDescriptor:
+    file = OwnDescriptor.open(path, os.O_RDWR | os.O_CREAT, opener=open_regular)
+    try:
+        file.use(path, lambda fd: disk.allocate(fd, FILE_BYTES))
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def _read_slots(fd: int) -> list[tuple[int, int, Counts]]:
+    return [_read_slot(os.pread(fd, _SLOT.size, offset)) for offset in _SLOT_OFFSETS]
 
 
 def _read_slot(raw: bytes) -> tuple[int, int, Counts]:

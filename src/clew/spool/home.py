@@ -45,7 +45,7 @@ from clew.spool.files.descriptor import file_id
 from clew.spool.files.disk import sync_directory
 from clew.spool.files.replace import replace_file
 from clew.spool.format import split_position
-from clew.spool.kept import give_way
+from clew.spool.kept import give_way, kept_numbers
 from clew.spool.life.lock import LifeLock
 from clew.spool.life.vitals import VITALS_FILE, Vitals
 from clew.spool.losses import LOSSES_FILE, Losses
@@ -184,6 +184,7 @@ class Home:
             path.unlink(missing_ok=True)
             counted.write_anew(self.directory)
         self._write_notes(self.directory)
+        self.count_missing()
         if self._lock is not None and not self._lock.is_in_place():
             old, self._lock = self._lock, _make_lock(self.directory)
             old.release()
@@ -218,6 +219,28 @@ class Home:
                 return  # removed, by somebody else than the agent
             # Of a directory that is just being removed some files are gone already: the agent moves the cursors first.
             self._retired = {number: n for number, n in self._retired.items() if number >= passed}
+
+    def count_missing(self) -> None:
+        """Count as lost what stood in segments that are gone from a directory which is in its place, and name them."""
+        if not self._retired:
+            return
+        try:
+            there = {
+                *segment_numbers(self.directory),
+                *kept_numbers(self.directory),
+            }  # before the cursors: they move first
+        except OSError:
+            return  # closed to this process, or no descriptor is left: looked at again
+        self.forget_shipped()
+        lost = {number: events for number, events in self._retired.items() if number not in there}
+        if not lost or not self.is_in_place():
+            return
+        removed = RemovedSegments(max(self._removed.before, 1), {**self._removed.lost, **lost})
+        with contextlib.suppress(OSError):  # the whole directory is just being removed
+            write_removed(self.directory, removed)
+            self._removed = removed
+            self._retired = {number: events for number, events in self._retired.items() if number in there}
+            self.losses.carry({"removed": sum(lost.values())})
 
     def restore(self, old: list[Segment], stage: Path, current: Segment) -> None:
         """Make a removed log again: *old* segments, sealed, are written from memory; *current* may be in *stage* already.

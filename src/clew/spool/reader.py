@@ -222,7 +222,12 @@ class Reader:
 
     def _waits_for_writer(self, number: int, *, is_writer_dead: bool) -> bool:
         """Whether segments are missing before segment *number* of which the writer may have something to say soon."""
-        if is_writer_dead or not self._patience_s or number <= self._number or not self._count_missing(number):
+        if (
+            is_writer_dead
+            or not self._patience_s
+            or number <= self._number
+            or not self._count_missing(number, expects_all=True)
+        ):
             self._waits_until = 0.0
             return False
         now = time.monotonic()
@@ -286,7 +291,7 @@ class Reader:
         return is_writer_dead or has_successor
 
     def _was_never_used(self, number: int) -> bool:
-        """Whether segment *number* is none of the log, by what the next one in use says, or its writer.
+        """Whether segment *number* is none of the log, by what the next one in use or its writer says.
 
         Of several threads that each make the next segment one is the first, and the others remove theirs, unless the
         process dies before that.
@@ -304,7 +309,7 @@ class Reader:
         """Be at the beginning of segment *number*, unless the position is in it; notice what is missing before it."""
         header = self._header
         if number > self._number:
-            gone = self._count_missing(number)
+            gone = self._count_missing(number, expects_all=self._expects_all)
             if gone:
                 size = 0 if header is None else header.size_bytes
                 self._report("missing", self.position, position_of(number, 0), gone * size, gone)
@@ -316,12 +321,12 @@ class Reader:
         else:
             self._sound, self._spoilt = (number, header.ordinal) if header.ordinal else None, 0
 
-    def _count_missing(self, number: int) -> int:
+    def _count_missing(self, number: int, *, expects_all: bool) -> int:
         """Count the segments in use that are missing before segment *number*, at least, and are not known to be gone.
 
         A number that was never used is no segment, so only those count that are named, or that the ordinals report.
         """
-        if not self._number and not self._left and not self._expects_all:
+        if not self._number and not self._left and not expects_all:
             return 0
         first = self._left + 1 if self._left else self._number
         named = {first} if self._number and not self._left else set[int]()  # the position is in it

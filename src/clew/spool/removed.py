@@ -29,9 +29,12 @@ from clew.spool.files.replace import replace_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["REMOVED_FILE", "RemovedSegments", "read_removed", "write_removed"]
+__all__ = ["REMOVED_FILE", "WRITER_NOTICES_S", "RemovedSegments", "read_removed", "write_removed"]
 
 REMOVED_FILE = "removed"
+
+WRITER_NOTICES_S = 2.0
+"""Within this a living writer has noticed that its log was removed, and has said what is gone; mostly in half a second."""
 
 _MAGIC = b"CLEWGONE"
 _HEAD = struct.Struct("<8sQ")

@@ -460,7 +460,7 @@ class Writer:
     def _beat(self) -> None:
         """Do what is done once a second."""
         self._home.vitals.sample()
-        self._home.forget_shipped()
+        self._home.count_missing()
         if self._bounds is not None:
             self._lowest_priority = self._bounds.lowest_priority()
         self._report_losses()

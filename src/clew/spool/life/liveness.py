@@ -5,8 +5,10 @@ In this order:
 1. Its lock is held: it lives, unless the holder is an agent that writes in its place.
 2. The lock is free, and the process that it names is known to be gone: it is dead, at once.
 3. The process lives and still maps the log: it has lost its lock to a descriptor that was closed, and lives.
-4. The process cannot be seen from here (another container, another user), or the lock file names none or is gone:
-   it lives if its last sample in ``vitals`` is fresh. A writer takes one a second, and takes its lock again as often.
+4. The lock file is gone or names none, as in a directory that is just being removed: it lives if the process that is known
+   to write the log still maps it.
+5. The process cannot be seen from here (another container, another user), or is not known: it lives if its last sample in
+   ``vitals`` is fresh. A writer takes one a second, and takes its lock again as often.
 """
 
 from __future__ import annotations
@@ -30,15 +32,16 @@ __all__ = ["adopt_writer_lock", "writer_lives"]
 FRESH_S: Final = 5.0
 
 
-def writer_lives(directory: Path) -> bool:
+def writer_lives(directory: Path, pid: int | None = None) -> bool:
     """Return whether the process that writes in a producer's *directory* lives.
 
     Args:
         directory: The producer's directory.
+        pid: The process that writes there, if that is known.
     """
     path = directory / LOCK_FILE
     if not path.exists():
-        return _has_fresh_vitals(directory)
+        return _lives_unnamed(directory, pid)
     if (is_adopted := holds_adopted(path)) is not None:
         return not is_adopted
     lock = FileLock(path)
@@ -51,29 +54,40 @@ def writer_lives(directory: Path) -> bool:
         lock.release()
     if not is_free:
         return owner is None or not owner.is_over
-    return _lives_unlocked(directory, owner)
+    return _lives_unlocked(directory, owner, pid)
 
 
-def adopt_writer_lock(directory: Path) -> LifeLock | None:
+def adopt_writer_lock(directory: Path, pid: int | None = None) -> LifeLock | None:
     """Take the lock of a dead writer, to write in its place; None while it lives.
+
+    Args:
+        directory: The producer's directory.
+        pid: The process that writes there, if that is known.
 
     Raises:
         SpoolError: The lock cannot be opened.
     """
-    if not (directory / LOCK_FILE).exists() and _has_fresh_vitals(directory):
+    if not (directory / LOCK_FILE).exists() and _lives_unnamed(directory, pid):
         return None
-    lock = LifeLock(directory / LOCK_FILE, lambda owner: _lives_unlocked(directory, owner))
+    lock = LifeLock(directory / LOCK_FILE, lambda owner: _lives_unlocked(directory, owner, pid))
     return lock if lock.adopt() else None
 
 
-def _lives_unlocked(directory: Path, owner: Owner | None) -> bool:
+def _lives_unlocked(directory: Path, owner: Owner | None, pid: int | None) -> bool:
     """Return whether a writer lives whose lock is free."""
-    if owner is not None and owner.is_over:
+    if owner is None:
+        return _lives_unnamed(directory, pid)
+    if owner.is_over:
         return False  # it has let go, or an agent found it dead and has ended since
-    lives = None if owner is None else owner.lives()
-    if owner is None or lives is None:
+    lives = owner.lives()
+    if lives is None:
         return _has_fresh_vitals(directory)
     return lives and maps_file_of(owner.pid, directory.name) is not False
+
+
+def _lives_unnamed(directory: Path, pid: int | None) -> bool:
+    """Return whether a writer lives that no lock names."""
+    return (pid is not None and maps_file_of(pid, directory.name) is True) or _has_fresh_vitals(directory)
 
 
 def _has_fresh_vitals(directory: Path) -> bool:
