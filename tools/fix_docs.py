@@ -29,10 +29,12 @@ from clew.config.store import StoreSettings
 from clew.delivery.status import SinkHealth
 from clew.event import STAGES, Event
 from clew.receivers.langsmith import LangSmithCounts
+from clew.server.alert_metrics import families as alert_families
 from clew.server.app import create_app
 from clew.server.health import RequestCounts
 from clew.server.store_metrics import families as store_families
 from clew.sinks.prometheus.series import MAX_SERIES
+from clew.store.postgres.alerts.listing import EvaluationStatus, OutboxCount
 from clew.store.postgres.upkeep.room import Room
 from clew.store.postgres.upkeep.status import SlowStatement, StoreStatus
 
@@ -155,16 +157,18 @@ def metrics() -> str:
         ("span without a parent in its own process", _names(REQUEST_METRICS)),
         ("span that failed, with an error that no event inside it reports", _names(FAILURE_METRICS)),
     ]
+    evaluation = EvaluationStatus(state="ok", age_s=1.0, took_s=0.1, lag_s=0.1)
+    notices = [OutboxCount("slack", "sent", 1, 0, 0.0)]
     head = ("metric", "type", "labels", "what")
     return "\n".join([
         "# Metrics\n",
-        NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py`, `clew/server/store_metrics.py` and `clew/catalog/`"),
+        NOTE.format(source="`clew/agent/health.py`, `clew/server/health.py`, `clew/server/store_metrics.py`, `clew/server/alert_metrics.py` and `clew/catalog/`"),
         "## Of the agent\n",
         "At `/metrics` of `clew up`, and of `clew agent --metrics-port`.\n",
         _table(head, _exposed(families(health))),
         "## Of the server\n",
         "At `/metrics` of `clew up` and of `clew server`.\n",
-        _table(head, _exposed([*counts.families(), *LangSmithCounts().families(), *store_families((status, room), [slow])])),
+        _table(head, _exposed([*counts.families(), *LangSmithCounts().families(), *store_families((status, room), [slow]), *alert_families(evaluation, notices)])),
         "## Of your system\n",
         _DECLARED,
         _table(head, declared),

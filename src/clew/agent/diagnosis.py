@@ -371,6 +371,7 @@ def _find_unread_spool(machine: _Machine) -> Iterator[Finding]:
 
 def _find_store_trouble(machine: _Machine) -> Iterator[Finding]:
     try:
+        from clew.agent.alert_findings import find_alert_trouble
         from clew.store.postgres.connect import connect, explained, parse_dsn
         from clew.store.postgres.server import embedded
         from clew.store.postgres.upkeep.migrate import pending
@@ -390,6 +391,8 @@ def _find_store_trouble(machine: _Machine) -> Iterator[Finding]:
             row = connection.execute("SELECT clock_timestamp()").fetchone()
             here = datetime.now(UTC)
             yield from find_plain_transport(connection.info.host, is_encrypted=connection.pgconn.ssl_in_use)
+            if not missing:
+                yield from find_alert_trouble(connection)
     except ClewError as error:
         meaning = "nothing is stored there, and nothing can be asked; what is emitted meanwhile waits on the disk"
         yield Finding("store_unreachable", "error", "store", error.message, meaning, error.hint or "look at its log")
@@ -403,6 +406,12 @@ def _find_store_trouble(machine: _Machine) -> Iterator[Finding]:
         problem = f"the clock of this machine and that of the store differ by {skew:.1f} s"
         meaning = "the times of events mislead: `--since 1m` may find nothing"
         yield Finding("clock_skew", "warning", "clock", problem, meaning, "synchronise both clocks (NTP)")
+
+
+def _find_wrong_rules(machine: _Machine) -> Iterator[Finding]:
+    from clew.agent.alert_findings import find_wrong_rules
+
+    return find_wrong_rules(machine.settings)
 
 
 def find_plain_transport(host: str, *, is_encrypted: bool) -> Iterator[Finding]:
@@ -444,5 +453,6 @@ CHECKS: Final[dict[str, Callable[[_Machine], Iterator[Finding]]]] = {
     "odd files": _find_odd_files,
     "dead letters": _find_dead_letters,
     "store": _find_store_trouble,
+    "alerts": _find_wrong_rules,
 }
 """What is looked at, in this order, each with the function that yields what is wrong."""

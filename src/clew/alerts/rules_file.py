@@ -38,8 +38,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from clew.config import Settings
+    from clew.config.alerts import AlertSettings
 
-__all__ = ["RuleFileError", "RuleProblem", "default_rules", "load_rules", "parse_rules"]
+
+__all__ = ["RuleFileError", "RuleProblem", "default_rules", "load_rules", "parse_rules", "rules_path"]
+
+RULES_FILE: Final = "alerts.yaml"
+"""The file of rules in the data directory."""
 
 MAX_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 12
@@ -127,6 +133,11 @@ def parse_rules(text: bytes | str, *, source: str, base: RuleSet | None = None) 
         4.0
     """
     return _Parser(source, base or RuleSet({})).parse(text)
+
+
+def rules_path(settings: Settings, alert_settings: AlertSettings) -> Path:
+    """Return where the file of rules is, or would be."""
+    return alert_settings.alerts_file or settings.data_dir / RULES_FILE
 
 
 class _Parser:

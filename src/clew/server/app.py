@@ -19,6 +19,7 @@ from clew.receivers.intake import Intake
 from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.otlp import OtlpReceiver
 from clew.server import problems
+from clew.server.alert_metrics import AlertGauges
 from clew.server.api.alertmanager import alertmanager_routes, report_alerts
 from clew.server.api.alerts import alert_routes
 from clew.server.api.costs import cost_routes
@@ -113,7 +114,7 @@ def create_app(
         langsmith_routes(langsmith, connections, turns, settings),
         otlp_routes(otlp, turns, settings),
         alertmanager_routes(take_alerts),
-        health_routes(connections, counts, StoreGauges(connections, settings), received),
+        health_routes(connections, counts, (StoreGauges(connections, settings), AlertGauges(connections)), received),
         docs_routes(app),
         page_routes(connections, settings, account),
     ):

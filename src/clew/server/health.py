@@ -6,7 +6,7 @@
 Metrics:
     ``clew_server_requests_total{route,status}``: Requests answered, by route and status.
     ``clew_server_request_duration_seconds{route}``: Time to the end of the answer.
-    and those of the store (``server.store_metrics``).
+    and those of the store (``server.store_metrics``) and of alerts (``server.alert_metrics``).
 """
 
 from __future__ import annotations
@@ -25,11 +25,12 @@ from clew.sinks.prometheus.text import expose
 from clew.store.postgres.upkeep.migrate import fetch_pending, refuse_unmigrated
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from prometheus_client import Metric as Family
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from clew.server.alert_metrics import AlertGauges
     from clew.server.connections import Connections
     from clew.server.store_metrics import StoreGauges
 
@@ -124,7 +125,7 @@ class CountingMiddleware:
 def health_routes(
     connections: Connections,
     counts: RequestCounts,
-    store: StoreGauges,
+    gauges: Sequence[StoreGauges | AlertGauges],
     more_metrics: Callable[[], Iterable[Family]] | None = None,
 ) -> APIRouter:
     """Make the routes of this module.
@@ -132,7 +133,7 @@ def health_routes(
     Args:
         connections: The way to the store.
         counts: What ``/metrics`` shows of the server.
-        store: What it shows of the store.
+        gauges: What it shows of the store, and of alerts.
         more_metrics: Tells further metrics; called in a thread of its own.
     """
     router = APIRouter(tags=["health"])
@@ -148,7 +149,9 @@ def health_routes(
 
     @router.get("/metrics", summary="Metrics for Prometheus", responses=_EXPOSED, response_class=Response)
     async def metrics(request: Request) -> Response:
-        collected = [*counts.families(), *await store.families()]
+        collected = [*counts.families()]
+        for part in gauges:
+            collected += await part.families()
         if more_metrics is not None:
             collected += await asyncio.to_thread(more_metrics)
         exposition = await asyncio.to_thread(expose, collected, request.headers.get("accept"))

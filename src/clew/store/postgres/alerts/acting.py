@@ -97,7 +97,10 @@ def end_silence(connection: Connection, silence_id: str) -> None:
         NotFoundError: There is no such silence, or it is over.
     """
     canonical = ids.parse_uuid(silence_id)
-    if canonical is None or not connection.execute(query("silences_end"), {"id": canonical}).fetchall():
+    if (
+        canonical is None
+        or not connection.execute(query("silences_end"), {"id": canonical, "at": clock.now()}).fetchall()
+    ):
         raise NotFoundError(f"there is no silence {silence_id[:40]}", hint="list them with `clew alerts silences`")
 
 

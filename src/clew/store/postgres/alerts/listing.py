@@ -18,11 +18,13 @@ __all__ = [
     "Alerts",
     "Delivery",
     "EvaluationStatus",
+    "OutboxCount",
     "Silence",
     "Silences",
     "fetch_alert",
     "fetch_alerts",
     "fetch_evaluation",
+    "fetch_outbox",
     "fetch_silences",
     "id_range",
 ]
@@ -200,6 +202,24 @@ class Silence(Struct, frozen=True):
     created_by: str
 
 
+class OutboxCount(Struct, frozen=True):
+    """How many notices to a receiver are in a state.
+
+    Attributes:
+        receiver: Who.
+        state: ``waiting``, ``sending``, ``sent``, ``failed`` or ``grouped``.
+        notices: How many.
+        repeated: How many of them may have been sent twice.
+        oldest_s: Age of the oldest that waits, in seconds; 0 where none does.
+    """
+
+    receiver: str
+    state: str
+    notices: int
+    repeated: int
+    oldest_s: float
+
+
 class Silences(Struct, frozen=True):
     """An answer.
 
@@ -287,6 +307,12 @@ def fetch_silences(at: datetime) -> Reading[Silences]:
     """Fetch the silences that hold at a moment, or later."""
     rows = yield Statement(query("silences_active"), {"at": at})
     return Silences([Silence(**row) for row in rows])
+
+
+def fetch_outbox() -> Reading[list[OutboxCount]]:
+    """Fetch how many notices each receiver has had, has to get, and will never get, of the last seven days."""
+    rows = yield Statement(query("outbox_counts"), {})
+    return [OutboxCount(**row) for row in rows]
 
 
 def fetch_evaluation() -> Reading[EvaluationStatus]:

@@ -133,7 +133,7 @@ VALUES (%(id)s, %(rule)s, %(service)s, %(environment)s, %(begins_at)s, %(ends_at
 -- name: silences_end
 -- End a silence now.
 -- Plan: a look into the primary key.
-UPDATE silences SET ends_at = clock_timestamp() WHERE id = %(id)s::uuid AND ends_at > clock_timestamp() RETURNING id::text AS id;
+UPDATE silences SET ends_at = %(at)s WHERE id = %(id)s::uuid AND ends_at > %(at)s RETURNING id::text AS id;
 
 -- name: outbox_claim
 -- Take the next notice for a receiver and note the attempt. Of one alert the notices go out in their order.
@@ -172,7 +172,7 @@ WHERE alert_id = %(alert_id)s AND number = %(number)s AND receiver = %(receiver)
 -- Plan: a scan of a small table.
 SELECT receiver, state, count(*) AS notices, sum(repeated)::bigint AS repeated,
     coalesce(max(extract(epoch FROM clock_timestamp() - created_at)) FILTER (WHERE state IN ('waiting', 'sending')), 0)::float8 AS oldest_s
-FROM notifications GROUP BY receiver, state ORDER BY receiver, state;
+FROM notifications WHERE created_at > clock_timestamp() - interval '7 days' GROUP BY receiver, state ORDER BY receiver, state;
 
 -- name: alerts_prune
 -- Forget alerts that have been over for long.

@@ -1,0 +1,121 @@
+"""A store with requests that fail when a test wants them to, a clock that it moves, and receivers that keep what they get."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from random import Random
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import psycopg
+
+from clew import clock, config
+from clew.alerts.evaluator import Evaluator
+from clew.alerts.levels import Levels
+from clew.alerts.notify.outbox import send_due
+from clew.alerts.notify.receiver import Sent
+from clew.alerts.rules_file import default_rules
+from clew.sinks.base import Delivered
+from clew.store.postgres.alerts.listing import fetch_alerts
+from clew.store.postgres.reading import read
+from clew.store.postgres.sink import PostgresSink
+from support.metrics import batch, span
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from clew.alerts.notice import Notice
+    from clew.alerts.notify.receiver import SendOutcome
+    from clew.store.postgres.alerts.listing import Alerts
+    from clew.testing import FakeClock
+
+__all__ = ["BEGIN", "AlertBench", "Box", "drain"]
+
+BEGIN = datetime(2026, 11, 30, 21, 0, tzinfo=UTC)
+Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class AlertBench:
+    """A store, an evaluator, and a clock that the test moves."""
+
+    def __init__(self, dsn: str, connection: Connection, spool: Path, time: FakeClock) -> None:
+        self.dsn = dsn
+        self.connection = connection
+        self._time = time
+        self.rules = default_rules()
+        self.lag_s: float | None = 0.0
+        self.random = Random(14)
+        self.sink = PostgresSink(dsn)
+        self.position = 64
+        levels = Levels(config.load(data_dir=spool, dsn=dsn))
+        self.evaluator = Evaluator(
+            "test", interval_s=15, receivers=["slack", "mail"], levels=levels.measure, lag_s=lambda: self.lag_s
+        )
+
+    def wait(self, minutes: int) -> None:
+        """Let minutes of nothing pass."""
+        self._time.tick(60 * minutes)
+
+    def requests(self, minutes: int, *, a_minute: int = 20, failing: float = 0.0, **more: Any) -> None:
+        """Let minutes of requests pass; some of them fail, as those of a provider that refuses."""
+        events: list[bytes] = []
+        for _ in range(minutes):
+            for place in range(a_minute):
+                at = clock.now() + timedelta(seconds=60 * place / a_minute)
+                events += self._request(at, is_failing=self.random.random() < failing, **more)
+            self._time.tick(60)
+        made = batch(*events, first=self.position)
+        assert self.sink.deliver(made) == Delivered()
+        self.position += 100 * len(events)
+
+    def _request(self, at: datetime, *, is_failing: bool, **more: Any) -> list[bytes]:
+        trace, root, call = (str(uuid4()) for _ in range(3))
+        user = f"user-{self.random.randrange(40)}"
+        common = {"trace_id": trace, "user_id": user, "environment": "prod", **more}
+        error = {"type": "RateLimitError", "message": f"429: slow down, {trace}"}
+        failed: dict[str, Any] = {"status": "error", "error": error} if is_failing else {}
+        took = {"duration_ms": self.random.uniform(200, 900)}
+        model = {"run_type": "llm", "stage": "generation", "context": {"model": "gpt-4o"}}
+        begun = at.timestamp()
+        return [
+            span(call, root, begun, metrics=took, **model, **common, **failed),
+            span(root, None, begun, metrics=took, **common, **failed),
+        ]
+
+    def evaluate(self) -> None:
+        """Evaluate now."""
+        assert self.evaluator.evaluate(self.connection, self.rules, is_forced=True).is_done
+
+    def alerts(self, **wanted: Any) -> Alerts:
+        """Return the alerts that there are."""
+        asked = {
+            "state": None,
+            "service": None,
+            "rule": None,
+            "since": BEGIN - timedelta(days=1),
+            "limit": 100,
+            **wanted,
+        }
+        return read(self.connection, fetch_alerts(**asked))
+
+
+class Box:
+    """A receiver that keeps what it is sent, and answers as the test says."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.notices: list[tuple[Notice, str]] = []
+        self.answers: list[SendOutcome] = []
+
+    def send(self, notice: Notice, thread: str) -> SendOutcome:
+        """Take a notice."""
+        answer = self.answers.pop(0) if self.answers else Sent(f"{self.name}-{notice.alert_id}")
+        if isinstance(answer, Sent):
+            self.notices.append((notice, thread))
+        return answer
+
+
+def drain(connection: Connection, box: Box) -> None:
+    """Send everything that is due."""
+    while send_due(connection, box) is not None:
+        pass
