@@ -33,6 +33,8 @@ BROAD_EXCEPTS = {
     "clew/agent/sinks.py": "foreign code: the sinks of other packages, made and closed",
     "clew/agent/worker.py": "the worker loop",
     "clew/agent/maintenance.py": "the loop of the worker that looks after the store",
+    "clew/alerts/runner.py": "the loop of a worker: it goes on whatever one evaluation meets",
+    "clew/alerts/notify/apprise.py": "Apprise and its plugins raise just about anything",
     "clew/alerts/notify/outbox.py": "a receiver, which may be anybody's code: it must not stop the others",
     "clew/integrations/fastapi.py": "the user's function that names users; the host's exceptions are re-raised",
     "clew/cli/main.py": "the edge of the command line",
@@ -334,4 +336,4 @@ def test_no_folder_is_a_drawer() -> None:
     """About fifteen modules a room, eighteen at most; the commands, one a file, are the exception."""
     modules = Counter(str(path.parent.relative_to(ROOT)) for path in SOURCES if path.name != "__init__.py")
 
-    assert {name: count for name, count in modules.items() if count > 18} == {"src/clew/cli/commands": 21}
+    assert {name: count for name, count in modules.items() if count > 18} == {"src/clew/cli/commands": 22}

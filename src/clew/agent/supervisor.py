@@ -24,6 +24,7 @@ from uuid import uuid4
 
 from msgspec import json
 
+from clew import config
 from clew.agent.health import AgentHealth, Outcomes, SinkLag, families, lag_seconds
 from clew.agent.logs import Logs
 from clew.agent.pricing.enrich import Enricher
@@ -49,6 +50,7 @@ if TYPE_CHECKING:
 
     from clew.agent.log import ProducerLog
     from clew.agent.maintenance import Maintenance
+    from clew.alerts.runner import AlertRunner
     from clew.config import Settings
     from clew.delivery.status import SinkHealth
     from clew.sinks.base import Sink
@@ -128,6 +130,7 @@ class Supervisor:
         self._beat = self._started_at = time.time()
         self._pusher = self._make_pusher(settings.pushgateway_url)
         self._maintenance = self._make_maintenance(settings)
+        self._alerts = self._make_alerts(settings)
 
     def logs(self) -> list[ProducerLog]:
         """Return the logs that this agent ships now."""
@@ -184,6 +187,22 @@ class Supervisor:
         groups = (standing_jobs(settings), search_jobs())
         return [Maintenance(settings.dsn, report=self._report, jobs=jobs) for jobs in groups]
 
+    def _make_alerts(self, settings: Settings) -> AlertRunner | None:
+        """Have alerts evaluated if this agent feeds the store that they are evaluated in."""
+        if not self._maintenance:
+            return None
+        try:
+            from clew.alerts.runner import AlertRunner
+        except ModuleNotFoundError as error:
+            self._report(f"alerts are off: they need the package {error.name} (pip install 'clew[alerts]')")
+            return None
+        return AlertRunner(settings, config.load_alerts(), report=self._report, lag_s=self._store_lag_s)
+
+    def _store_lag_s(self) -> float | None:
+        """Return how late the events of the store are, in seconds."""
+        lags = [self._lag(worker.health).seconds for worker in self._workers if worker.health.name == "postgres"]
+        return max(lags, default=None)
+
     def run(self, *, until_idle: bool = False, is_auto: bool = False) -> None:
         """Ship until stopped.
 
@@ -200,8 +219,10 @@ class Supervisor:
 
     def _start_threads(self, lock: LifeLock, last: threading.Thread | None = None) -> None:
         """Start the workers, their companions and *last*; if one of them cannot be, end the others and raise."""
-        companions = [companion for companion in (self._pusher, *self._maintenance) if companion is not None]
-        started: list[Worker | Pusher | Maintenance] = []
+        companions = [
+            companion for companion in (self._pusher, self._alerts, *self._maintenance) if companion is not None
+        ]
+        started: list[Worker | Pusher | AlertRunner | Maintenance] = []
         try:
             for thread in (*self._workers, *companions):
                 thread.start()
@@ -339,7 +360,7 @@ class Supervisor:
             if worker.is_alive():
                 worker.give_up()
         _join(self._workers, GIVE_UP_S)
-        for companion in (self._pusher, *self._maintenance):
+        for companion in (self._pusher, self._alerts, *self._maintenance):
             if companion is not None:
                 companion.stop()
         self._logs.release()

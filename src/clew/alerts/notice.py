@@ -25,6 +25,9 @@ Severity = Literal["critical", "warning", "info"]
 
 Unit = Literal["ratio", "seconds", "usd", "count", "score"]
 
+_MUCH = 1e15
+"""From here on a number is written with an exponent: its digits would be rounding."""
+
 _MARKS = {"critical": "CRIT", "warning": "WARN", "info": "INFO"}
 
 
@@ -170,7 +173,9 @@ def format_value(value: float | None, unit: Unit) -> str:
         return f"{_short(value * 100)} %"
     if unit == "seconds":
         return f"{_short(value)} s"
-    return f"${value:,.2f}" if unit == "usd" else _short(value)
+    return (
+        f"${value:,.2f}" if unit == "usd" and abs(value) < _MUCH else f"{'$' if unit == 'usd' else ''}{_short(value)}"
+    )
 
 
 def _mark(notice: Notice) -> str:
@@ -196,8 +201,8 @@ def _what(notice: Notice) -> str:
 
 
 def _short(value: float) -> str:
-    """Write at most three digits that matter."""
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
+    """Write at most three digits that matter, or all of a number from a hundred on."""
+    return f"{value:,.0f}" if 100 <= abs(value) < _MUCH else f"{value:.3g}"
 
 
 def _one_line(text: str) -> str:

@@ -36,6 +36,7 @@ COMMANDS: Final = {
     "spool": ("clew.cli.commands.spool", "app"),
     "dead": ("clew.cli.commands.dead", "app"),
     "token": ("clew.cli.commands.token", "app"),
+    "alerts": ("clew.cli.commands.alerts", "app"),
     "doctor": ("clew.cli.commands.doctor", "doctor"),
 }
 """Each command, in the order of the help: its module, and the function or group in it."""

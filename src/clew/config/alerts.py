@@ -10,7 +10,7 @@ from typing import Annotated, Any, Final
 
 from msgspec import Meta
 
-from clew.config.declaring import HIDDEN, HttpUrl, OwnerSettings, Secret, SecretUrl, problem
+from clew.config.declaring import HIDDEN, HttpUrl, OwnerSettings, Secret, SecretList, SecretUrl, problem
 from clew.errors import ConfigError
 
 __all__ = ["AlertSettings"]
@@ -41,6 +41,7 @@ class AlertSettings(OwnerSettings, frozen=True, kw_only=True):
         mail_to: Recipients of mails.
         webhook_url: URL that notifications are posted to, as JSON.
         webhook_secret: Key that those posts are signed with.
+        apprise_urls: URLs of other services to notify through Apprise, as its documentation writes them.
         notify_allow_private: Whether webhooks may be at loopback and private addresses.
     """
 
@@ -55,6 +56,7 @@ class AlertSettings(OwnerSettings, frozen=True, kw_only=True):
     mail_to: tuple[str, ...] = ()
     webhook_url: SecretUrl | None = None
     webhook_secret: Secret | None = None
+    apprise_urls: SecretList = ()
     notify_allow_private: bool = False
 
     @classmethod

@@ -27,6 +27,7 @@ __all__ = [
     "HttpUrl",
     "OwnerSettings",
     "Secret",
+    "SecretList",
     "SecretTable",
     "SecretUrl",
     "Size",
@@ -51,6 +52,9 @@ Size = Annotated[int, Meta(ge=0)]
 
 Secret = Annotated[str, _NOT_SHOWN]
 """A text that is shown nowhere: not by ``repr``, and not in a message."""
+
+SecretList = Annotated[tuple[str, ...], _NOT_SHOWN]
+"""A list whose values are shown nowhere."""
 
 SecretTable = Annotated[dict[str, str], _NOT_SHOWN]
 """A table whose values are shown nowhere."""

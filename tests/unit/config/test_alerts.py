@@ -23,6 +23,7 @@ SECRETS = {
     "smtp_url": "smtp://clew:hunter2@mail.example.org:587?starttls=require",
     "webhook_url": "https://alerts.example.org/in/hunter2",
     "webhook_secret": "hunter2-hunter2",
+    "apprise_urls": ("json://clew:hunter2@alerts.example.org",),
 }
 COMPLETE = {**SECRETS, "slack_channel": "#rag", "mail_from": "clew@example.org", "mail_to": ["ops@example.org"]}
 
@@ -101,7 +102,10 @@ def test_a_setting_without_those_that_it_needs_is_refused(given: dict[str, objec
 
 @pytest.mark.parametrize(
     ("name", "wrong"),
-    [*((name, ["hunter2"]) for name in SECRETS), *((name, "hunter2") for name in SECRETS if name.endswith("_url"))],
+    [
+        *((name, ["hunter2"] if isinstance(given, str) else "hunter2") for name, given in SECRETS.items()),
+        *((name, "hunter2") for name in SECRETS if name.endswith("_url")),
+    ],
 )
 def test_a_wrong_secret_is_not_repeated(name: str, wrong: object) -> None:
     """Neither one of a wrong type, nor a URL that is none."""

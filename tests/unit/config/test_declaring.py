@@ -12,7 +12,7 @@ from clew.config.declaring import Declared, OwnerSettings, declared
 from clew.config.settings import Settings
 
 SECRET = {
-    "dsn", "langsmith_api_key", "otlp_headers", "redact_key", "slack_bot_token", "slack_webhook_url", "smtp_url",
+    "apprise_urls", "dsn", "langsmith_api_key", "otlp_headers", "redact_key", "slack_bot_token", "slack_webhook_url", "smtp_url",
     "token", "webhook_secret", "webhook_url",
 }  # fmt: skip
 OWNERS = [
