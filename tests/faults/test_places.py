@@ -127,6 +127,8 @@ def test_a_directory_that_is_removed_under_an_agent_is_made_again(
             shutil.rmtree(find_place(place, name), ignore_errors=True)
             producer.ask("info 300 1000")
             wait_for(lambda: is_in_place(producer, place), "the log to be made again")
+        # An agent that is killed before it has made its own files again takes what it knew with it.
+        wait_for((find_place(place, "log") / "cursor-postgres").exists, "the agent to make its files again")
         lost = producer.ask("info 0 0")
     drain_with_agent(environment, postgres)
 
