@@ -58,9 +58,10 @@ HITS: Final = "clew_retrieval_hit_count"
 UNSUPPORTED_ISSUE: Final = "unsupported_claim"
 FAITHFULNESS: Final = frozenset({"faithfulness", "groundedness"})
 
-_RATE_LIMIT: Final = re.compile(
-    r"rate.?limit|too.?many.?requests|\b429\b|throttl|resource.?exhausted|quota", re.IGNORECASE
-)
+RATE_LIMIT: Final = r"rate.?limit|too.?many.?requests|\b429\b|throttl|resource.?exhausted|quota"
+"""What types of errors are called of a provider that is asked too often; case does not matter."""
+
+_RATE_LIMIT: Final = re.compile(RATE_LIMIT, re.IGNORECASE)
 
 
 UnitCount = Callable[[MinuteCell, float], tuple[int, int]]

@@ -16,7 +16,17 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Calibration", "Interval", "Z", "corrected_share", "onset", "poisson_at_most", "rank_shift", "wilson"]
+__all__ = [
+    "Calibration",
+    "Interval",
+    "Z",
+    "agresti_variance",
+    "corrected_share",
+    "onset",
+    "poisson_at_most",
+    "rank_shift",
+    "wilson",
+]
 
 Z: Final = 3.09
 """One-sided 99.9 %. A rule is evaluated thousands of times a day: at 2.33 (99 %) a service that is well at 80 % of
@@ -108,11 +118,22 @@ def corrected_share(bad: int, n: int, judge: Calibration, z: float = Z) -> Inter
     seen = wilson(bad, n, z)
     low, estimate, high = ((share + judge.specificity - 1) / gain for share in (seen.low, seen.value, seen.high))
     true = min(1.0, max(0.0, estimate))
-    of_judge = true * true * _agresti_variance(judge.sensitivity, judge.positives)
-    of_judge += (1 - true) ** 2 * _agresti_variance(judge.specificity, judge.negatives)
+    of_judge = true * true * agresti_variance(judge.sensitivity, judge.positives)
+    of_judge += (1 - true) ** 2 * agresti_variance(judge.specificity, judge.negatives)
     judged = z * z * of_judge / (gain * gain)
     low, high = estimate - sqrt((estimate - low) ** 2 + judged), estimate + sqrt((high - estimate) ** 2 + judged)
     return Interval(true, min(1.0, max(0.0, low)), min(1.0, max(0.0, high)))
+
+
+def agresti_variance(share: float, n: int) -> float:
+    """Return the variance of a share of *n*, never zero: with two more of both kinds (Agresti, Coull 1998).
+
+    Example:
+        >>> round(agresti_variance(1.0, 100), 6)
+        0.000181
+    """
+    share = (share * n + 2) / (n + 4)
+    return share * (1 - share) / (n + 4)
 
 
 def poisson_at_most(count: int, mean: float) -> float:
@@ -178,12 +199,6 @@ def rank_shift(reference: Mapping[int, int], current: Mapping[int, int]) -> floa
         ties += (here + now) ** 3 - (here + now)
     variance = n * m / 12 * (total + 1 - ties / (total * (total - 1)))
     return (wins - n * m / 2) / sqrt(variance) if variance > 1e-9 else 0.0
-
-
-def _agresti_variance(share: float, n: int) -> float:
-    """Return the variance of a share of *n*, never zero: with two more of both kinds (Agresti, Coull 1998)."""
-    share = (share * n + 2) / (n + 4)
-    return share * (1 - share) / (n + 4)
 
 
 def _likelihood(bad: int, n: int) -> float:
