@@ -64,8 +64,9 @@ docs: $(VENV)/dev.stamp ## Build the documentation into site/
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
 	@echo site/index.html
 
-fix-docs: $(VENV)/dev.stamp ## Write the generated pages of the documentation anew
+fix-docs: $(VENV)/dev.stamp ## Write the generated pages of the documentation and deploy/prometheus anew
 	$(BIN)/python tools/fix_docs.py
+	$(BIN)/clew alerts export prometheus -o deploy/prometheus --file /dev/null --url http://127.0.0.1:4319 >/dev/null
 
 cov: $(VENV)/dev.stamp ## Run the suite and report coverage
 	$(BIN)/coverage run -m pytest $(ARGS) && $(BIN)/coverage combine --quiet && $(BIN)/coverage report --skip-covered

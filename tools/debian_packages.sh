@@ -2,7 +2,7 @@
 # Install the Debian packages that the tests need beyond Python: as root by itself, else say which.
 # PostgreSQL comes from a wheel. The tests start these programs themselves: no service is to run because of them.
 set -eu
-wanted="less prometheus prometheus-pushgateway"
+wanted="less prometheus prometheus-alertmanager prometheus-pushgateway"
 policy=/usr/sbin/policy-rc.d
 missing=""
 for package in $wanted; do

@@ -1,9 +1,10 @@
-"""A real Prometheus and a real Pushgateway: Debian's programs, started on loopback for one test.
+"""A real Prometheus, Alertmanager and Pushgateway: Debian's programs, started on loopback for one test.
 
 They are packages (``tools/debian_packages.sh``), which ``make test`` installs as root.
 
 Fixtures:
-    ``prometheus``: Starts Prometheus on a list of targets, with exemplars and our recording rules.
+    ``prometheus``: Starts Prometheus on a list of targets, with exemplars and our rules, or others.
+    ``alertmanager``: Starts Alertmanager with a configuration.
     ``pushgateway``: URL of a Pushgateway.
 """
 
@@ -26,12 +27,13 @@ from msgspec import json
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "clew.rules.yml"
+RULES = Path(__file__).parents[2] / "deploy" / "prometheus" / "clew-rules.yml"
 PATIENCE_S = 30.0
 CONFIG = """
-global: {{scrape_interval: 200ms, evaluation_interval: 200ms}}
+global: {{scrape_interval: 200ms, evaluation_interval: {interval}}}
 storage: {{exemplars: {{max_exemplars: 1000}}}}
 rule_files: [{rules}]
+alerting: {{alertmanagers: [{{static_configs: [{{targets: {alertmanagers}}}]}}]}}
 scrape_configs:
   - job_name: clew
     honor_labels: true
@@ -78,8 +80,8 @@ class Prometheus:
 class StartPrometheus(Protocol):
     """Start a Prometheus that scrapes *targets*, each ``host:port``."""
 
-    def __call__(self, *targets: str) -> Prometheus:
-        """Return it once it is ready."""
+    def __call__(self, *targets: str, rules: Path = RULES, alertmanager: str = "") -> Prometheus:
+        """Return it once it is ready; *alertmanager* is the ``host:port`` that gets its alerts."""
         ...
 
 
@@ -88,15 +90,37 @@ def prometheus(tmp_path: Path) -> Iterator[StartPrometheus]:
     """Return a function that starts a Prometheus, which ends with the test."""
     started: list[subprocess.Popen[bytes]] = []
 
-    def start(*targets: str) -> Prometheus:
+    def start(*targets: str, rules: Path = RULES, alertmanager: str = "") -> Prometheus:
         address = f"127.0.0.1:{free_port()}"
         config = tmp_path / "prometheus.yml"
-        config.write_text(CONFIG.format(rules=RULES, targets=json.encode(targets).decode()))
+        alertmanagers = json.encode([alertmanager] if alertmanager else []).decode()
+        interval = "1s" if rules == RULES else "500ms"  # ours are many
+        values = {"rules": rules, "alertmanagers": alertmanagers, "interval": interval}
+        config.write_text(CONFIG.format(targets=json.encode(targets).decode(), **values))
         command = [program("prometheus", "prometheus"), f"--config.file={config}", f"--web.listen-address={address}"]
         command += [f"--storage.tsdb.path={tmp_path / 'tsdb'}", "--enable-feature=exemplar-storage", "--log.level=warn"]
         started.append(subprocess.Popen(command))
         _wait_until_ready(f"http://{address}/-/ready")
         return Prometheus(f"http://{address}")
+
+    yield start
+    for process in started:
+        process.terminate()
+        process.wait()
+
+
+@pytest.fixture
+def alertmanager(tmp_path: Path) -> Iterator[Callable[[Path], str]]:
+    """Return a function that starts an Alertmanager, which ends with the test, and returns its ``host:port``."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def start(config: Path) -> str:
+        address = f"127.0.0.1:{free_port()}"
+        command = [program("prometheus-alertmanager", "prometheus-alertmanager"), f"--config.file={config}"]
+        command += [f"--storage.path={tmp_path / 'alertmanager'}", f"--web.listen-address={address}"]
+        started.append(subprocess.Popen([*command, "--cluster.listen-address=", "--log.level=warn"]))
+        _wait_until_ready(f"http://{address}/-/ready")
+        return address
 
     yield start
     for process in started:

@@ -19,6 +19,7 @@ from clew.alerts.rules_file import RuleFileError, load_rules, rules_path
 from clew.alerts.runner import AlertRunner
 from clew.alerts.signals import SIGNALS
 from clew.cli.asking import Data, Dsn, Json, ask, asks
+from clew.cli.commands.alerts_export import export
 from clew.cli.look.render import clean, console, print_json
 from clew.delivery.status import read_statuses
 from clew.errors import ClewError, ConfigError, NotFoundError, UsageError
@@ -340,6 +341,9 @@ def run(
     typer.echo("evaluating alerts; Ctrl-C ends", err=True)
     stopped.wait()
     runner.stop()
+
+
+app.command("export")(export)
 
 
 def _row(alert: AlertRow) -> tuple[str, ...]:

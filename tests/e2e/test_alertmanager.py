@@ -1,0 +1,130 @@
+"""From requests that fail to a notification at clew: through a real agent, Prometheus and Alertmanager."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+import uvicorn
+
+from clew import config
+from clew.alerts.statistics import wilson
+from clew.server.app import create_app
+from clew.server.run import http_config, listen, url_of
+from support.accounting import wait_for
+from support.commands import CLEW
+from support.fix_prometheus import free_port
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Sequence
+    from pathlib import Path
+
+    from clew.alerts.alertmanager import ReceivedAlert
+    from support.fix_prometheus import StartPrometheus
+
+pytestmark = pytest.mark.slow
+
+APPLICATION = """
+import itertools, pathlib, sys, time
+import clew
+clew.configure(service="shop", agent="external")
+for number in itertools.count():
+    try:
+        with clew.span("POST /ask"):
+            if number % 10 < int(pathlib.Path(sys.argv[1]).read_text()):
+                raise TimeoutError("the index did not answer")
+    except TimeoutError:
+        pass
+    time.sleep(0.02)
+"""
+RULES = """
+rules:
+  error_rate: {resolve_after: 1s, owner: shop-team, runbook: "https://runbooks.example/errors"}
+"""
+TOKEN = "a-long-secret"  # not a secret of anything
+
+
+@contextmanager
+def running(*command: str, data: Path, **more: str) -> Generator[None]:
+    """Run a program with *data* as the data directory for the length of a block."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("CLEW_")}
+    process = subprocess.Popen(command, env={**kept, "CLEW_DATA_DIR": str(data), **more})
+    try:
+        yield
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=30)
+
+
+@contextmanager
+def server(data: Path, taken: list[ReceivedAlert]) -> Generator[str]:
+    """Serve clew's API with a token, for the length of a block; alerts that arrive are added to *taken*."""
+
+    async def take(alerts: Sequence[ReceivedAlert]) -> None:
+        taken.extend(alerts)
+
+    settings = config.load(data_dir=data, port=0, token=TOKEN, dsn="postgresql://127.0.0.1:1/none")
+    with listen(settings) as listener:
+        serving = uvicorn.Server(http_config(create_app(settings, take_alerts=take), settings))
+        thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
+        thread.start()
+        try:
+            yield url_of(listener, is_tls=False)
+        finally:
+            serving.should_exit = True
+            thread.join(timeout=30)
+
+
+def export(directory: Path, url: str) -> None:
+    """Write the files for Prometheus and Alertmanager by command, with windows of seconds."""
+    rules, token = directory / "alerts.yaml", directory / "token"
+    rules.write_text(RULES)
+    token.write_text(TOKEN)
+    options = ("--url", url, "--token-file", str(token), "--windows", "5s,10s", "--group-wait", "1s")
+    subprocess.run(
+        [*CLEW, "alerts", "export", "prometheus", "-o", str(directory), "--file", str(rules), *options], check=True
+    )
+
+
+def test_requests_that_fail_raise_an_alert_that_ends_with_them(
+    tmp_path: Path, prometheus: StartPrometheus, alertmanager: Callable[[Path], str]
+) -> None:
+    """The notification names the value, the counts, the threshold, the command and the runbook; its end is notified too."""
+    share, port = tmp_path / "share", free_port()
+    share.write_text("4")
+    taken: list[ReceivedAlert] = []
+    application = (sys.executable, "-c", APPLICATION, str(share))
+    agent = (*CLEW, "agent", "--metrics-port", str(port))
+    with (
+        server(tmp_path / "server", taken) as url,
+        running(*agent, data=tmp_path / "data", CLEW_SINKS="prometheus"),
+        running(*application, data=tmp_path / "data"),
+    ):
+        export(tmp_path, url)
+        address = alertmanager(tmp_path / "alertmanager.yml")
+        prometheus(f"127.0.0.1:{port}", rules=tmp_path / "clew-rules.yml", alertmanager=address)
+        wait_for(lambda: any(alert.severity == "critical" for alert in taken), timeout_s=30)
+        share.write_text("0")
+        wait_for(lambda: any(alert.status == "resolved" for alert in taken), timeout_s=40)
+
+    fired = next(alert for alert in taken if alert.severity == "critical")
+    ended = next(alert for alert in taken if alert.fingerprint == fired.fingerprint and alert.status == "resolved")
+    assert (fired.rule, fired.service, fired.status, fired.threshold) == ("error_rate", "shop", "firing", 0.05)
+    assert fired.n is not None
+    assert fired.bad is not None
+    assert fired.n >= 50
+    assert 0.2 <= fired.bad / fired.n <= 0.6
+    assert fired.value == pytest.approx(fired.bad / fired.n)
+    assert fired.low == pytest.approx(wilson(fired.bad, fired.n).low, abs=1e-4)
+    assert fired.summary.startswith("shop error rate ")
+    assert f"({fired.bad}/{fired.n} requests) > 5 %" in fired.summary
+    assert fired.command == "clew errors 'service:\"shop\"' --since 1h"
+    assert (fired.owner, fired.runbook) == ("shop-team", "https://runbooks.example/errors")
+    assert ended.ends_at is not None
+    assert {alert.rule for alert in taken} == {"error_rate"}
