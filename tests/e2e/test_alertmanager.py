@@ -10,6 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+import httpx
 import pytest
 import uvicorn
 
@@ -90,6 +91,36 @@ def export(directory: Path, url: str) -> None:
     subprocess.run(
         [*CLEW, "alerts", "export", "prometheus", "-o", str(directory), "--file", str(rules), *options], check=True
     )
+
+
+def raise_alerts(address: str, *labels: dict[str, str]) -> None:
+    """Hand alerts to Alertmanager, as Prometheus does."""
+    alerts = [{"labels": {"alertname": "Clew", **each}, "annotations": {"summary": "test"}} for each in labels]
+    httpx.post(f"http://{address}/api/v2/alerts", json=alerts, timeout=10).raise_for_status()
+
+
+def test_what_explains_the_others_is_notified_alone(tmp_path: Path, alertmanager: Callable[[Path], str]) -> None:
+    """A provider's outage explains the errors of its service, and what is critical the warning; not those of others."""
+    taken: list[ReceivedAlert] = []
+    outage = {"rule": "provider_outage", "service": "shop", "severity": "critical", "model": "m"}
+    explained = (
+        {"rule": "error_rate", "service": "shop", "severity": "warning"},
+        {"rule": "latency", "service": "shop", "severity": "critical"},
+        {"rule": "cache_miss", "service": "other", "severity": "warning"},
+    )
+    others = (
+        {"rule": "cache_miss", "service": "other", "severity": "critical"},
+        {"rule": "error_rate", "service": "other", "severity": "warning"},
+        {"rule": "zero_hits", "service": "shop", "severity": "warning"},
+    )
+    with server(tmp_path / "server", taken) as url:
+        export(tmp_path, url)
+        raise_alerts(alertmanager(tmp_path / "alertmanager.yml"), outage, *explained, *others)
+        wait_for(lambda: len(taken) >= 4, timeout_s=30)
+
+    assert {(alert.rule, alert.service, alert.severity) for alert in taken} == {
+        (each["rule"], each["service"], each["severity"]) for each in (outage, *others)
+    }
 
 
 def test_requests_that_fail_raise_an_alert_that_ends_with_them(

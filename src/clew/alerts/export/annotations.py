@@ -1,6 +1,6 @@
 """What an alert of Prometheus says: its labels, and annotations with the value, the counts, the threshold and a command.
 
-Annotations are Prometheus' templates. Names of services are whatever an application says, and a command is copied into a
+Labels and annotations are Prometheus' templates. Names of services are whatever an application says, and a command is copied into a
 shell: what could end a quotation there is left out of it.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from clew.alerts.export.scopes import ScopedRule
     from clew.alerts.notice import Severity
 
-__all__ = ["ADVICE", "alert_annotations", "alert_labels"]
+__all__ = ["ADVICE", "alert_annotations", "alert_labels", "literal"]
 
 _SERVICE: Final = '{{ $labels.service | reReplaceAll "[^\\\\w .:/-]" "" }}'
 _SINK: Final = '{{ $labels.sink | reReplaceAll "[^\\\\w .:/-]" "" }}'
@@ -56,7 +56,7 @@ def alert_labels(scoped: ScopedRule, severity: Severity) -> dict[str, str]:
         labels["environment"] = scoped.environment
     if scoped.rule.owner:
         labels["owner"] = scoped.rule.owner
-    return labels
+    return {name: literal(text) for name, text in labels.items()}
 
 
 def alert_annotations(scoped: ScopedRule, by: tuple[str, ...], *, has_value: bool = True) -> dict[str, str]:
@@ -81,7 +81,7 @@ def alert_annotations(scoped: ScopedRule, by: tuple[str, ...], *, has_value: boo
         "title": signal.title,
         "summary": what if signal.name == "heartbeat" else f"{what} {sign} {threshold}",
         "threshold": f"{rule.threshold:.10g}",
-        "action": _literal(rule.action) or action,
+        "action": literal(rule.action) or action,
         "command": _filled(command, scoped),
     }
     if has_value:
@@ -91,8 +91,18 @@ def alert_annotations(scoped: ScopedRule, by: tuple[str, ...], *, has_value: boo
     if isinstance(signal, ShareSignal) and signal.is_judged and rule.calibration is None:
         annotations["quality"] = "uncalibrated judge: its own errors are in the share"
     if rule.runbook:
-        annotations["runbook_url"] = _literal(rule.runbook)
+        annotations["runbook_url"] = literal(rule.runbook)
     return annotations
+
+
+def literal(text: str) -> str:
+    """Write a text as a template that says exactly that.
+
+    Example:
+        >>> literal("a {{ b }}")
+        'a {{ "{{" }} b }}'
+    """
+    return text.replace("{{", '{{ "{{" }}')
 
 
 def _recorded(scoped: ScopedRule, record: str, by: tuple[str, ...], form: str = "%.0f") -> str:
@@ -114,8 +124,3 @@ def _filled(command: str, scoped: ScopedRule) -> str:
     limit = f"{scoped.rule.limit or 0:g}s"
     command = command.replace("service:SERVICE", f'service:"{_SERVICE}"').replace("SERVICE", _SERVICE)
     return command.replace("SINK", _SINK).replace("LIMIT", limit)
-
-
-def _literal(text: str) -> str:
-    """Write a text of a rule as a template that says exactly that."""
-    return text.replace("{{", '{{ "{{" }}')

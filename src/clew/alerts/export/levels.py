@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from clew.alerts.export.annotations import alert_annotations, alert_labels
+from clew.alerts.export.annotations import alert_annotations, alert_labels, literal
 from clew.alerts.export.promql import HEARTBEAT, duration, number, selector
 from clew.alerts.export.rule_file import AlertingRule, RuleGroup
 from clew.alerts.signals import SIGNALS
@@ -50,12 +50,13 @@ def level_group(scoped: Sequence[ScopedRule]) -> RuleGroup:
     return RuleGroup(f"clew-alert-{rule.name}", tuple(rules), SIGNALS[rule.signal].description)
 
 
-def watch_group(labels: Mapping[str, str]) -> RuleGroup:
+def watch_group(environment: str) -> RuleGroup:
     """Write the alert that says that no other can fire: agents are not scraped, or do not run.
 
     Args:
-        labels: Labels of the alert, beside its rule and severity.
+        environment: The environment that the alert names; empty for none.
     """
+    labels = {"environment": literal(environment)} if environment else {}
     silent = f"time() - max({HEARTBEAT}) > {number(SILENT_AFTER_S)}\nor absent({HEARTBEAT})"
     alert = AlertingRule(
         alert="ClewAgentSilent",

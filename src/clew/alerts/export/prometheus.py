@@ -108,7 +108,7 @@ def export_prometheus(rules: RuleSet, options: ExportOptions | None = None) -> P
         exported.append(rule)
         if isinstance(SIGNALS[rule.signal], ShareSignal):
             shares.append(scoped)
-    groups.append(watch_group({"environment": options.environment} if options.environment else {}))
+    groups.append(watch_group(options.environment))
     files = {
         RULES_FILE: write_groups(groups, HEAD),
         CASES_FILE: write_cases(shares, RULES_FILE, options.windows),

@@ -199,6 +199,42 @@ def test_counters_that_begin_begin_anew_and_have_a_past(tmp_path: Path) -> None:
     promtool(tmp_path, rules_of("error_rate"), tests)
 
 
+def test_an_alert_names_its_counts_and_a_command_whatever_the_service_is_called(tmp_path: Path) -> None:
+    """A name with quotes and braces finds its own counts, and ends no quotation in the command."""
+    name = r"a'b\"; rm -rf {{ . }} \\ |c"
+    inputs = [
+        HEARTBEAT,
+        {"series": f'clew_requests_total{{service="{name}",status="ok"}}', "values": "0+9x30"},
+        {"series": f'clew_requests_total{{service="{name}",status="error"}}', "values": "0+1x30"},
+    ]
+    service = "a'b\"; rm -rf {{ . }} \\ |c"
+    labels = {"rule": "error_rate", "service": service, "severity": "warning", "owner": "{{ us }}"}
+    annotations = {
+        "title": "error rate",
+        "summary": f"{service} error rate 10% (5/50 requests) > 1 %",
+        "value": "0.1",
+        "n": "50",
+        "bad": "5",
+        "low": f"{wilson(5, 50).low:.4f}",
+        "threshold": "0.01",
+        "action": "Say {{ this }}",
+        "command": "clew errors 'service:\"ab rm -rf  .   c\"' --since 1h",
+        "runbook_url": "https://runbooks.example/{{x}}",
+    }
+    text = """
+rules:
+  error_rate: {threshold: 1 %, owner: "{{ us }}", action: "Say {{ this }}", runbook: "https://runbooks.example/{{x}}"}
+"""
+    alerts = [{"exp_labels": labels, "exp_annotations": annotations}]
+    checks = [{"eval_time": "20m", "alertname": "ClewErrorRate", "exp_alerts": alerts}]
+
+    promtool(
+        tmp_path,
+        rules_of("error_rate", text=text),
+        [{"interval": "1m", "input_series": inputs, "alert_rule_test": checks}],
+    )
+
+
 def test_judged_answers_are_counted_where_there_are_any(tmp_path: Path) -> None:
     """By answers and issues, else by scores, else by claims; never by two at once."""
     claims = [
