@@ -62,7 +62,8 @@ def mail_message(notice: Notice, sender: Address, recipients: Iterable[Address],
     mail = EmailMessage(policy=_POLICY)
     mail["From"] = sender
     mail["To"] = tuple(recipients)
-    mail["Subject"] = shorten(first_line(notice).replace("=?", "= ?"), SUBJECT_CHARS)  # no word of it is one of RFC 2047
+    subject = first_line(notice).replace("=?", "= ?")  # so that no word of it is an encoded one of RFC 2047
+    mail["Subject"] = shorten(subject, SUBJECT_CHARS)
     mail["Date"] = notice.at
     mail["Message-ID"] = message_id(dedupe_key(notice, "mail"), sender.domain)
     root = message_id(notice.alert_id, sender.domain)
@@ -83,7 +84,7 @@ def message_id(name: str, domain: str) -> str:
 
     Example:
         >>> message_id("a1", "example.org"), message_id("a1:1:mail", "example.org")
-        ('<clew.a1@example.org>', '<clew.7e55cb2bd5ce0b4af1bf4ba3@example.org>')
+        ('<clew.a1@example.org>', '<clew.d5527d4485e0c5c6da470173@example.org>')
     """
     local = name if _IN_AN_ID.fullmatch(name) else sha256(name.encode("utf-8", "replace")).hexdigest()[:24]
     return f"<clew.{local}@{domain.encode('idna').decode('ascii') if domain else 'localhost'}>"
