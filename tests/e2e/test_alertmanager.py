@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
+import psycopg
 import pytest
 import uvicorn
 
 from clew import config
 from clew.alerts.statistics import wilson
+from clew.server.api.alertmanager import stores_alerts
 from clew.server.app import create_app
+from clew.server.connections import Connections
 from clew.server.run import http_config, listen, url_of
 from support.accounting import wait_for
 from support.commands import CLEW
@@ -64,13 +67,19 @@ def running(*command: str, data: Path, **more: str) -> Generator[None]:
 
 
 @contextmanager
-def server(data: Path, taken: list[ReceivedAlert]) -> Generator[str]:
-    """Serve clew's API with a token, for the length of a block; alerts that arrive are added to *taken*."""
+def server(data: Path, taken: list[ReceivedAlert], *, dsn: str = "") -> Generator[str]:
+    """Serve clew's API with a token, for the length of a block; alerts that arrive are added to *taken*.
+
+    They are stored too, where a store is given.
+    """
+    settings = config.load(data_dir=data, port=0, token=TOKEN, dsn=dsn or "postgresql://127.0.0.1:1/none")
+    store = stores_alerts(Connections(settings), settings)
 
     async def take(alerts: Sequence[ReceivedAlert]) -> None:
         taken.extend(alerts)
+        if dsn:
+            await store(alerts)
 
-    settings = config.load(data_dir=data, port=0, token=TOKEN, dsn="postgresql://127.0.0.1:1/none")
     with listen(settings) as listener:
         serving = uvicorn.Server(http_config(create_app(settings, take_alerts=take), settings))
         thread = threading.Thread(target=serving.run, kwargs={"sockets": [listener]})
@@ -124,17 +133,23 @@ def test_what_explains_the_others_is_notified_alone(tmp_path: Path, alertmanager
 
 
 def test_requests_that_fail_raise_an_alert_that_ends_with_them(
-    tmp_path: Path, prometheus: StartPrometheus, alertmanager: Callable[[Path], str]
+    tmp_path: Path, prometheus: StartPrometheus, alertmanager: Callable[[Path], str], postgres: str
 ) -> None:
-    """The notification names the value, the counts, the threshold, the command and the runbook; its end is notified too."""
+    """The notification names the value, the counts, the threshold, the command and the runbook; its end is notified too.
+
+    The server stores it with traces of requests that failed.
+    """
     share, port = tmp_path / "share", free_port()
     share.write_text("4")
     taken: list[ReceivedAlert] = []
     application = (sys.executable, "-c", APPLICATION, str(share))
     agent = (*CLEW, "agent", "--metrics-port", str(port))
+    off = tmp_path / "off.yaml"
+    off.write_text("rules: {error_rate: {enabled: false}}")  # Prometheus evaluates it
+    more = {"CLEW_SINKS": "prometheus", "CLEW_DSN": postgres, "CLEW_ALERTS_FILE": str(off)}
     with (
-        server(tmp_path / "server", taken) as url,
-        running(*agent, data=tmp_path / "data", CLEW_SINKS="prometheus"),
+        server(tmp_path / "server", taken, dsn=postgres) as url,
+        running(*agent, data=tmp_path / "data", **more),
         running(*application, data=tmp_path / "data"),
     ):
         export(tmp_path, url)
@@ -143,6 +158,7 @@ def test_requests_that_fail_raise_an_alert_that_ends_with_them(
         wait_for(lambda: any(alert.severity == "critical" for alert in taken), timeout_s=30)
         share.write_text("0")
         wait_for(lambda: any(alert.status == "resolved" for alert in taken), timeout_s=40)
+        answer = httpx.get(f"{url}/api/alerts?rule=error_rate", headers={"authorization": f"Bearer {TOKEN}"}).json()
 
     fired = next(alert for alert in taken if alert.severity == "critical")
     ended = next(alert for alert in taken if alert.fingerprint == fired.fingerprint and alert.status == "resolved")
@@ -159,3 +175,10 @@ def test_requests_that_fail_raise_an_alert_that_ends_with_them(
     assert (fired.owner, fired.runbook) == ("shop-team", "https://runbooks.example/errors")
     assert ended.ends_at is not None
     assert {alert.rule for alert in taken} == {"error_rate"}
+    stored = answer["alerts"]
+    assert {alert["source"] for alert in stored} == {"alertmanager"}
+    critical = next(alert for alert in stored if alert["severity"] == "critical")
+    with psycopg.connect(postgres) as connection:
+        rows = connection.execute("SELECT DISTINCT trace_id::text FROM events WHERE error ->> 'type' = 'TimeoutError'")
+        assert {str(row[0]) for row in rows} & set(critical["trace_ids"])
+    assert critical["notice"]["cause"].startswith("TimeoutError ")

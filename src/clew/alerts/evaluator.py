@@ -23,7 +23,8 @@ from msgspec.structs import replace
 from clew import clock, ids
 from clew.alerts import evidence, keeper
 from clew.alerts.evaluate import CountedShares, evaluate_counts, horizons
-from clew.alerts.signals import SIGNALS, metrics_of
+from clew.alerts.muting import NEVER_NOTIFIED, silence_over
+from clew.alerts.signals import HEARTBEAT, SIGNALS, metrics_of
 from clew.store.postgres.alerts.cells import fetch_cells
 from clew.store.postgres.alerts.listing import fetch_silences
 from clew.store.postgres.load import query
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     from clew.alerts.notice import NoticeKind
     from clew.alerts.rules import Rule, RuleSet, Target
     from clew.measures.minute_cell import MinuteCell
-    from clew.store.postgres.alerts.listing import Silence
     from clew.store.postgres.reading import Reading, Row
 
 __all__ = ["DEGRADED_S", "Evaluated", "Evaluator"]
@@ -52,8 +52,6 @@ GAP_S: Final = 90.0
 MAX_STEPS: Final = 360
 STATEMENT_TIMEOUT: Final = "20s"
 EVIDENCE_TIMEOUT: Final = "5s"
-HEARTBEAT: Final = "heartbeat"
-NEVER_NOTIFIED: Final = "nobody was notified of it"
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -137,6 +135,7 @@ class Evaluator:
                 "rules_digest": rules.digest,
                 "rules_error": rules_error,
                 "evaluator": self._name,
+                "receivers": list(self._receivers),
             }
             connection.execute(query("alerts_note_evaluation"), note)
         return Evaluated(is_done=True, changes=changes, quality=quality)
@@ -168,6 +167,8 @@ class _Run:
         self._quality = quality
         self._remembered = keeper.load_states(connection)
         self._silences = read(connection, fetch_silences(at)).silences
+        keeper.end_unheard(connection, at)
+        self._of_others = keeper.load_received(connection, at)
 
     def go(self, since: datetime | None) -> int:
         """Evaluate all moments up to now; return how many changes there were."""
@@ -270,6 +271,9 @@ class _Run:
         elif finding.change in {"firing", "resolved"}:
             kind = "firing" if finding.change == "firing" else "resolved"
         found = None
+        if kind == "resolved":
+            notice = evidence.make_notice(finding, None, kind=kind, at=at, public_url=self._evaluator.public_url)
+            return evidence.with_evidence_of(notice, keeper.last_notice(self._connection, finding.after.alert_id))
         try:
             with self._connection.transaction():
                 self._connection.execute(f"SET LOCAL statement_timeout = '{EVIDENCE_TIMEOUT}'")
@@ -281,21 +285,18 @@ class _Run:
     def _muted_by(self, finding: RuleFinding, firing: set[tuple[str, str, str]], at: datetime) -> str:
         """Return why nobody is to be notified of an alert; empty where somebody is."""
         rule, target = finding.rule, finding.target
-        for silence in self._silences:
-            if _is_of(silence, rule, target) and silence.begins_at <= at < silence.ends_at:
-                return f"a silence until {silence.ends_at:%Y-%m-%d %H:%M}: {silence.why}"
+        silence = silence_over(self._silences, rule.name, target, at)
+        if silence:
+            return silence
+        other_alert = self._of_others.get((rule.name, target)) or self._of_others.get(
+            (rule.name, target._replace(environment=""))
+        )
+        if other_alert is not None:
+            return f"alert {other_alert}, which Alertmanager sent"
         for other in rule.inhibited_by:
             if (other, target.service, target.environment) in firing:
                 return f"{other}, which explains it"
         return ""
-
-
-def _is_of(silence: Silence, rule: Rule, target: Target) -> bool:
-    return (
-        silence.rule in {"*", rule.name}
-        and silence.service in {"", target.service}
-        and silence.environment in {"", target.environment}
-    )
 
 
 def _named(finding: RuleFinding, at: datetime) -> RuleFinding:

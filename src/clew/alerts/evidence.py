@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from clew.alerts.notice import Example, Notice
 from clew.alerts.signals import SIGNALS
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from clew.alerts.rules import Rule, Target
     from clew.store.postgres.reading import Reading
 
-__all__ = ["ACTIONS", "Evidence", "fetch_evidence", "fetch_sessions", "make_notice", "suggestion"]
+__all__ = ["ACTIONS", "Evidence", "fetch_evidence", "fetch_sessions", "make_notice", "suggestion", "with_evidence_of"]
 
 MAX_TRACES: Final = 100
 CHANGE_BEFORE: Final = timedelta(hours=24)
@@ -96,23 +97,29 @@ def fetch_sessions(rule: Rule, target: Target, found: Measurement, at: datetime)
     return len({unit.session for unit in (yield from fetch_bad(where))})
 
 
-def fetch_evidence(finding: RuleFinding, at: datetime) -> Reading[Evidence]:
+def fetch_evidence(finding: RuleFinding, at: datetime, *, in_any_environment: bool = False) -> Reading[Evidence]:
     """Collect what events say about an alert.
 
     Args:
         finding: The alert.
         at: The moment of the evaluation.
+        in_any_environment: Look at all environments of the service: the alert does not say which one it is of.
     """
     rule, target, found = finding.rule, finding.target, finding.measurement
     change = None
     if target.service:
         began = found.began or finding.after.since or at
         change = yield from fetch_version_change(
-            target.service, target.environment, began - CHANGE_BEFORE, began + timedelta(minutes=1)
+            target.service,
+            None if in_any_environment else target.environment,
+            began - CHANGE_BEFORE,
+            began + timedelta(minutes=1),
         )
     where = _neighbourhood(rule, target, found, at)
     if where is None:
         return Evidence(change=change)
+    if in_any_environment:
+        where = replace(where, environment=None)
     bad = yield from fetch_bad(where)
     traces = list(dict.fromkeys(unit.trace_id for unit in bad if unit.trace_id is not None))[:MAX_TRACES]
     good = yield from fetch_good(where, traces)
@@ -183,6 +190,26 @@ def make_notice(
         owner=rule.owner,
         runbook=rule.runbook,
         url=f"{base}/alerts?id={state.alert_id}" if base else "",
+    )
+
+
+def with_evidence_of(notice: Notice, before: Notice) -> Notice:
+    """Give the notice of an end the evidence of what is over: at its moment there is none any more.
+
+    Args:
+        notice: That of the end.
+        before: What was said of the alert before.
+    """
+    return replace(
+        notice,
+        examples=before.examples,
+        cause=before.cause,
+        evidence=before.evidence,
+        deploy=before.deploy,
+        affected_users=before.affected_users,
+        affected_sessions=before.affected_sessions,
+        action=before.action,
+        command=before.command,
     )
 
 

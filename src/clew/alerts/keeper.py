@@ -8,7 +8,8 @@ Before: ``evaluator``. After: ``notify.outbox``.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
 from msgspec import json
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
 __all__ = [
     "ChangeNotice",
     "Remembered",
+    "end_unheard",
     "forget_or_keep",
+    "last_notice",
+    "load_received",
     "load_states",
     "put_into_outbox",
     "store_alert",
@@ -38,6 +42,10 @@ __all__ = [
 ]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+RECENTLY: Final = timedelta(minutes=30)
+UNHEARD_ENDS_AFTER: Final = timedelta(hours=120)
+"""For how long Alertmanager keeps what it has sent (``--data.retention``); whoever has it repeat less often gets no end."""
 
 _SEVERITIES = ("critical", "warning", "info")
 
@@ -148,10 +156,30 @@ def put_into_outbox(connection: Connection, changes: Sequence[ChangeNotice]) -> 
                 connection.execute(query("alerts_notify"), row)
 
 
+def last_notice(connection: Connection, alert_id: str) -> Notice:
+    """Return what was said of an alert last."""
+    [row] = read(connection, _rows("alerts_last_notice", id=alert_id))
+    return json.decode(bytes(row["notice"]), type=Notice)
+
+
 def was_notified(connection: Connection, alert_id: str) -> bool:
     """Return whether anybody was ever to be notified of an alert."""
     [row] = read(connection, _rows("alerts_was_notified", id=alert_id))
     return bool(row["was_notified"])
+
+
+def end_unheard(connection: Connection, at: datetime) -> None:
+    """End the alerts of Alertmanager that it did not send again for so long that it has forgotten them itself."""
+    connection.execute(query("alerts_end_unheard"), {"at": at, "before": at - UNHEARD_ENDS_AFTER})
+
+
+def load_received(connection: Connection, at: datetime) -> dict[StateKey, str]:
+    """Load the ids of Alertmanager's alerts, by rule and target: those that go on, and of half an hour those that are over.
+
+    It resolves faster than the evaluation does, which would otherwise raise its own alert for the rest of that time.
+    """
+    rows = read(connection, _rows("alerts_of_others", since=at - RECENTLY))
+    return {(row["rule"], Target(row["service"], row["environment"], row["subject"])): row["id"] for row in rows}
 
 
 def _place(notice: Notice) -> dict[str, Any]:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from clew.alerts.signals import ShareSignal
     from clew.alerts.window import MinuteCounts, Window
 
-__all__ = ["BURN_WINDOWS", "ONSET_MINUTES", "Measurement", "measure_share"]
+__all__ = ["BURN_WINDOWS", "ONSET_MINUTES", "SHOWN_Z", "Measurement", "measure_share"]
 
 SHOWN_Z: Final = 1.96
 """The interval that is shown is the usual one of 95 %; that which decides is wider."""

@@ -88,6 +88,7 @@ class Notice(Struct, frozen=True, kw_only=True):
         runbook: URL of what to do; empty where the rule has none.
         url: The alert's page; empty without ``CLEW_PUBLIC_URL``.
         grouped: First lines of other alerts that are notified with this one.
+        summary: What another system says of an alert that it found; it is said in place of the value and the threshold.
 
     Example:
         >>> Notice(alert_id="a1", number=1, kind="test", rule="error_rate", title="error rate", severity="critical",
@@ -131,6 +132,7 @@ class Notice(Struct, frozen=True, kw_only=True):
     runbook: str = ""
     url: str = ""
     grouped: tuple[str, ...] = ()
+    summary: str = ""
 
 
 def dedupe_key(notice: Notice, receiver: str) -> str:
@@ -187,6 +189,8 @@ def _mark(notice: Notice) -> str:
 def _what(notice: Notice) -> str:
     """Return who, what, how much, of how many, and the threshold."""
     who = " ".join(_one_line(part) for part in (notice.service, notice.environment, notice.subject) if part)
+    if notice.summary:
+        return f"{who} {_one_line(notice.title)}: {_one_line(notice.summary)}".lstrip()
     sign = "<" if notice.is_below else ">"
     if notice.kind == "resolved":
         sign = "≥" if notice.is_below else "≤"

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "HEARTBEAT",
     "SIGNALS",
     "LevelSignal",
     "ShareSignal",
@@ -42,6 +43,9 @@ __all__ = [
     "metrics_of",
     "minute_counts",
 ]
+
+HEARTBEAT: Final = "heartbeat"
+"""The signal that is always there."""
 
 REQUESTS: Final = "clew_requests_total"
 LATENCY: Final = "clew_request_duration_seconds"

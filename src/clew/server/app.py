@@ -20,7 +20,7 @@ from clew.receivers.langsmith import LangSmithReceiver
 from clew.receivers.otlp import OtlpReceiver
 from clew.server import problems
 from clew.server.alert_metrics import AlertGauges
-from clew.server.api.alertmanager import alertmanager_routes, report_alerts
+from clew.server.api.alertmanager import alertmanager_routes, stores_alerts
 from clew.server.api.alerts import alert_routes
 from clew.server.api.costs import cost_routes
 from clew.server.api.errors import error_routes
@@ -61,7 +61,7 @@ def create_app(
     *,
     more_metrics: Callable[[], Iterable[Family]] | None = None,
     account: Locator | None = None,
-    take_alerts: TakesAlerts = report_alerts,
+    take_alerts: TakesAlerts | None = None,
 ) -> FastAPI:
     """Make the server's application.
 
@@ -71,7 +71,7 @@ def create_app(
             of ``data_dir``).
         more_metrics: Tells what ``/metrics`` answers beside the server's own.
         account: Tells where the events of a trace are (``delivery.whereabouts``), which only the spool knows.
-        take_alerts: What becomes of the alerts that Alertmanager sends; the server's log reports them if nothing else does.
+        take_alerts: What becomes of the alerts that Alertmanager sends; they are stored and notified if None.
 
     Returns:
         The application; it connects to the store when it is first asked for something.
@@ -113,7 +113,7 @@ def create_app(
         metric_routes(connections),
         langsmith_routes(langsmith, connections, turns, settings),
         otlp_routes(otlp, turns, settings),
-        alertmanager_routes(take_alerts),
+        alertmanager_routes(take_alerts or stores_alerts(connections, settings)),
         health_routes(connections, counts, (StoreGauges(connections, settings), AlertGauges(connections)), received),
         docs_routes(app),
         page_routes(connections, settings, account),

@@ -4,7 +4,8 @@ A handful of connections is kept and handed out. Unlike the pool of ``psycopg_po
 in the background and answers a store that is down with a timeout, this one connects in the
 request that needs it: the answer is immediate, and says what is wrong. A connection that died
 while it was idle (the store was restarted) costs a second attempt and nothing else, which is
-sound because everything here only reads.
+sound because everything that is asked here only reads. What writes (an acknowledgement, an alert of Alertmanager) is rare,
+and connects anew.
 """
 
 from __future__ import annotations
@@ -16,7 +17,15 @@ import psycopg
 from psycopg.types.json import set_json_loads
 
 from clew.errors import ClewError
-from clew.store.postgres.connect import CONNECT_TIMEOUT_S, explain, find_dsn, read_json, reader_setup
+from clew.store.postgres.connect import (
+    CONNECT_TIMEOUT_S,
+    connect,
+    explain,
+    explained,
+    find_dsn,
+    read_json,
+    reader_setup,
+)
 from clew.store.postgres.reading import Reading, read_async
 from clew.store.postgres.upkeep.slow import SlowRecord
 
@@ -74,6 +83,25 @@ class Connections:
             except psycopg.Error as error:
                 self._dsn = self._settings.dsn  # an embedded server may come back elsewhere
                 raise explain(error, dsn) from error
+
+    async def act(self, action: Callable[[psycopg.Connection[tuple[Any, ...]]], T]) -> T:
+        """Act upon the store, in a thread, over a connection that may write.
+
+        Args:
+            action: What to do; called once.
+
+        Raises:
+            StoreUnreachable: No server lets us in.
+            StoreError: The store refuses.
+            ClewError: What the action itself raises.
+        """
+        dsn = await self.dsn()
+
+        def run() -> T:
+            with connect(dsn, application_name="clew-server-acting") as connection, explained(dsn):
+                return action(connection)
+
+        return await asyncio.to_thread(run)
 
     async def dsn(self) -> str:
         """Return the store that is asked.

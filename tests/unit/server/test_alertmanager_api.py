@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import gzip
-import logging
 from typing import TYPE_CHECKING, Any
 
 import httpx
@@ -14,6 +13,7 @@ from msgspec import json
 from clew import config
 from clew.errors import StoreError
 from clew.server.app import create_app
+from clew.store.postgres.connect import connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -40,7 +40,7 @@ def post(tmp_path: Path) -> Iterator[Callable[..., httpx.Response]]:
         def send(
             content: bytes, headers: dict[str, str] | None = None, parts: dict[str, Any] | None = None, **values: Any
         ) -> httpx.Response:
-            settings = config.load(data_dir=tmp_path, dsn="postgresql://127.0.0.1:1/none", **values)
+            settings = config.load(**{"data_dir": tmp_path, "dsn": "postgresql://127.0.0.1:1/none", **values})
             app = create_app(settings, **(parts or {}))
 
             async def once() -> httpx.Response:
@@ -94,7 +94,7 @@ def test_who_hands_alerts_in_needs_the_token(post: Callable[..., httpx.Response]
     token = "a-long-secret"  # not a secret of anything
 
     assert post(BODY, token=token).status_code == 401
-    assert post(BODY, {"authorization": f"Bearer {token}"}, token=token).status_code == 200
+    assert post(b"{}", {"authorization": f"Bearer {token}"}, token=token).status_code == 400
 
 
 def test_a_page_of_another_site_cannot_hand_alerts_in(post: Callable[..., httpx.Response]) -> None:
@@ -102,14 +102,27 @@ def test_a_page_of_another_site_cannot_hand_alerts_in(post: Callable[..., httpx.
     assert post(BODY, {"origin": "https://elsewhere.example"}).status_code == 403
 
 
-def test_the_log_reports_alerts_if_nothing_else_does(
-    post: Callable[..., httpx.Response], caplog: pytest.LogCaptureFixture
-) -> None:
-    """A line each, with what it is about."""
-    with caplog.at_level(logging.INFO, logger="clew.server.api.alertmanager"):
-        post(BODY)
+def test_alerts_are_stored_and_listed(post: Callable[..., httpx.Response], postgres: str, tmp_path: Path) -> None:
+    """Who asks for alerts finds those of Alertmanager beside our own."""
+    settings = config.load(data_dir=tmp_path, dsn=postgres)
+    with connect(postgres):
+        answer = post(BODY, dsn=postgres)
 
-    assert [record.getMessage() for record in caplog.records if record.name.endswith("api.alertmanager")] == [
-        "alert error_rate of rag-api is firing: rag-api error rate 8.3 %",
-        "alert error_rate of rag-api is resolved: rag-api error rate 8.3 %",
-    ]
+    async def ask() -> httpx.Response:
+        transport = httpx.ASGITransport(create_app(settings))
+        async with httpx.AsyncClient(transport=transport, base_url="http://127.0.0.1:4319") as client:
+            return await client.get("/api/alerts", params={"rule": "error_rate"})
+
+    assert answer.json() == {"received": 2}
+    [alert] = asyncio.run(ask()).json()["alerts"]
+    assert (alert["rule"], alert["service"], alert["state"], alert["source"]) == (
+        "error_rate", "rag-api", "resolved", "alertmanager"
+    )  # fmt: skip
+
+
+def test_a_store_that_is_away_is_said_so(post: Callable[..., httpx.Response]) -> None:
+    """Alertmanager tries again at 503."""
+    refused = post(BODY)
+
+    assert refused.status_code == 503
+    assert "127.0.0.1:1" in refused.json()["error"]["message"]

@@ -134,6 +134,7 @@ def fit(notice: Notice) -> Notice:
         runbook=web_url(notice.runbook),
         url=web_url(notice.url),
         grouped=_fit_lines(notice.grouped),
+        summary=_clip(notice.summary, LINE_CHARS),
     )
 
 
@@ -145,8 +146,8 @@ def facts(notice: Notice) -> list[Fact]:
     """
     sign = "below" if notice.is_below else "above"
     found = [
-        Fact("Value", _value(notice)),
-        Fact("Threshold", f"{sign} {format_value(notice.threshold, notice.unit)}"),
+        Fact("Value", "" if notice.summary else _value(notice)),
+        Fact("Threshold", "" if notice.summary else f"{sign} {format_value(notice.threshold, notice.unit)}"),
         Fact("Sample", _sample(notice)),
         Fact("Usual", _usual(notice)),
         Fact("Since", _moment(notice.since)),

@@ -15,27 +15,33 @@ again when the answer is 5xx or none, and gives it up at 4xx, which it counts.
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import TYPE_CHECKING, Final, Protocol
+import threading
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from fastapi import APIRouter, Request, Response
 from msgspec import json
 
+from clew import config
 from clew.alerts.alertmanager import BODY_SCHEMA, read_alerts
+from clew.alerts.received import take_received
+from clew.alerts.rules_file import rules_path
+from clew.alerts.runner import RulesInForce
 from clew.server.problems import TAKING
 from clew.server.transport.body import body_of, inflate_body, read_body
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clew.alerts.alertmanager import ReceivedAlert
+    import psycopg
 
-__all__ = ["TakesAlerts", "alertmanager_routes", "report_alerts"]
+    from clew.alerts.alertmanager import ReceivedAlert
+    from clew.config import Settings
+    from clew.server.connections import Connections
+
+__all__ = ["TakesAlerts", "alertmanager_routes", "stores_alerts"]
 
 MAX_BYTES: Final = 4 * 1024 * 1024
 """A thousand alerts with all their labels and annotations."""
-
-_log = logging.getLogger(__name__)
 
 
 class TakesAlerts(Protocol):
@@ -53,12 +59,29 @@ class TakesAlerts(Protocol):
         ...
 
 
-async def report_alerts(alerts: Sequence[ReceivedAlert]) -> None:
-    """Write a line for each alert to the server's log."""
-    for alert in alerts:
-        level = logging.INFO if alert.status == "resolved" else logging.WARNING
-        whose = f" of {alert.service}" if alert.service else ""
-        _log.log(level, "alert %s%s is %s: %s", alert.rule, whose, alert.status, alert.summary)
+def stores_alerts(connections: Connections, settings: Settings) -> TakesAlerts:
+    """Make what stores alerts with evidence beside our own, and has them sent to the receivers of who evaluates.
+
+    Args:
+        connections: The way to the store.
+        settings: Where the data directory and our pages are.
+
+    Raises:
+        ConfigError: A setting of alerts is wrong.
+    """
+    alert_settings = config.load_alerts()
+    rules = RulesInForce(rules_path(settings, alert_settings), is_required=alert_settings.alerts_file is not None)
+    turn = threading.Lock()
+
+    def take(connection: psycopg.Connection[tuple[Any, ...]], alerts: Sequence[ReceivedAlert]) -> None:
+        with turn:
+            rules.refresh()
+        take_received(connection, alerts, rules.rules, public_url=settings.public_url or "")
+
+    async def store(alerts: Sequence[ReceivedAlert]) -> None:
+        await connections.act(lambda connection: take(connection, alerts))
+
+    return store
 
 
 def alertmanager_routes(take: TakesAlerts) -> APIRouter:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -15,13 +14,8 @@ from clew.questions.alerts import AlertQuestion, AlertsQuestion, SilencesQuestio
 from clew.server.asking import asked, described
 from clew.server.transport.body import read_body
 from clew.store.postgres.alerts.acting import acknowledge, add_silence, end_silence
-from clew.store.postgres.connect import connect, explained
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import psycopg
-
     from clew.server.connections import Connections
 
 __all__ = ["alert_routes"]
@@ -90,9 +84,7 @@ def alert_routes(connections: Connections) -> APIRouter:
     async def acknowledge_alert(question: AskedForAlert, request: Request) -> Response:
         """Take `{"by", "note"}`, both optional: it is not notified again until it is worse, or over."""
         body = await _read(request, Acknowledgement)
-        found = await _write(
-            connections, lambda writer: acknowledge(writer, question.alert_id, by=body.by, note=body.note)
-        )
+        found = await connections.act(lambda writer: acknowledge(writer, question.alert_id, by=body.by, note=body.note))
         return _json(found)
 
     @router.get("/silences", summary="Silences that hold, or will", openapi_extra=described(SilencesQuestion))
@@ -111,15 +103,13 @@ def alert_routes(connections: Connections) -> APIRouter:
         body = await _read(request, SilenceRequest)
         lasts = _duration(body.lasts)
         where = {"service": body.service, "environment": body.environment, "by": body.by}
-        made = await _write(
-            connections, lambda writer: add_silence(writer, body.rule, lasts=lasts, why=body.why, **where)
-        )
+        made = await connections.act(lambda writer: add_silence(writer, body.rule, lasts=lasts, why=body.why, **where))
         return _json(made, 201)
 
     @router.delete("/silences/{silence_id}", summary="End a silence", status_code=204)
     async def remove_silence(silence_id: str) -> Response:
         """End a silence before its time."""
-        await _write(connections, lambda writer: end_silence(writer, silence_id))
+        await connections.act(lambda writer: end_silence(writer, silence_id))
         return Response(status_code=204)
 
     return router
@@ -153,14 +143,3 @@ def _duration(text: str) -> timedelta:
         return timedelta(milliseconds=read_duration_ms(text.strip()))
     except (ValueProblem, OverflowError):
         raise UsageError(f"for is {text[:40]!r}, which is no time", hint="write 30m, 2h or 7d") from None
-
-
-async def _write(connections: Connections, act: Callable[[psycopg.Connection[tuple[Any, ...]]], T]) -> T:
-    """Act upon the store, in a thread: the server's own connections only read."""
-    dsn = await connections.dsn()
-
-    def run() -> T:
-        with connect(dsn, application_name="clew-server-alerts") as connection, explained(dsn):
-            return act(connection)
-
-    return await asyncio.to_thread(run)

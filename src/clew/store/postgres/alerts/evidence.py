@@ -45,7 +45,7 @@ class Neighbourhood(Struct, frozen=True, kw_only=True):
     Attributes:
         signal: What is measured; one of ``BAD_UNITS``.
         service: Whose events.
-        environment: Where that runs; empty where none is given.
+        environment: Where that runs; empty for events that do not say, None for anywhere.
         subject: What of the service, such as a model.
         since: From this moment.
         until: Before this moment.
@@ -54,7 +54,7 @@ class Neighbourhood(Struct, frozen=True, kw_only=True):
 
     signal: str
     service: str
-    environment: str = ""
+    environment: str | None = ""
     subject: str = ""
     since: datetime
     until: datetime
@@ -151,9 +151,12 @@ def fetch_slow_step(bad: Sequence[str], good: Sequence[str]) -> Reading[SlowStep
 
 
 def fetch_version_change(
-    service: str, environment: str, since: datetime, until: datetime
+    service: str, environment: str | None, since: datetime, until: datetime
 ) -> Reading[tuple[str, datetime] | None]:
-    """Fetch the last change of a service's version in a time: (version, its first minute); None where there was none."""
+    """Fetch the last change of a service's version in a time: (version, its first minute); None where there was none.
+
+    Any environment will do where *environment* is None.
+    """
     wanted = {"service": service, "environment": environment, "since": since, "until": until}
     rows: list[Row] = yield Statement(query("evidence_versions"), wanted)
     return (rows[0]["version"], rows[0]["since"]) if len(rows) > 1 else None

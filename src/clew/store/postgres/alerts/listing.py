@@ -77,7 +77,7 @@ class AlertRow(Struct, frozen=True, kw_only=True):
         fired_at: When it fired; None while it is pending.
         resolved_at: When it was over; None while it goes on.
         value: What was measured last.
-        threshold: What that was compared with.
+        threshold: What that was compared with; None where Alertmanager does not say.
         n: Of how many units; None where that means nothing.
         bad: How many of them were bad.
         low: Lower end of the 95 % interval of the value.
@@ -88,6 +88,7 @@ class AlertRow(Struct, frozen=True, kw_only=True):
         acknowledged_by: Who.
         acknowledged_note: What they said.
         trace_ids: Traces to look at.
+        source: Who found it: ``clew``, or ``alertmanager``, which sent it.
         notice: All that was said of it, the last time something was; see ``clew.alerts.notice.Notice``.
     """
 
@@ -113,6 +114,7 @@ class AlertRow(Struct, frozen=True, kw_only=True):
     acknowledged_by: str = ""
     acknowledged_note: str = ""
     trace_ids: list[str] = []
+    source: str = "clew"
     notice: Raw | None = None
 
 
@@ -320,7 +322,7 @@ def fetch_evaluation() -> Reading[EvaluationStatus]:
     rows = yield Statement(query("alerts_evaluation"), {})
     if not rows:
         return EvaluationStatus(state="off")
-    row = {name: value for name, value in rows[0].items() if name not in {"rules_digest", "evaluator"}}
+    row = {name: value for name, value in rows[0].items() if name not in {"rules_digest", "evaluator", "receivers"}}
     state = "stale" if row["age_s"] > OLD_EVALUATION_S else "degraded" if row["quality"] else "ok"
     return EvaluationStatus(state=state, **row)
 

@@ -346,7 +346,8 @@ CREATE TABLE alert_states (
     PRIMARY KEY (rule, service, environment, subject)
 );
 
--- One row an alert: from when it fires to when it is resolved, and after. The figures are those of the last evaluation.
+-- One row an alert: from when it fires to when it is resolved, and after. The figures are those of the last evaluation, or,
+-- where there is a fingerprint, those that Alertmanager sent last.
 CREATE TABLE alerts (
     id uuid PRIMARY KEY,
     rule text NOT NULL,
@@ -360,7 +361,7 @@ CREATE TABLE alerts (
     updated_at timestamptz NOT NULL,
     resolved_at timestamptz,
     value float8,
-    threshold float8 NOT NULL,
+    threshold float8,
     n bigint,
     bad bigint,
     low float8,
@@ -370,11 +371,13 @@ CREATE TABLE alerts (
     acknowledged_at timestamptz,
     acknowledged_by text NOT NULL DEFAULT '',
     acknowledged_note text NOT NULL DEFAULT '',
-    notice jsonb NOT NULL
+    notice jsonb NOT NULL,
+    fingerprint text NOT NULL DEFAULT ''
 );
 
 CREATE INDEX alerts_open_idx ON alerts (rule, service) WHERE resolved_at IS NULL;
 CREATE INDEX alerts_fired_idx ON alerts (fired_at);
+CREATE UNIQUE INDEX alerts_fingerprint_idx ON alerts (fingerprint) WHERE fingerprint <> '' AND resolved_at IS NULL;
 
 -- Each change of an alert, with what was said of it (clew.alerts.notice.Notice, as JSON).
 CREATE TABLE alert_changes (
@@ -432,7 +435,8 @@ CREATE TABLE alert_evaluations (
     rules_source text NOT NULL,
     rules_digest text NOT NULL,
     rules_error text NOT NULL DEFAULT '',
-    evaluator text NOT NULL
+    evaluator text NOT NULL,
+    receivers text[] NOT NULL DEFAULT '{}'
 );
 
 -- A role that only reads, for the server and for people; left out where we may not make roles.

@@ -6,7 +6,7 @@ SELECT pg_try_advisory_xact_lock(hashtext('clew.alerts')) AS is_ours;
 -- name: alerts_evaluation
 -- How the last evaluation went.
 -- Plan: a scan of one row.
-SELECT evaluated_to, evaluated_at, took_s, lag_s, quality, rules, rules_source, rules_digest, rules_error, evaluator,
+SELECT evaluated_to, evaluated_at, took_s, lag_s, quality, rules, rules_source, rules_digest, rules_error, evaluator, receivers,
     extract(epoch FROM clock_timestamp() - evaluated_at)::float8 AS age_s
 FROM alert_evaluations;
 
@@ -14,13 +14,14 @@ FROM alert_evaluations;
 -- Note how an evaluation went.
 -- Plan: a look into the primary key.
 INSERT INTO alert_evaluations
-    (evaluated_to, evaluated_at, took_s, lag_s, quality, rules, rules_source, rules_digest, rules_error, evaluator)
+    (evaluated_to, evaluated_at, took_s, lag_s, quality, rules, rules_source, rules_digest, rules_error, evaluator,
+    receivers)
 VALUES (%(evaluated_to)s, clock_timestamp(), %(took_s)s, %(lag_s)s, %(quality)s, %(rules)s, %(rules_source)s,
-    %(rules_digest)s, %(rules_error)s, %(evaluator)s)
+    %(rules_digest)s, %(rules_error)s, %(evaluator)s, %(receivers)s)
 ON CONFLICT (only_one) DO UPDATE SET evaluated_to = excluded.evaluated_to, evaluated_at = excluded.evaluated_at,
     took_s = excluded.took_s, lag_s = excluded.lag_s, quality = excluded.quality, rules = excluded.rules,
     rules_source = excluded.rules_source, rules_digest = excluded.rules_digest, rules_error = excluded.rules_error,
-    evaluator = excluded.evaluator;
+    evaluator = excluded.evaluator, receivers = excluded.receivers;
 
 -- name: alerts_states
 -- What is remembered of all rules and targets, with what people have said of their alerts.
@@ -50,6 +51,51 @@ INSERT INTO alerts (id, rule, service, environment, subject, state, severity, si
 VALUES (%(id)s, %(rule)s, %(service)s, %(environment)s, %(subject)s, 'firing', %(severity)s, %(since)s, %(at)s, %(at)s, %(value)s,
     %(threshold)s, %(n)s, %(bad)s, %(low)s, %(high)s, %(quality)s, %(muted_by)s, %(notice)s::jsonb);
 
+-- name: alerts_insert_received
+-- Store a new alert of Alertmanager; nothing is returned if it is there already.
+-- Plan: alerts_fingerprint_idx.
+INSERT INTO alerts (id, rule, service, environment, subject, state, severity, since, fired_at, updated_at, value, threshold,
+    n, bad, low, high, muted_by, notice, fingerprint)
+VALUES (%(id)s, %(rule)s, %(service)s, %(environment)s, %(subject)s, 'firing', %(severity)s, %(since)s, %(at)s, %(at)s, %(value)s,
+    %(threshold)s, %(n)s, %(bad)s, %(low)s, %(high)s, %(muted_by)s, %(notice)s::jsonb, %(fingerprint)s)
+ON CONFLICT (fingerprint) WHERE fingerprint <> '' AND resolved_at IS NULL DO NOTHING RETURNING id;
+
+-- name: alerts_received
+-- An alert of Alertmanager that goes on, with what was said of it last. It stays ours until the transaction ends.
+-- Plan: alerts_fingerprint_idx, then the primary key of alert_changes backwards.
+SELECT a.id::text AS id, a.severity, a.since, a.acknowledged_at IS NOT NULL AS is_acknowledged, a.muted_by,
+    c.number, c.at AS noticed_at
+FROM alerts AS a CROSS JOIN LATERAL (
+    SELECT number, at FROM alert_changes WHERE alert_id = a.id ORDER BY number DESC LIMIT 1) AS c
+WHERE a.fingerprint = %(fingerprint)s AND a.fingerprint <> '' AND a.resolved_at IS NULL FOR UPDATE OF a;
+
+-- name: alerts_known
+-- Whether Alertmanager's alert of that beginning was stored before, and is over.
+-- Plan: alerts_fired_idx.
+SELECT EXISTS (
+    SELECT FROM alerts WHERE fingerprint = %(fingerprint)s AND since = %(since)s AND fired_at >= %(since)s) AS is_known;
+
+-- name: alerts_of_others
+-- Alerts of Alertmanager that go on, or were over not long ago.
+-- Plan: alerts_fingerprint_idx for those that go on, alerts_fired_idx for the others.
+SELECT id::text AS id, rule, service, environment, subject FROM alerts
+WHERE fingerprint <> '' AND (resolved_at IS NULL OR (resolved_at > %(since)s AND fired_at > %(since)s::timestamptz - interval '1 day'));
+
+-- name: alerts_of_ours
+-- Whether our own evaluation has an alert that goes on.
+-- Plan: alerts_open_idx.
+SELECT EXISTS (
+    SELECT FROM alerts WHERE rule = %(rule)s AND service = %(service)s AND subject = %(subject)s
+      AND (%(environment)s = '' OR environment = %(environment)s)
+      AND fingerprint = '' AND resolved_at IS NULL) AS is_ours;
+
+-- name: alerts_end_unheard
+-- End the alerts of Alertmanager that it has not repeated for long: it is gone, or has forgotten them.
+-- Plan: alerts_fingerprint_idx.
+UPDATE alerts SET state = 'resolved', resolved_at = %(at)s, updated_at = %(at)s,
+    quality = quality || 'Alertmanager did not send it again for five days: it is taken to be over'::text
+WHERE fingerprint <> '' AND resolved_at IS NULL AND updated_at < %(before)s;
+
 -- name: alerts_update
 -- Store what an evaluation found of an alert that is there.
 -- Plan: a look into the primary key.
@@ -71,6 +117,11 @@ VALUES (%(id)s, %(number)s, %(kind)s, %(at)s, %(muted_by)s, %(notice)s::jsonb) O
 INSERT INTO notifications (alert_id, number, receiver, state)
 VALUES (%(id)s, %(number)s, %(receiver)s, %(state)s) ON CONFLICT DO NOTHING;
 
+-- name: alerts_last_notice
+-- What was said of an alert last.
+-- Plan: a look into the primary key.
+SELECT convert_to(notice::text, 'UTF8') AS notice FROM alerts WHERE id = %(id)s;
+
 -- name: alerts_was_notified
 -- Whether anything was ever put into the outbox for an alert.
 -- Plan: a look into the primary key.
@@ -80,7 +131,8 @@ SELECT EXISTS (SELECT FROM notifications WHERE alert_id = %(id)s) AS was_notifie
 -- Alerts by when they fired, the newest first; those that go on before those that are over.
 -- Plan: alerts_open_idx for those that go on, else alerts_fired_idx backwards.
 SELECT id::text AS id, rule, service, environment, subject, state, severity, since, fired_at, updated_at, resolved_at, value, threshold,
-    n, bad, low, high, quality, muted_by, acknowledged_at, acknowledged_by, acknowledged_note, convert_to(notice::text, 'UTF8') AS notice
+    n, bad, low, high, quality, muted_by, acknowledged_at, acknowledged_by, acknowledged_note, convert_to(notice::text, 'UTF8') AS notice,
+    CASE WHEN fingerprint = '' THEN 'clew' ELSE 'alertmanager' END AS source
 FROM alerts
 WHERE (%(state)s::text IS NULL OR state = %(state)s)
   AND (%(service)s::text IS NULL OR service = %(service)s)
@@ -102,7 +154,8 @@ ORDER BY rule, service LIMIT %(limit)s;
 -- One alert, by its id or the beginning of it.
 -- Plan: the primary key by a range.
 SELECT id::text AS id, rule, service, environment, subject, state, severity, since, fired_at, updated_at, resolved_at, value, threshold,
-    n, bad, low, high, quality, muted_by, acknowledged_at, acknowledged_by, acknowledged_note, convert_to(notice::text, 'UTF8') AS notice
+    n, bad, low, high, quality, muted_by, acknowledged_at, acknowledged_by, acknowledged_note, convert_to(notice::text, 'UTF8') AS notice,
+    CASE WHEN fingerprint = '' THEN 'clew' ELSE 'alertmanager' END AS source
 FROM alerts WHERE id BETWEEN %(low_id)s::uuid AND %(high_id)s::uuid ORDER BY id LIMIT 2;
 
 -- name: alerts_changes

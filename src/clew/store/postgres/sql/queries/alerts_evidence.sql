@@ -4,7 +4,7 @@
 SELECT trace_id::text AS trace_id, coalesce(session_id, user_id, trace_id::text, event_id::text) AS session, session_id, user_id,
     "timestamp", duration_ms
 FROM events
-WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND service = %(service)s AND coalesce(environment, '') = %(environment)s
+WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND service = %(service)s AND (%(environment)s::text IS NULL OR coalesce(environment, '') = %(environment)s)
   AND /* bad */ true
 ORDER BY "timestamp" DESC LIMIT %(limit)s;
 
@@ -20,7 +20,7 @@ GROUP BY error ->> 'type', stage ORDER BY traces DESC, error_type, stage LIMIT 5
 -- Requests of a window that succeeded, the newest first.
 -- Plan: the time range by events_timestamp_idx backwards, up to the limit.
 SELECT trace_id::text AS trace_id, duration_ms FROM events
-WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND service = %(service)s AND coalesce(environment, '') = %(environment)s
+WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND service = %(service)s AND (%(environment)s::text IS NULL OR coalesce(environment, '') = %(environment)s)
   AND is_request AND status = 'ok' AND trace_id IS NOT NULL AND NOT trace_id = ANY(%(traces)s::uuid[])
   AND (%(limit_ms)s::float8 IS NULL OR duration_ms <= %(limit_ms)s)
 ORDER BY "timestamp" DESC LIMIT %(limit)s;
@@ -38,6 +38,6 @@ GROUP BY stage, message ORDER BY 3 - 4 DESC LIMIT 10;
 -- Since when a service runs each of its versions, of the last day before a moment; the newest first.
 -- Plan: the metric's time range by rollups_metric_idx, then a hash aggregate.
 SELECT version, min(minute) AS since FROM rollups
-WHERE metric = 'clew_requests_total' AND service = %(service)s AND environment = %(environment)s AND version <> ''
+WHERE metric = 'clew_requests_total' AND service = %(service)s AND (%(environment)s::text IS NULL OR environment = %(environment)s) AND version <> ''
   AND minute >= %(since)s AND minute < %(until)s
 GROUP BY version ORDER BY since DESC, version LIMIT 2;
