@@ -7,6 +7,8 @@ Fixtures:
 from __future__ import annotations
 
 import contextlib
+import os
+import signal
 import socket
 import struct
 import threading
@@ -20,7 +22,7 @@ from support.accounting import wait_for
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["FAULTS", "Fault", "Proxy"]
+__all__ = ["FAULTS", "Fault", "KillingProxy", "Proxy"]
 
 Fault = Literal["none", "refuse", "reset", "hang", "drip", "lost-answer"]
 FAULTS: Final[tuple[Fault, ...]] = ("refuse", "reset", "hang", "drip", "lost-answer")
@@ -165,6 +167,45 @@ class Proxy:
 
     def _hit(self) -> None:
         self.hits += 1
+
+
+class KillingProxy(Proxy):
+    """Kill a process at the n-th message between it and PostgreSQL, before that message is passed on.
+
+    Args:
+        dsn: The server.
+
+    Attributes:
+        passed: How many messages have gone through since the last ``aim``.
+    """
+
+    def __init__(self, dsn: str) -> None:
+        super().__init__(dsn)
+        self.passed = 0
+        self._aim: tuple[int, int] | None = None
+        self._counting = threading.Lock()
+
+    def aim(self, pid: int, after: int) -> None:
+        """Kill the process when so many more messages have gone through."""
+        with self._counting:
+            self.passed, self._aim = 0, (pid, after)
+
+    def _to_server(self, client: socket.socket, server: socket.socket) -> None:
+        self._forward(client, server)
+
+    def _to_client(self, client: socket.socket, server: socket.socket) -> None:
+        self._forward(server, client)
+
+    def _forward(self, source: socket.socket, target: socket.socket) -> None:
+        while data := source.recv(65536):
+            with self._counting:
+                self.passed += 1
+                if self._aim is not None and self.passed >= self._aim[1]:
+                    os.kill(self._aim[0], signal.SIGKILL)
+                    self._aim = None
+                    self.hits += 1
+                    return
+            target.sendall(data)
 
 
 def _reset(*sockets: socket.socket) -> None:

@@ -49,11 +49,26 @@ DEGRADED_S: Final = 120.0
 GAP_S: Final = 90.0
 """A longer time without an evaluation is gone through minute by minute."""
 
+GAP_SAID_FOR: Final = timedelta(minutes=10)
+"""How long notices name such a time after it: the events of it arrive late too."""
+
 MAX_STEPS: Final = 360
 STATEMENT_TIMEOUT: Final = "20s"
 EVIDENCE_TIMEOUT: Final = "5s"
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+
+
+class Gap(NamedTuple):
+    """A time in which nothing was evaluated.
+
+    Attributes:
+        began: From when.
+        ended: To when.
+    """
+
+    began: datetime
+    ended: datetime
 
 
 class Evaluated(NamedTuple):
@@ -122,7 +137,8 @@ class Evaluator:
                 return Evaluated(is_done=False)
             lag_s = self._lag_s()
             now = clock.now()
-            at, quality = _moment(now, lag_s, last, self._interval_s)
+            gap = _gap(now, last, self._interval_s)
+            at, quality = _moment(now, lag_s, last, gap)
             run = _Run(self, connection, rules, at, quality)
             changes = run.go(last["evaluated_to"] if last is not None else None)
             note = {
@@ -136,6 +152,8 @@ class Evaluator:
                 "rules_error": rules_error,
                 "evaluator": self._name,
                 "receivers": list(self._receivers),
+                "gap_began": None if gap is None else gap.began,
+                "gap_ended": None if gap is None else gap.ended,
             }
             connection.execute(query("alerts_note_evaluation"), note)
         return Evaluated(is_done=True, changes=changes, quality=quality)
@@ -311,24 +329,30 @@ def _with(finding: RuleFinding, after: AlertState, change: Any) -> RuleFinding:
     return replace(finding, after=after, change=change)
 
 
-def _moment(
-    now: datetime, lag_s: float | None, last: Row | None, interval_s: float
-) -> tuple[datetime, tuple[str, ...]]:
+def _moment(now: datetime, lag_s: float | None, last: Row | None, gap: Gap | None) -> tuple[datetime, tuple[str, ...]]:
     """Return the moment to evaluate, and what limits its data."""
     at = now
     quality: list[str] = []
     if lag_s is not None and lag_s > DEGRADED_S:
         at = now - timedelta(seconds=lag_s)
         quality.append(f"degraded: events arrive {_span(lag_s)} late; this is how it was at {at:%H:%M:%S}")
+    if gap is not None and now - gap.ended <= GAP_SAID_FOR:
+        quality.append(
+            f"degraded: nothing was evaluated from {gap.began:%H:%M:%S} to {gap.ended:%H:%M:%S}; it was made up for then"
+        )
     if last is not None:
-        gap_s = float(last["age_s"])
-        if gap_s > max(GAP_S, 4 * interval_s):
-            begin = now - timedelta(seconds=gap_s)
-            quality.append(
-                f"degraded: nothing was evaluated from {begin:%H:%M:%S} to {now:%H:%M:%S}; it was made up for now"
-            )
         at = max(at, last["evaluated_to"])
     return at, tuple(quality)
+
+
+def _gap(now: datetime, last: Row | None, interval_s: float) -> Gap | None:
+    """Return the last time in which nothing was evaluated: one that ends now, else that which is remembered."""
+    if last is None:
+        return None
+    age_s = float(last["age_s"])
+    if age_s > max(GAP_S, 4 * interval_s):
+        return Gap(now - timedelta(seconds=age_s), now)
+    return None if last["gap_began"] is None else Gap(last["gap_began"], last["gap_ended"])
 
 
 def _moments(since: datetime | None, at: datetime) -> list[datetime]:

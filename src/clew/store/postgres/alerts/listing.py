@@ -29,6 +29,8 @@ __all__ = [
     "id_range",
 ]
 
+_OF_EVALUATORS = frozenset({"rules_digest", "evaluator", "receivers", "gap_began", "gap_ended"})
+
 OLD_EVALUATION_S = 120.0
 """An evaluation that is older than that is said to be stale."""
 
@@ -322,7 +324,7 @@ def fetch_evaluation() -> Reading[EvaluationStatus]:
     rows = yield Statement(query("alerts_evaluation"), {})
     if not rows:
         return EvaluationStatus(state="off")
-    row = {name: value for name, value in rows[0].items() if name not in {"rules_digest", "evaluator", "receivers"}}
+    row = {name: value for name, value in rows[0].items() if name not in _OF_EVALUATORS}
     state = "stale" if row["age_s"] > OLD_EVALUATION_S else "degraded" if row["quality"] else "ok"
     return EvaluationStatus(state=state, **row)
 

@@ -436,7 +436,9 @@ CREATE TABLE alert_evaluations (
     rules_digest text NOT NULL,
     rules_error text NOT NULL DEFAULT '',
     evaluator text NOT NULL,
-    receivers text[] NOT NULL DEFAULT '{}'
+    receivers text[] NOT NULL DEFAULT '{}',
+    gap_began timestamptz,
+    gap_ended timestamptz
 );
 
 -- A role that only reads, for the server and for people; left out where we may not make roles.

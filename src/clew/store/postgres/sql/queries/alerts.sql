@@ -7,7 +7,7 @@ SELECT pg_try_advisory_xact_lock(hashtext('clew.alerts')) AS is_ours;
 -- How the last evaluation went.
 -- Plan: a scan of one row.
 SELECT evaluated_to, evaluated_at, took_s, lag_s, quality, rules, rules_source, rules_digest, rules_error, evaluator, receivers,
-    extract(epoch FROM clock_timestamp() - evaluated_at)::float8 AS age_s
+    gap_began, gap_ended, extract(epoch FROM clock_timestamp() - evaluated_at)::float8 AS age_s
 FROM alert_evaluations;
 
 -- name: alerts_note_evaluation
@@ -15,13 +15,14 @@ FROM alert_evaluations;
 -- Plan: a look into the primary key.
 INSERT INTO alert_evaluations
     (evaluated_to, evaluated_at, took_s, lag_s, quality, rules, rules_source, rules_digest, rules_error, evaluator,
-    receivers)
+    receivers, gap_began, gap_ended)
 VALUES (%(evaluated_to)s, clock_timestamp(), %(took_s)s, %(lag_s)s, %(quality)s, %(rules)s, %(rules_source)s,
-    %(rules_digest)s, %(rules_error)s, %(evaluator)s, %(receivers)s)
+    %(rules_digest)s, %(rules_error)s, %(evaluator)s, %(receivers)s, %(gap_began)s, %(gap_ended)s)
 ON CONFLICT (only_one) DO UPDATE SET evaluated_to = excluded.evaluated_to, evaluated_at = excluded.evaluated_at,
     took_s = excluded.took_s, lag_s = excluded.lag_s, quality = excluded.quality, rules = excluded.rules,
     rules_source = excluded.rules_source, rules_digest = excluded.rules_digest, rules_error = excluded.rules_error,
-    evaluator = excluded.evaluator, receivers = excluded.receivers;
+    evaluator = excluded.evaluator, receivers = excluded.receivers, gap_began = excluded.gap_began,
+    gap_ended = excluded.gap_ended;
 
 -- name: alerts_states
 -- What is remembered of all rules and targets, with what people have said of their alerts.
