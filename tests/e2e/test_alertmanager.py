@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Sequence
     from pathlib import Path
 
-    from clew.alerts.alertmanager import ReceivedAlert
+    from clew.alerts.alertmanager.notification import ReceivedAlert
     from support.fix_prometheus import StartPrometheus
 
 pytestmark = pytest.mark.slow

@@ -93,12 +93,13 @@ def test_a_window_is_the_shortest_that_holds_enough(
         return sum(n for n, _ in held), sum(min(n, bad) for n, bad in held)
 
     length = next((each for each in range(shortest, longest) if sums(each)[0] >= at_least), longest)
+    expected = (*sums(length), length, last - length + 1)
 
-    assert counts.adaptive(last, at_least=at_least, shortest=shortest, longest=longest) == (
-        *sums(length),
-        length,
-        last - length + 1,
-    )
+    for each in (counts, counts.sliding()):
+        window = each.adaptive(last, at_least=at_least, shortest=shortest, longest=longest)
+        assert window == expected
+        assert each.series(window) == counts.series(window)
+        assert each.fixed(last, shortest) == (*sums(shortest), shortest, last - shortest + 1)
 
 
 @given(minutes=MINUTES)

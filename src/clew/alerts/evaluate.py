@@ -21,7 +21,7 @@ from clew.alerts.rules import Rule, Target
 from clew.alerts.signals import SIGNALS, ShareSignal, metrics_of, minute_counts
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from datetime import datetime
 
     from clew.alerts.rules import RuleSet
@@ -33,6 +33,7 @@ __all__ = [
     "RuleFinding",
     "SeesSessions",
     "StateKey",
+    "counts_of",
     "evaluate",
     "evaluate_counts",
     "horizon_minutes",
@@ -171,6 +172,18 @@ def evaluate_counts(  # noqa: PLR0913 - what an evaluation depends on
     return findings
 
 
+def counts_of(
+    rule: Rule, signal: ShareSignal, counted: CountedShares, since: int = 0
+) -> Iterator[tuple[Target, Rule, MinuteCounts]]:
+    """Yield each target that a rule holds for, the rule as it holds there, and the target's counts from *since* on."""
+    limits = {rule.limit, *(override.changes.get("limit", rule.limit) for override in rule.overrides)}
+    for limit in limits:
+        for target, counts in counted.of(signal, limit, since).items():
+            held = rule.for_target(target)
+            if held is not None and held.limit == limit:
+                yield target, held, counts
+
+
 def horizon_minutes(rules: RuleSet) -> int:
     """Return how many minutes of sums the rules need at most."""
     return max([ONSET_MINUTES, *horizons(rules).values()])
@@ -233,11 +246,8 @@ def _measure(
             for (name, target), found in levels.items()
             if name == rule.name and (held := rule.for_target(target)) is not None
         }
-    found: dict[Target, tuple[Rule, Measurement]] = {}
-    limits = {rule.limit, *(override.changes.get("limit", rule.limit) for override in rule.overrides)}
-    for limit in limits:
-        for target, counts in counted.of(signal, limit, last + 1 - _horizon(signal, rule)).items():
-            held = rule.for_target(target)
-            if held is not None and held.limit == limit:
-                found[target] = held, measure_share(signal, held, counts, last)
-    return found
+    since = last + 1 - _horizon(signal, rule)
+    return {
+        target: (held, measure_share(signal, held, counts, last))
+        for target, held, counts in counts_of(rule, signal, counted, since)
+    }

@@ -43,6 +43,9 @@ __all__ = [
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
+GROUP_WAIT_S: Final = 30.0
+"""How long what is not critical waits for others of its service: Alertmanager's ``group_wait``."""
+
 RECENTLY: Final = timedelta(minutes=30)
 UNHEARD_ENDS_AFTER: Final = timedelta(hours=120)
 """For how long Alertmanager keeps what it has sent (``--data.retention``); whoever has it repeat less often gets no end."""
@@ -134,26 +137,44 @@ def store_alert(
 
 
 def put_into_outbox(connection: Connection, changes: Sequence[ChangeNotice]) -> None:
-    """Have the changes of one evaluation sent: those of one service together.
+    """Have changes sent: those of one service together, also with such as wait since the last half minute.
 
-    The most severe one leads; its notice names the others, by their first lines.
+    The most severe one leads; its notice names the others, by their first lines. What is critical is sent at once, and takes
+    with it what waits.
     """
     groups: dict[tuple[str, str, bool], list[ChangeNotice]] = {}
     for change in changes:
         notice = change.notice
         groups.setdefault((notice.service, notice.environment, notice.kind == "resolved"), []).append(change)
-    for group in groups.values():
-        group.sort(key=lambda change: _SEVERITIES.index(change.notice.severity))
-        lead, *others = group
-        grouped = tuple(first_line(other.notice) for other in others)
-        if grouped:
-            notice = replace(lead.notice, grouped=grouped)
-            connection.execute(query("alerts_regroup"), _place(notice) | {"notice": json.encode(notice).decode()})
+    for (service, environment, is_end), group in groups.items():
+        by_receiver: dict[str, list[Notice]] = {}
         for change in group:
             for receiver in change.receivers:
-                is_said = change is not lead and receiver in lead.receivers
-                row = _place(change.notice) | {"receiver": receiver, "state": "grouped" if is_said else "waiting"}
-                connection.execute(query("alerts_notify"), row)
+                by_receiver.setdefault(receiver, []).append(change.notice)
+        waiting = read(connection, _rows("alerts_waiting", service=service, environment=environment, is_end=is_end))
+        for receiver, notices in by_receiver.items():
+            before = [json.decode(bytes(row["notice"]), type=Notice) for row in waiting if row["receiver"] == receiver]
+            _send_together(connection, receiver, before, notices)
+
+
+def _send_together(connection: Connection, receiver: str, before: Sequence[Notice], notices: Sequence[Notice]) -> None:
+    """Have one receiver sent notices of a service, with those that wait for others already."""
+    lead = min((*before, *notices), key=lambda notice: _SEVERITIES.index(notice.severity))
+    is_urgent = lead.severity == "critical" and lead.kind != "resolved"
+    for notice in before:
+        place = _place(notice) | {"receiver": receiver}
+        if notice is not lead:
+            connection.execute(query("alerts_send_with"), place)
+        elif is_urgent:
+            connection.execute(query("alerts_send_now"), place)
+    for notice in notices:
+        row = _place(notice) | {"receiver": receiver, "state": "waiting" if notice is lead else "grouped"}
+        connection.execute(query("alerts_notify"), row | {"wait_s": 0.0 if is_urgent else GROUP_WAIT_S})
+    others = [first_line(notice) for notice in (*before, *notices) if notice is not lead]
+    named = tuple(dict.fromkeys((*lead.grouped, *(line for notice in before for line in notice.grouped), *others)))
+    if named != lead.grouped:
+        notice = replace(lead, grouped=named)
+        connection.execute(query("alerts_regroup"), _place(notice) | {"notice": json.encode(notice).decode()})
 
 
 def last_notice(connection: Connection, alert_id: str) -> Notice:

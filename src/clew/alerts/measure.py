@@ -22,9 +22,9 @@ from clew.alerts.statistics import Interval, Z, corrected_share, onset, wilson
 if TYPE_CHECKING:
     from clew.alerts.rules import Rule
     from clew.alerts.signals import ShareSignal
-    from clew.alerts.window import MinuteCounts, Window
+    from clew.alerts.window import MinuteCounts, SlidingCounts, Window
 
-__all__ = ["BURN_WINDOWS", "ONSET_MINUTES", "SHOWN_Z", "Measurement", "measure_share"]
+__all__ = ["BURN_WINDOWS", "ONSET_MINUTES", "SHOWN_Z", "Measurement", "measure_share", "minutes_of", "share_of"]
 
 SHOWN_Z: Final = 1.96
 """The interval that is shown is the usual one of 95 %; that which decides is wider."""
@@ -81,7 +81,9 @@ class Measurement(Struct, frozen=True, kw_only=True):
     quality: tuple[str, ...] = ()
 
 
-def measure_share(signal: ShareSignal, rule: Rule, counts: MinuteCounts, last: int) -> Measurement:
+def measure_share(
+    signal: ShareSignal, rule: Rule, counts: MinuteCounts | SlidingCounts, last: int, *, is_dated: bool = True
+) -> Measurement:
     """Measure a share.
 
     Args:
@@ -89,6 +91,7 @@ def measure_share(signal: ShareSignal, rule: Rule, counts: MinuteCounts, last: i
         rule: As it holds for the target.
         counts: Its units by the minute.
         last: The minute that windows end with, counted from 1970.
+        is_dated: Whether to look for the beginning of what is bad.
 
     Example:
         >>> from clew.alerts.rules import Rule
@@ -103,13 +106,13 @@ def measure_share(signal: ShareSignal, rule: Rule, counts: MinuteCounts, last: i
         (True, 50, 15)
     """
     if signal.is_burn:
-        return _measure_burn(rule, counts, last)
+        return _measure_burn(rule, counts, last, is_dated=is_dated)
     window = counts.adaptive(
-        last, at_least=rule.min_units, shortest=_minutes(rule.window_s), longest=_minutes(rule.max_window_s)
+        last, at_least=rule.min_units, shortest=minutes_of(rule.window_s), longest=minutes_of(rule.max_window_s)
     )
     recent = counts.fixed(last, RECENT_MINUTES)
-    decisive, shown = _share(signal, rule, window), _share(signal, rule, window, SHOWN_Z)
-    of_recent = _share(signal, rule, recent, SHOWN_Z)
+    decisive, shown = share_of(signal, rule, window), share_of(signal, rule, window, SHOWN_Z)
+    of_recent = share_of(signal, rule, recent, SHOWN_Z)
     is_enough = window.n >= rule.min_units
     is_bad = is_enough and window.bad >= rule.min_bad and decisive.low > rule.threshold
     is_well = window.n > 0 and max(shown.value, of_recent.value) <= rule.threshold
@@ -127,26 +130,27 @@ def measure_share(signal: ShareSignal, rule: Rule, counts: MinuteCounts, last: i
         is_bad=is_bad,
         is_well=is_well,
         has_data=recent.n > 0,
-        began=_began(counts, window, last) if is_bad else None,
+        began=_began(counts, window, last) if is_bad and is_dated else None,
         text="" if is_enough else f"too few {signal.counted} to decide: {window.n} of {rule.min_units}",
         quality=quality,
     )
 
 
-def _share(signal: ShareSignal, rule: Rule, window: Window, z: float = Z) -> Interval:
+def share_of(signal: ShareSignal, rule: Rule, window: Window, z: float = Z) -> Interval:
+    """Return the share of a window with its interval, corrected by the rule's calibration where it has one."""
     if signal.is_judged and rule.calibration is not None:
         return corrected_share(window.bad, window.n, rule.calibration, z)
     return wilson(window.bad, window.n, z)
 
 
-def _began(counts: MinuteCounts, window: Window, last: int) -> datetime:
+def _began(counts: MinuteCounts | SlidingCounts, window: Window, last: int) -> datetime:
     """Return the minute in which the share most likely rose."""
     length = max(ONSET_MINUTES, window.minutes)
     around = counts.fixed(last, length)
     return datetime.fromtimestamp((around.first + onset(counts.series(around))) * 60, UTC)
 
 
-def _measure_burn(rule: Rule, counts: MinuteCounts, last: int) -> Measurement:
+def _measure_burn(rule: Rule, counts: MinuteCounts | SlidingCounts, last: int, *, is_dated: bool) -> Measurement:
     """Measure how many times as fast as promised requests fail, over two windows at once.
 
     Of several pairs of windows that are exceeded the fastest is taken; of none, that which is closest to its factor.
@@ -169,9 +173,10 @@ def _measure_burn(rule: Rule, counts: MinuteCounts, last: int) -> Measurement:
         is_bad=is_bad,
         is_well=not is_bad and recent.n > 0,
         has_data=recent.n > 0,
-        began=_began(counts, window, last) if is_bad else None,
+        began=_began(counts, window, last) if is_bad and is_dated else None,
     )
 
 
-def _minutes(seconds: float) -> int:
+def minutes_of(seconds: float) -> int:
+    """Return a length of windows in whole minutes, at least one."""
     return max(1, round(seconds / 60))

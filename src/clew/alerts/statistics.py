@@ -32,6 +32,9 @@ Z: Final = 3.09
 """One-sided 99.9 %. A rule is evaluated thousands of times a day: at 2.33 (99 %) a service that is well at 80 % of
 its threshold raises four false alerts a day, at 3.09 less than one."""
 
+JUDGE_Z: Final = 1.96
+"""Of a judge's figures: answers are drawn anew with every evaluation, a calibration once."""
+
 ONSET_GAIN: Final = 4.0
 """By how much a change has to raise the logarithm of the likelihood to be taken for one: without a change, one of sixty
 minutes does so by chance in fewer than one of ten cases."""
@@ -94,7 +97,8 @@ def corrected_share(bad: int, n: int, judge: Calibration, z: float = Z) -> Inter
     """Return the true share behind what a judge that errs has called bad (Rogan–Gladen), with its interval.
 
     The interval is that of Wilson for what the judge has called bad, widened as the judge's own figures are known from a
-    sample only (delta method). With a perfect judge, known from very many answers, it is Wilson's.
+    sample only (delta method). With a perfect judge, known from very many answers, it is Wilson's. The judge's part is
+    never wider than 95 %: answers are drawn anew with every evaluation, a calibration once.
 
     Args:
         bad: How many units the judge has called bad, 0 to *n*.
@@ -120,7 +124,7 @@ def corrected_share(bad: int, n: int, judge: Calibration, z: float = Z) -> Inter
     true = min(1.0, max(0.0, estimate))
     of_judge = true * true * agresti_variance(judge.sensitivity, judge.positives)
     of_judge += (1 - true) ** 2 * agresti_variance(judge.specificity, judge.negatives)
-    judged = z * z * of_judge / (gain * gain)
+    judged = min(z, JUDGE_Z) ** 2 * of_judge / (gain * gain)
     low, high = estimate - sqrt((estimate - low) ** 2 + judged), estimate + sqrt((high - estimate) ** 2 + judged)
     return Interval(true, min(1.0, max(0.0, low)), min(1.0, max(0.0, high)))
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from clew.questions.kinds import MOMENT, TEXT, choice, number, text
-from clew.questions.parameter import Question, parameter
+from clew.questions.parameter import InTime, Question, parameter, since, until
 from clew.store.paging import MAX_LIMIT
+from clew.store.postgres.alerts.cells import fetch_cells
 from clew.store.postgres.alerts.listing import fetch_alert, fetch_alerts, fetch_silences
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from clew.measures.minute_cell import MinuteCell
     from clew.store.postgres.alerts.listing import AlertDetail, Alerts, Silences
     from clew.store.postgres.reading import Reading
 
-__all__ = ["AlertQuestion", "AlertsQuestion", "SilencesQuestion"]
+__all__ = ["AlertQuestion", "AlertsQuestion", "PastQuestion", "SilencesQuestion"]
 
 STATES: Final = ("pending", "firing", "no_data", "resolved")
 
@@ -83,3 +87,45 @@ class SilencesQuestion(Question):
     def reading(self) -> Reading[Silences]:
         """Answer it from the store, the first to end first."""
         return fetch_silences(self.now)
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastQuestion(InTime):
+    """How much of the past rules are replayed over.
+
+    Attributes:
+        since: Its beginning; seven days before its end if None.
+        until: Its end; now if None.
+    """
+
+    since: datetime | None = since(ago="7d")
+    until: datetime | None = until(is_now=True)
+
+    def cells(self, horizons: Mapping[str, int]) -> Reading[list[MinuteCell]]:
+        """Fetch the sums by the minute that rules need, day by day: no statement is long.
+
+        Args:
+            horizons: The minutes that are needed before the beginning, by metric.
+
+        Raises:
+            UsageError: The time range is empty.
+        """
+        begin, end = self.range(DEFAULT_RANGE)
+        by_length: dict[int, list[str]] = {}
+        for metric, minutes in horizons.items():
+            if minutes:
+                by_length.setdefault(minutes, []).append(metric)
+        found: list[MinuteCell] = []
+        for minutes, metrics in by_length.items():
+            at = begin - timedelta(minutes=minutes)
+            while at < end:
+                last = min(at + timedelta(days=1), end)
+                found += yield from fetch_cells(metrics, at, last - timedelta(minutes=1))
+                at = last
+        return found
+
+    def of(self, cells: Sequence[MinuteCell]) -> tuple[datetime, datetime]:
+        """Return the part of the time range that there are sums of: its beginning and its end."""
+        begin, end = self.range(DEFAULT_RANGE)
+        first = datetime.fromtimestamp(min(cell.minute for cell in cells) * 60, UTC)
+        return min(max(begin, first), end - timedelta(minutes=1)), end

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from clew.alerts.alertmanager import ReceivedAlert
+    from clew.alerts.alertmanager.notification import ReceivedAlert
 
 PATH = "/api/alertmanager"
 ALERT = {

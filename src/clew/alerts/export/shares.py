@@ -29,7 +29,7 @@ from clew.alerts.export.rule_file import AlertingRule, RecordingRule, RuleGroup
 from clew.alerts.export.series import SHARES, Counters, ShareSeries, latency_series
 from clew.alerts.measure import BURN_MIN_BAD, BURN_WINDOWS
 from clew.alerts.signals import SIGNALS, ShareSignal
-from clew.alerts.statistics import Calibration, Z, agresti_variance
+from clew.alerts.statistics import JUDGE_Z, Calibration, agresti_variance
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -200,7 +200,7 @@ def _true(observed: str, judge: Calibration) -> str:
 def _true_low(observed: str, observed_low: str, judge: Calibration) -> str:
     """Write the lower end of its interval: ``statistics.corrected_share(…).low``."""
     gain, error = judge.sensitivity + judge.specificity - 1, 1 - judge.specificity
-    true, scale = _true(observed, judge), Z * Z / (gain * gain)
+    true, scale = _true(observed, judge), JUDGE_Z * JUDGE_Z / (gain * gain)
     of_bad = number(scale * agresti_variance(judge.sensitivity, judge.positives))
     of_good = number(scale * agresti_variance(judge.specificity, judge.negatives))
     judged = f"{of_bad} * {true} ^ 2 + {of_good} * (1 - {true}) ^ 2"

@@ -20,6 +20,7 @@ from clew.alerts.runner import AlertRunner
 from clew.alerts.signals import SIGNALS
 from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.commands.alerts_export import export
+from clew.cli.commands.alerts_replay import replay_rules
 from clew.cli.look.render import clean, console, print_json
 from clew.delivery.status import read_statuses
 from clew.errors import ClewError, ConfigError, NotFoundError, UsageError
@@ -343,6 +344,7 @@ def run(
     runner.stop()
 
 
+app.command("replay")(replay_rules)
 app.command("export")(export)
 
 

@@ -22,8 +22,8 @@ from fastapi import APIRouter, Request, Response
 from msgspec import json
 
 from clew import config
-from clew.alerts.alertmanager import BODY_SCHEMA, read_alerts
-from clew.alerts.received import take_received
+from clew.alerts.alertmanager.notification import BODY_SCHEMA, read_alerts
+from clew.alerts.alertmanager.received import take_received
 from clew.alerts.rules_file import rules_path
 from clew.alerts.runner import RulesInForce
 from clew.server.problems import TAKING
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
-    from clew.alerts.alertmanager import ReceivedAlert
+    from clew.alerts.alertmanager.notification import ReceivedAlert
     from clew.config import Settings
     from clew.server.connections import Connections
 

@@ -134,3 +134,46 @@ def test_a_store_that_is_away_is_said(capsys: pytest.CaptureFixture[str]) -> Non
     """No trace of a stack, and an exit code for scripts."""
     assert run(["alerts", "list", "--dsn", "postgresql://127.0.0.1:1/none"]) == 1
     assert "cannot reach PostgreSQL" in capsys.readouterr().err
+
+
+def test_replay_says_how_often_rules_would_have_fired(
+    fault: AlertBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With when, beside a naive rule, and a warning where the usual level is close to the threshold; of any file."""
+    fault.requests(30)
+    assert run(["alerts", "replay", "--since", "2h", "--dsn", fault.dsn]) == 0
+    shown = capsys.readouterr().out
+    assert "error_rate rag-api prod" in shown
+    assert "not replayed, since they measure the moment" in shown
+
+    assert run(["alerts", "replay", "--dsn", fault.dsn, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    [errors] = [rule for rule in found["rules"] if rule["rule"] == "error_rate"]
+    assert len(errors["alerts"]) == 1
+    assert errors["alerts"][0]["resolved_at"] is not None
+    assert errors["naive_alerts"] >= 1
+    assert errors["target"][:2] == ["rag-api", "prod"]
+    assert errors["warning"] == ""
+    assert 0 < errors["measured"] <= 1
+
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("rules: {error_rate: {threshold: 90 %}, latency: {limit: 500ms, threshold: 50 %}}", "utf-8")
+    assert run(["alerts", "replay", "--file", str(mine), "--dsn", fault.dsn, "--json"]) == 0
+    tried = {rule["rule"]: rule for rule in json.loads(capsys.readouterr().out)["rules"]}
+    assert tried["error_rate"]["alerts"] == []
+    assert "expect false alerts" in tried["latency"]["warning"] or "above the threshold" in tried["latency"]["warning"]
+
+
+def test_replay_refuses_what_means_nothing(
+    fault: AlertBench, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A time that is none, a file that is not there or wrong, and a time without requests."""
+    wrong = tmp_path / "wrong.yaml"
+    wrong.write_text("rules: {latency: {limt: 2s}}", "utf-8")
+    refused = (["--since", "soon"], ["--since", "1h", "--until", "2h"], ["--file", "none.yaml"], ["--file", str(wrong)])
+    for options in refused:
+        assert run(["alerts", "replay", "--dsn", fault.dsn, *options]) == 2, options
+    assert "limt" in capsys.readouterr().err
+    before = ["--since", "2020-01-01", "--until", "2020-01-02"]
+    assert run(["alerts", "replay", "--dsn", fault.dsn, *before]) == 1
+    assert "nothing to replay" in capsys.readouterr().err

@@ -115,8 +115,28 @@ VALUES (%(id)s, %(number)s, %(kind)s, %(at)s, %(muted_by)s, %(notice)s::jsonb) O
 -- name: alerts_notify
 -- Put a notice into the outbox.
 -- Plan: a look into the primary key.
-INSERT INTO notifications (alert_id, number, receiver, state)
-VALUES (%(id)s, %(number)s, %(receiver)s, %(state)s) ON CONFLICT DO NOTHING;
+INSERT INTO notifications (alert_id, number, receiver, state, due_at)
+VALUES (%(id)s, %(number)s, %(receiver)s, %(state)s, clock_timestamp() + %(wait_s)s * interval '1 second') ON CONFLICT DO NOTHING;
+
+-- name: alerts_waiting
+-- Notices of a service that wait for others to be sent with. They stay ours until the transaction ends.
+-- Plan: notifications_due_idx, then looks into primary keys.
+SELECT n.alert_id::text AS id, n.number, n.receiver, convert_to(c.notice::text, 'UTF8') AS notice
+FROM notifications AS n JOIN alert_changes AS c USING (alert_id, number) JOIN alerts AS a ON a.id = n.alert_id
+WHERE n.state = 'waiting' AND n.attempts = 0 AND n.due_at > clock_timestamp() AND a.service = %(service)s
+  AND a.environment = %(environment)s AND (c.kind = 'resolved') = %(is_end)s
+ORDER BY n.created_at, n.alert_id FOR UPDATE OF n SKIP LOCKED;
+
+-- name: alerts_send_with
+-- Note that a notice that waits is sent with another one.
+-- Plan: a look into the primary key.
+UPDATE notifications SET state = 'grouped', due_at = clock_timestamp()
+WHERE alert_id = %(id)s AND number = %(number)s AND receiver = %(receiver)s;
+
+-- name: alerts_send_now
+-- Have a notice that waits sent at once.
+-- Plan: a look into the primary key.
+UPDATE notifications SET due_at = clock_timestamp() WHERE alert_id = %(id)s AND number = %(number)s AND receiver = %(receiver)s;
 
 -- name: alerts_last_notice
 -- What was said of an alert last.

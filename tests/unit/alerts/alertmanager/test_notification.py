@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import json
 
-from clew.alerts.alertmanager import MAX_ALERTS, MAX_TEXT, ReceivedAlert, read_alerts
+from clew.alerts.alertmanager.notification import MAX_ALERTS, MAX_TEXT, ReceivedAlert, read_alerts
 from clew.dialects.malformed import WireError
 
 ALERT: dict[str, Any] = {

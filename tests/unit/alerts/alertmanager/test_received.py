@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from clew import clock
-from clew.alerts.alertmanager import ReceivedAlert
+from clew.alerts.alertmanager.notification import ReceivedAlert
+from clew.alerts.alertmanager.received import take_received
 from clew.alerts.notice import first_line
-from clew.alerts.received import take_received
 from clew.alerts.rules_file import default_rules, parse_rules
 from clew.store.postgres.alerts.acting import acknowledge, add_silence
 from clew.store.postgres.alerts.listing import fetch_alert

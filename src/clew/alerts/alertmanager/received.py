@@ -36,7 +36,7 @@ from clew.store.postgres.reading import Statement, read
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from clew.alerts.alertmanager import ReceivedAlert
+    from clew.alerts.alertmanager.notification import ReceivedAlert
     from clew.alerts.notice import Notice, NoticeKind
     from clew.alerts.rules import RuleSet
     from clew.store.postgres.reading import Reading, Row

@@ -1,0 +1,1 @@
+"""Alerts that Alertmanager sends: what it posts (``notification``), and what becomes of it (``received``)."""
