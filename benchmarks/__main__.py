@@ -22,6 +22,8 @@ from benchmarks import (
     bench_schema,
     bench_ship,
 )
+from benchmarks.alerts.page import alerts_page
+from benchmarks.alerts.page import run as run_alerts
 from benchmarks.machine import ROOT
 from benchmarks.report import emit_page, install_page, put_between
 
@@ -29,8 +31,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 PAGE = ROOT / "docs" / "benchmarks.md"
-PARTS = ("emit", "big", "cold", "agent", "ship", "schema", "redact", "living", "fresh", "asked", "install")
+PARTS = ("emit", "big", "cold", "agent", "ship", "schema", "redact", "living", "fresh", "asked", "alerts", "install")
 AGENT_QUICK_SCALE = 0.1
+ALERTS_QUICK_SCALE = 0.02
 RESULTS = ROOT / "benchmarks" / "results"
 
 
@@ -65,6 +68,17 @@ def main() -> None:
         _hand_over("redact", bench_redact.run(), bench_redact.redact_page, write=arguments.write)
     if arguments.only in {None, "living", "fresh", "asked"}:
         _measure_answers(arguments)
+    _measure_the_rest(arguments)
+
+
+def _measure_the_rest(arguments: argparse.Namespace) -> None:
+    if arguments.only in {None, "alerts"}:
+        _hand_over(
+            "alerts",
+            run_alerts(scale=ALERTS_QUICK_SCALE if arguments.quick else 1.0),
+            alerts_page,
+            write=arguments.write,
+        )
     if arguments.only in {None, "install"}:
         try:
             found = bench_install.run(with_install=not arguments.quick)
