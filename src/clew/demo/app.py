@@ -5,6 +5,7 @@
                        it belongs to; 201 and what was stored, or 413, 415, 422 and why not
 ``GET /documents``     what can be found
 ``POST /ask``          ``{"question": …}``; the answer as server-sent events
+``POST /warm-up``      computes ahead what questions need of the documents; not traced
 ``GET /healthz``       whether it is up, and what it works with; not traced
 =====================  =====================================================================
 
@@ -15,6 +16,7 @@ has said anything still gets a status that says so.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator  # noqa: TC003 - FastAPI reads the annotations
 from contextlib import aclosing, asynccontextmanager
 from typing import TYPE_CHECKING, Annotated, Any, Final
@@ -73,7 +75,7 @@ def create_app(parts: Parts) -> FastAPI:
             yield
 
     app = FastAPI(title="clew demo", description="A small RAG service, watched by clew.", lifespan=lifespan)
-    app.add_middleware(ClewMiddleware, exclude=("/healthz",))
+    app.add_middleware(ClewMiddleware, exclude=("/healthz", "/warm-up"))
     for kind in _STATUS_OF:
         app.add_exception_handler(kind, _refuse)
     _add_document_routes(app, parts)
@@ -113,6 +115,14 @@ def _add_question_routes(app: FastAPI, parts: Parts) -> None:
         answer = parts.answering.answer(asked.question)
         first = await anext(answer)
         return StreamingResponse(_events(first, answer), media_type="text/event-stream")
+
+    @app.post("/warm-up")
+    async def warm_up() -> Any:  # pyright: ignore[reportUnusedFunction]
+        """Compute the vectors of all sentences, which the first questions would wait for."""
+        chunks = parts.index.snapshot.chunks
+        for chunk in chunks:
+            await asyncio.to_thread(parts.relevance.sentence_vectors, chunk)
+        return {"chunk_count": len(chunks)}
 
     @app.get("/healthz")
     async def healthz() -> Any:  # pyright: ignore[reportUnusedFunction]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from itertools import cycle
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -91,13 +92,19 @@ class Driver:
 
         return self._exchange(exchange, send)
 
-    def ask(self, question: str) -> Exchange:
-        """Ask one question, and hear the answer to its end."""
-        exchange = Exchange("question", next(self._users), question)
+    def ask(self, question: str, *, user: str | None = None, session_id: str | None = None) -> Exchange:
+        """Ask one question, and hear the answer to its end.
+
+        Args:
+            question: The question.
+            user: Who asks; by default one after the other.
+            session_id: The session of that user; by default the only one.
+        """
+        exchange = Exchange("question", user or next(self._users), question)
 
         def send() -> None:
-            asked = {"question": question}
-            with self._client.stream("POST", "/ask", json=asked, headers=_headers(exchange.user)) as response:
+            asked, headers = {"question": question}, _headers(exchange.user, session_id)
+            with self._client.stream("POST", "/ask", json=asked, headers=headers) as response:
                 _note(exchange, response)
                 if not response.is_success:
                     response.read()
@@ -107,6 +114,11 @@ class Driver:
                 exchange.is_complete = True
 
         return self._exchange(exchange, send)
+
+    def warm_up(self) -> None:
+        """Have the service compute ahead what questions need; a service that cannot answers them more slowly."""
+        with suppress(httpx.HTTPError):
+            self._client.post("/warm-up")
 
     def ask_all(self, questions: Sequence[CorpusQuestion]) -> None:
         """Ask questions, a few users at a time; those that ask again wait until all others are answered."""
@@ -142,8 +154,8 @@ class Driver:
         return exchange
 
 
-def _headers(user: str) -> dict[str, str]:
-    return {"x-user-id": user, "x-session-id": f"session-{user}"}
+def _headers(user: str, session_id: str | None = None) -> dict[str, str]:
+    return {"x-user-id": user, "x-session-id": session_id or f"session-{user}"}
 
 
 def _note(exchange: Exchange, response: httpx.Response) -> None:

@@ -31,6 +31,7 @@ class Parts(Struct, frozen=True):
     Attributes:
         settings: How it works.
         embedder: Makes vectors.
+        relevance: Scores sentences.
         index: What is known.
         model: Who answers.
         ingestion: Brings documents in.
@@ -40,6 +41,7 @@ class Parts(Struct, frozen=True):
 
     settings: DemoSettings
     embedder: Embedder
+    relevance: Relevance
     index: Index
     model: Model
     ingestion: Ingestion
@@ -69,4 +71,4 @@ def put_together(settings: DemoSettings, directory: Path, *, embedder: Embedder 
         )
     cache = SemanticCache(embedder.same, max_age_s=settings.cache_max_age_s)
     answering = Answering(settings, embedder=embedder, relevance=relevance, index=index, cache=cache, model=model)
-    return Parts(settings, embedder, index, model, Ingestion(settings, embedder, index), answering, client)
+    return Parts(settings, embedder, relevance, index, model, Ingestion(settings, embedder, index), answering, client)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from clew.demo.corpus import Document
 
-__all__ = ["USERS", "CorpusQuestion", "plan"]
+__all__ = ["UNANSWERABLE", "USERS", "CorpusQuestion", "known_questions", "plan"]
 
 USERS: Final = ("ann", "bob", "chandra", "dana")
 
@@ -43,12 +43,14 @@ _ASKED: Final[dict[str, tuple[tuple[str, str], ...]]] = {
 }
 """Questions to the default documents, each with another way to ask it."""
 
-_UNANSWERABLE: Final = (
+UNANSWERABLE: Final = (
     "What is the boiling point of tungsten?",
     "Who won the chess olympiad in 1998?",
     "How long does sourdough bread have to bake?",
     "What is the capital of Peru?",
 )
+"""Questions that no document of the demo answers."""
+
 MAX_HEADINGS = 3  # of one document, to ask about
 MIN_HEADING_WORDS = 2
 MAX_QUOTED_CHARS = 120
@@ -77,17 +79,22 @@ def plan(documents: Sequence[Document], count: int) -> list[CorpusQuestion]:
         The questions in the order in which they are to be asked: about half of them new, three in ten
         of those again, in other words where there are any, and one in five that nothing answers.
     """
-    known = _interleave([list(_about(document)) for document in documents])
-    known = known or [("What are these documents about?", "What are these documents about?")]
+    known = known_questions(documents)
     unanswerable = round(count * 0.2) if count >= 3 else 0
     again = round(count * 0.3) if count >= 2 else 0
     new = min(count - unanswerable - again, len(known))
     again = count - unanswerable - new
     return [
         *(CorpusQuestion(asked, "new") for asked, _ in known[:new]),
-        *(CorpusQuestion(asked, "unanswerable") for asked in islice(cycle(_UNANSWERABLE), unanswerable)),
+        *(CorpusQuestion(asked, "unanswerable") for asked in islice(cycle(UNANSWERABLE), unanswerable)),
         *(CorpusQuestion(other, "again") for _, other in islice(cycle(known[:new]), again)),
     ]
+
+
+def known_questions(documents: Sequence[Document]) -> list[tuple[str, str]]:
+    """Return questions about documents, each with another way to ask it; at least one."""
+    known = _interleave([list(_about(document)) for document in documents])
+    return known or [("What are these documents about?", "What are these documents about?")]
 
 
 def _about(document: Document) -> Sequence[tuple[str, str]]:

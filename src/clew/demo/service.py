@@ -23,7 +23,7 @@ import httpx
 from clew.errors import ClewError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
     from pathlib import Path
     from types import TracebackType
 
@@ -46,6 +46,7 @@ class Service:
     Args:
         settings: Where the events go: data directory and spool.
         report: Called with one line for people when the process dies or is started again.
+        environment: Variables to set for the process beside those of this one.
 
     Attributes:
         url: Its address.
@@ -55,8 +56,11 @@ class Service:
         One waits for the death of the process; the methods may be called from any other.
     """
 
-    def __init__(self, settings: Settings, report: Callable[[str], None]) -> None:
+    def __init__(
+        self, settings: Settings, report: Callable[[str], None], environment: Mapping[str, str] | None = None
+    ) -> None:
         self._settings = settings
+        self._own_environment = dict(environment or {})
         self._report = report
         self._directory = settings.data_dir / "demo"
         self._lock = threading.Lock()
@@ -155,7 +159,7 @@ class Service:
             "CLEW_ENVIRONMENT": self._settings.environment or "demo",
             "CLEW_AGENT": "external",
         }
-        return {**os.environ, **variables}
+        return {**os.environ, **variables, **self._own_environment}
 
     def _wait_until_it_serves(self, process: subprocess.Popen[bytes]) -> dict[str, Any]:
         deadline = time.monotonic() + START_TIMEOUT_S

@@ -139,6 +139,23 @@ def test_a_hostile_file_name_is_only_a_name(rag: Callable[..., Rag]) -> None:
     assert told["document_name"].endswith("etc/passwd.md")
 
 
+def test_a_service_that_is_warmed_up_has_all_sentences_and_leaves_no_event(
+    rag: Callable[..., Rag], emitted: Emitted
+) -> None:
+    """The vectors of every chunk are there before the first question, and the request is not traced."""
+    service = rag()
+    service.upload(GUIDE)
+    before = len(emitted())
+
+    response = service.request("POST", "/warm-up")
+
+    assert response.json() == {"chunk_count": len(service.parts.index.snapshot.chunks)}
+    assert len(emitted()) == before
+    chunk = service.parts.index.snapshot.chunks[0]
+    again = service.parts.relevance.sentence_vectors(chunk)
+    assert again is service.parts.relevance.sentence_vectors(chunk)
+
+
 def remote(endpoint: ChatEndpoint) -> DemoSettings:
     """Ask a model on this machine."""
     policy = RetryPolicy(max_attempts=3, base_s=0.001, cap_s=0.01)

@@ -22,14 +22,15 @@ Source:
 from __future__ import annotations
 
 import contextlib
+import hmac
+import re
 import smtplib
 import socket
 import ssl
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from collections import OrderedDict
 from email.errors import HeaderParseError
 from email.headerregistry import Address
-from email.utils import parseaddr
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, cast
 from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
@@ -43,7 +44,7 @@ from clew.alerts.notify.text import fit, one_line, shorten
 from clew.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from clew.alerts.notice import Notice
     from clew.alerts.notify.address import Lookup
@@ -52,6 +53,16 @@ __all__ = ["Mail", "MailServer", "read_mail_address", "read_mail_server"]
 
 REMEMBERED: Final = 1000
 REASON_CHARS: Final = 200
+MAX_ROUNDS: Final = 5
+
+ASKS_ON: Final = 334
+LOGGED_IN: Final = 235
+ALREADY: Final = 503
+"""Answers to AUTH (RFC 4954): another challenge, done, and done before."""
+
+_ADDRESS: Final = re.compile(
+    r'(?:"(?P<quoted>[^"\\]*)"|(?P<name>[^<>",]*))\s*<(?P<spec>[^<>\s,"]+)>|(?P<bare>[^<>\s,"]+)'
+)
 
 _STARTTLS: Final = {"require", "off"}
 _LOCAL_PART_CHARS: Final = 64
@@ -119,6 +130,8 @@ class Mail:
         except smtplib.SMTPRecipientsRefused as error:
             refused = error.recipients
         except smtplib.SMTPResponseException as error:
+            if error.smtp_code < 0:  # what came is no answer
+                return SendLater(self._describe(error, deadline))
             return self._judge(error.smtp_code, error.smtp_error)
         except smtplib.SMTPNotSupportedError as error:
             return Undeliverable(f"{self._server.host}: {self._without_secrets(str(error))}")
@@ -227,6 +240,30 @@ class _Client(smtplib.SMTP):
     def _get_socket(self, *_: object) -> socket.socket:
         return self._connection
 
+    def auth(
+        self, mechanism: str, authobject: Callable[..., str | None], *, initial_response_ok: bool = True
+    ) -> tuple[int, bytes]:
+        """Log in with a user and a password in UTF-8, as RFC 4616 has it; that of the library knows ASCII only."""
+        first = authobject() if initial_response_ok else None
+        code, said = self.docmd("AUTH", mechanism if first is None else f"{mechanism} {_base64(first)}")
+        for _ in range(MAX_ROUNDS):
+            if code != ASKS_ON:
+                break
+            code, said = self.docmd(_base64(authobject(b64decode(said)) or ""))
+        if code not in {LOGGED_IN, ALREADY}:
+            raise smtplib.SMTPAuthenticationError(code, said)
+        return code, said
+
+    def auth_cram_md5(self, challenge: bytes | None = None) -> str | None:  # pyright: ignore[reportIncompatibleMethodOverride] - typeshed knows no challenge that is not there
+        """Answer a challenge (RFC 2195)."""
+        if challenge is None:
+            return None
+        return f"{self.user} {hmac.new(self.password.encode(), challenge, 'md5').hexdigest()}"
+
+
+def _base64(text: str) -> str:
+    return b64encode(text.encode()).decode("ascii")
+
 
 def read_mail_server(url: str) -> MailServer:
     """Read ``smtp_url``.
@@ -282,13 +319,17 @@ def read_mail_address(text: str, setting: str) -> Address:
         >>> read_mail_address("Ops <ops@example.org>", "mail_to").addr_spec
         'ops@example.org'
     """
-    name, spec = parseaddr(text)
+    found = _ADDRESS.fullmatch(text.strip(" "))
+    name, spec = "", ""
+    if found is not None:
+        name = (found["quoted"] or found["name"] or "").strip()
+        spec = found["spec"] or found["bare"]
     try:
         address = Address(display_name=name, addr_spec=spec)
         address.domain.encode("idna")
     except (ValueError, IndexError, HeaderParseError):
         address = Address()
     has_both = address.username and address.domain and len(address.username) <= _LOCAL_PART_CHARS
-    if not has_both or not f"{name}{spec}".isprintable() or spec not in text or any(map(str.isspace, spec)):
+    if not has_both or not text.isprintable():
         raise ConfigError(f"the setting {setting} has {text!r}, which is no mail address", hint="write ops@example.org")
     return address

@@ -16,11 +16,13 @@ Source:
 from __future__ import annotations
 
 import re
+from email.header import Header
+from email.headerregistry import BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
 from email.message import EmailMessage
 from email.policy import SMTP
 from hashlib import sha256
 from html import escape
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from clew.alerts.notice import dedupe_key, first_line
 from clew.alerts.notify.text import facts, how_to_answer, shorten, text_body, what_was_found
@@ -28,6 +30,7 @@ from clew.alerts.notify.text import facts, how_to_answer, shorten, text_body, wh
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from email.headerregistry import Address
+    from email.policy import EmailPolicy, Policy
 
     from clew.alerts.notice import Example, Notice
 
@@ -36,7 +39,26 @@ __all__ = ["mail_message", "message_id"]
 SUBJECT_CHARS: Final = 150
 """A telephone shows about forty of them, a mail program about a hundred."""
 
-_POLICY: Final = SMTP.clone(cte_type="7bit")  # what any server takes, with or without 8BITMIME
+_LINE_CHARS: Final = 75
+
+
+class _Subject(UniqueUnstructuredHeader, BaseHeader):  # pyright: ignore[reportIncompatibleVariableOverride] - typeshed has two types of max_count
+    """A subject that is encoded as a whole: the library cuts encoded words where they stand beside certain signs."""
+
+    def fold(self, *, policy: Policy[Any]) -> str:
+        """Write the header, folded."""
+        charset = "us-ascii" if self.isascii() else "utf-8"
+        words = Header(str(self), charset, maxlinelen=_LINE_CHARS, header_name="Subject").encode(linesep=policy.linesep)
+        return f"Subject: {words}{policy.linesep}"
+
+
+def _policy() -> EmailPolicy[EmailMessage]:
+    registry = HeaderRegistry()
+    registry.map_to_type("subject", _Subject)
+    return SMTP.clone(cte_type="7bit", header_factory=registry)  # what any server takes, with or without 8BITMIME
+
+
+_POLICY: Final = _policy()
 _IN_AN_ID: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MESSAGE_ID: Final = re.compile(r"<[A-Za-z0-9.!#$%&'*+/=?^_`{|}~-]{1,200}@[A-Za-z0-9.-]{1,200}>")
 

@@ -74,7 +74,7 @@ def one_line(text: str) -> str:
         'a Bcc: b'
     """
     if not text.isprintable():
-        text = "".join(character for character in text if not _is_unseen(character))
+        text = text.translate({ord(character): None for character in set(text) if _is_unseen(character)})
     return " ".join(text.split())
 
 

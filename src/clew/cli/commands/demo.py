@@ -2,42 +2,45 @@
 
 Everything that ``clew up`` starts, the service in a process of its own, and users who upload and
 ask over HTTP; then what came of it: two requests as trees, and whether every event arrived.
+
+With a fault, the service asks a provider of the demo's own, and more users ask at a steady pace: before the fault,
+under it and, with ``--fix``, after it.
 """
 
 from __future__ import annotations
 
 import logging
 import os
-import random
-import shlex
-import shutil
 import signal
-import sys
 import threading
-from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from contextlib import ExitStack, contextmanager, suppress
+from pathlib import Path  # noqa: TC003 - typer reads annotations at run time
+from random import Random
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from msgspec import Struct, to_builtins
+from msgspec import Struct, field, to_builtins
 from msgspec.structs import replace
-from rich.console import Console, Group
-from rich.table import Table
-from rich.text import Text
 
 from clew import config
 from clew.cli.asking import ask as ask_store
 from clew.cli.commands.trace import render
-from clew.cli.look.render import clean, console, duration, print_json
+from clew.cli.look.demo_screen import DemoScreen, examples
+from clew.cli.look.render import print_json
 from clew.cli.stack import running
 from clew.demo.corpus import Document, broken_document, collect, default_documents
-from clew.demo.driver import Driver, Exchange
+from clew.demo.driver import Driver
+from clew.demo.faults.registry import choose_fault
+from clew.demo.ingestion.embed import load_embedder
+from clew.demo.provider.server import LocalProvider
 from clew.demo.questions import plan
 from clew.demo.selfcheck import Report, check, kind_of
 from clew.demo.service import Service
 from clew.demo.settings import endpoint_from
+from clew.demo.traffic import PhaseReport
+from clew.demo.trial import DEFAULT_PACE, Trial
 from clew.emit.context import mint_id
-from clew.errors import ClewError
+from clew.errors import ClewError, UsageError
 from clew.server.run import listen
 from clew.store.postgres.traces import fetch_trace
 
@@ -47,6 +50,8 @@ if TYPE_CHECKING:
 
     from clew.cli.stack import Running
     from clew.config import Settings
+    from clew.demo.driver import Exchange
+    from clew.demo.faults.fault import ChosenFault
     from clew.demo.questions import CorpusQuestion
 
 __all__ = ["demo"]
@@ -54,9 +59,6 @@ __all__ = ["demo"]
 DEFAULT_PORT = 4319
 PAUSE_S = 15.0
 """Between two questions once everything has been shown, in seconds."""
-
-ANSWER_CHARS = 130
-MARKS = {"upload": "✓", "question": "✓", "question, from the cache": "≈", "question, no answer": "∅"}
 
 
 class _Summary(Struct):
@@ -71,6 +73,8 @@ class _Summary(Struct):
         upload_trace_id: An upload to look at.
         question_trace_id: A question to look at.
         check: What the self-check found.
+        fault: The fault that the demo had; None for none.
+        phases: What came of the requests before the fault, under it and after it.
     """
 
     url: str
@@ -81,6 +85,30 @@ class _Summary(Struct):
     upload_trace_id: str | None
     question_trace_id: str | None
     check: Report
+    fault: dict[str, Any] | None = None
+    phases: list[PhaseReport] = field(default_factory=list[PhaseReport])
+
+
+class _Demo(NamedTuple):
+    """What runs.
+
+    Attributes:
+        parts: Store, agent and server.
+        service: The RAG service.
+        works_with: Its models.
+        driver: Sends uploads and questions.
+        trial: The fault, and the requests of its phases; None without a fault.
+    """
+
+    parts: Running
+    service: Service
+    works_with: dict[str, Any]
+    driver: Driver
+    trial: Trial | None
+
+    @property
+    def exchanges(self) -> list[Exchange]:
+        return [*self.driver.exchanges, *(self.trial.exchanges if self.trial is not None else ())]
 
 
 def demo(  # noqa: PLR0913, PLR0917 - the options of the command
@@ -89,6 +117,16 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
         typer.Argument(help="Documents of yours, or folders of them; by default those of the demo.", metavar="PATH"),
     ] = None,
     questions: Annotated[int, typer.Option(help="How many questions to ask.", min=1)] = 12,
+    fault: Annotated[
+        str | None,
+        typer.Option(
+            help="Break something: a fault of `clew fault list`, with how severe it is.",
+            metavar="NAME[:SEVERITY]",
+            show_default=False,
+        ),
+    ] = None,
+    is_to_fix: Annotated[bool, typer.Option("--fix", help="Take the fault back in the end.")] = False,
+    pace: Annotated[float, typer.Option(help="With a fault: requests a second.", min=0.1, max=100.0)] = DEFAULT_PACE,
     is_to_exit: Annotated[bool, typer.Option("--exit", help="End after a self-check.")] = False,
     data: Annotated[str | None, typer.Option(help="Data directory; default CLEW_DATA_DIR.", show_default=False)] = None,
     dsn: Annotated[str | None, typer.Option(help="A PostgreSQL to use instead of the embedded one.")] = None,
@@ -103,35 +141,60 @@ def demo(  # noqa: PLR0913, PLR0917 - the options of the command
     Example: clew demo ~/documents --questions 20
     """
     logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # what it finds wrong with a PDF reaches us as exceptions
-    screen = _Screen(is_quiet=as_json)
+    screen = DemoScreen(is_json=as_json)
+    chosen = _choose(fault, is_to_fix=is_to_fix)
     documents = collect(paths, screen.note) if paths else default_documents()
-    endpoint_from(os.environ)  # a model that cannot be meant is said before anything is started
+    if endpoint_from(os.environ) is not None and chosen is not None:  # read first: a wrong one is an error at once
+        screen.note("with a fault, a provider of the demo's own is asked instead of the one of OPENAI_BASE_URL")
     settings = config.load(data_dir=data, dsn=dsn, host=host, port=port)
-    if port is None and settings.port == DEFAULT_PORT:
-        settings = _with_free_port(settings)
-    with (
-        _one_interrupt(),
-        running(settings, report=screen.note) as parts,
-        Service(parts.settings, screen.note) as service,
-    ):
+    settings = settings if port is not None else _with_free_port(settings)
+    with _one_interrupt(), _started(settings, chosen, documents, pace, screen) as demo:
+        asked = _use(demo, documents, questions, screen, is_to_fix=is_to_fix)
+        if is_to_exit:
+            demo.service.stop()  # now it has said all that it has to say
+        report = check(demo.parts.dsn, demo.exchanges)
+        report.excused = demo.trial.excused if demo.trial is not None else 0
+        if as_json:
+            print_json(_summary_of(demo, report))
+        else:
+            _show_result(screen, demo, report, is_over=is_to_exit)
+        if is_to_exit:
+            raise typer.Exit(0 if report.is_good else 1)
+        with suppress(KeyboardInterrupt):
+            _go_on(demo, asked, screen)
+        screen.note("stopping")
+
+
+@contextmanager
+def _started(
+    settings: Settings, chosen: ChosenFault | None, documents: list[Document], pace: float, screen: DemoScreen
+) -> Generator[_Demo]:
+    """Run everything for the length of a block; with a fault, the provider that the service asks as well."""
+    with ExitStack() as stack:
+        parts = stack.enter_context(running(settings, report=screen.note))
+        provider = stack.enter_context(LocalProvider(load_embedder())) if chosen is not None else None
+        environment = provider.environment if provider is not None else None
+        service = stack.enter_context(Service(parts.settings, screen.note, environment))
         works_with = service.start()
         screen.head(parts, service, works_with, len(documents))
-        with Driver(service.url, screen.exchange) as driver:
-            asked = _drive(driver, documents, questions, screen)
-            if is_to_exit:
-                service.stop()  # now it has said all that it has to say
-            report = check(parts.dsn, driver.exchanges)
-            if as_json:
-                print_json(_summary_of(parts, service, works_with, driver.exchanges, report))
-            else:
-                screen.result(parts, driver.exchanges, report, is_over=is_to_exit)
-            if is_to_exit:
-                raise typer.Exit(0 if report.is_good else 1)
-            _go_on(driver, asked, screen)
+        driver = stack.enter_context(Driver(service.url, screen.exchange))
+        trial = None
+        if chosen is not None and provider is not None:
+            busy = stack.enter_context(Driver(service.url, lambda _: None))
+            trial = Trial(chosen, provider, busy, documents=documents, pace=pace, progress=screen.progress)
+        yield _Demo(parts, service, works_with, driver, trial)
+
+
+def _choose(fault: str | None, *, is_to_fix: bool) -> ChosenFault | None:
+    if is_to_fix and fault is None:
+        raise UsageError("--fix takes a fault back, and there is none", hint="clew demo --fault rate_limit --fix")
+    return choose_fault(fault) if fault is not None else None
 
 
 def _with_free_port(settings: Settings) -> Settings:
     """Take any free port when the default one is in use: a demo beside a ``clew up`` is no conflict."""
+    if settings.port != DEFAULT_PORT:
+        return settings
     try:
         listen(settings).close()
     except ClewError:
@@ -139,52 +202,66 @@ def _with_free_port(settings: Settings) -> Settings:
     return settings
 
 
-def _drive(driver: Driver, documents: list[Document], count: int, screen: _Screen) -> list[CorpusQuestion]:
-    """Upload, among them one that nobody can read, and ask; return what was asked."""
+def _use(
+    demo: _Demo, documents: list[Document], count: int, screen: DemoScreen, *, is_to_fix: bool
+) -> list[CorpusQuestion]:
+    """Upload, among them a document that nobody can read, and ask; with a fault, send the requests of its phases.
+
+    Returns:
+        What was asked at first.
+    """
     run_id = f"run-{mint_id()}"
     screen.title("uploads")
     for document in [*documents, broken_document()]:
-        driver.upload(document, run_id)
+        demo.driver.upload(document, run_id)
+    if demo.trial is not None:
+        screen.note("service and provider prepare for questions about the documents")
+        demo.trial.prepare()
     asked = plan(documents, count)
     screen.title("questions")
-    driver.ask_all(asked)
+    demo.driver.ask_all(asked)
+    if demo.trial is not None:
+        trial = demo.trial
+        for report in trial.run(lambda phase: screen.begin_phase(phase, trial.chosen), is_to_fix=is_to_fix):
+            screen.end_phase(report)
     return asked
 
 
-def _go_on(driver: Driver, asked: list[CorpusQuestion], screen: _Screen) -> None:
-    """Ask a question now and then until somebody says stop."""
+def _go_on(demo: _Demo, asked: list[CorpusQuestion], screen: DemoScreen) -> None:
+    """Ask until somebody says stop: at the pace of the trial, or without one a question now and then."""
+    if demo.trial is not None:
+        state = "under the fault" if demo.trial.is_in_force else "the fault is gone"
+        screen.note(f"requests go on, {state}; Ctrl-C ends")
+        demo.trial.go_on()
     screen.note("asking on, slowly; Ctrl-C ends")
-    try:
-        while not threading.Event().wait(PAUSE_S):
-            driver.ask(random.choice(asked).text)
-            driver.exchanges.clear()
-    except KeyboardInterrupt:
-        screen.note("stopping")
+    random = Random()
+    while not threading.Event().wait(PAUSE_S):
+        demo.driver.ask(random.choice(asked).text)
+        demo.driver.exchanges.clear()
 
 
-def _examples(exchanges: list[Exchange]) -> tuple[Exchange | None, Exchange | None]:
-    """Choose an upload and a question that show the most."""
-    uploads = [exchange for exchange in exchanges if kind_of(exchange) == "upload"]
-    answered = [exchange for exchange in exchanges if kind_of(exchange) == "question"]
-    unanswered = [exchange for exchange in exchanges if kind_of(exchange) == "question, no answer"]
-    upload = max(uploads, key=lambda exchange: exchange.subject.endswith(".pdf"), default=None)
-    return upload, next(iter([*answered, *unanswered]), None)
+def _show_result(screen: DemoScreen, demo: _Demo, report: Report, *, is_over: bool) -> None:
+    """Show two requests as trees, and what the check found."""
+    upload, question = examples(demo.exchanges)
+    shown = [one for one in (upload, question) if one is not None and one.trace_id is not None]
+    trees = [render(ask_store(demo.parts.settings, fetch_trace(str(one.trace_id)))) for one in shown]
+    screen.result(demo.parts, trees, question or upload, report, is_over=is_over)
 
 
-def _summary_of(
-    parts: Running, service: Service, works_with: dict[str, Any], exchanges: list[Exchange], report: Report
-) -> _Summary:
-    upload, question = _examples(exchanges)
-    requests = [to_builtins(exchange) | {"result": kind_of(exchange)} for exchange in exchanges]
+def _summary_of(demo: _Demo, report: Report) -> _Summary:
+    upload, question = examples(demo.exchanges)
+    trial, chosen = demo.trial, demo.trial and demo.trial.chosen
     return _Summary(
-        url=parts.url,
-        service_url=service.url,
-        service_pid=service.pid,
-        works_with=works_with,
-        requests=requests,
+        url=demo.parts.url,
+        service_url=demo.service.url,
+        service_pid=demo.service.pid,
+        works_with=demo.works_with,
+        requests=[to_builtins(exchange) | {"result": kind_of(exchange)} for exchange in demo.exchanges],
         upload_trace_id=upload and upload.trace_id,
         question_trace_id=question and question.trace_id,
         check=report,
+        fault=chosen and {"name": chosen.fault.name, "cause": chosen.fault.cause, "severity": chosen.severity},
+        phases=trial.phases if trial is not None else [],
     )
 
 
@@ -205,113 +282,3 @@ def _one_interrupt() -> Generator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-class _Screen:
-    """What people see of it; with ``--json`` they see it on stderr."""
-
-    def __init__(self, *, is_quiet: bool) -> None:
-        self._out = Console(stderr=True, highlight=False, markup=False, emoji=False) if is_quiet else console()
-        self._lock = threading.Lock()
-
-    def title(self, text: str) -> None:
-        self._out.print(Text(f"\n{text}", "bold"))
-
-    def note(self, text: str) -> None:
-        with self._lock:
-            self._out.print(Text(f"  {clean(text)}", "yellow"))
-
-    def head(self, parts: Running, service: Service, works_with: dict[str, Any], count: int) -> None:
-        answers = f"{works_with['model']} ({works_with['provider']})"
-        facts = {
-            "API": f"{parts.url}  (OpenAPI at {parts.url}/docs)",
-            "service": f"{service.url}  (pid {service.pid})",
-            "documents": f"{count}, and one that nobody can read",
-            "answers by": answers,
-            "vectors by": str(works_with["embedding_model"]),
-        }
-        lines = [Text.assemble((f"  {name:11}", "dim"), clean(text)) for name, text in facts.items()]
-        self._out.print(Group(Text("clew demo: a RAG service, and everything it does on record", "bold"), *lines))
-
-    def exchange(self, exchange: Exchange) -> None:
-        kind = kind_of(exchange)
-        line = Text.assemble(
-            f"  {MARKS.get(kind, '✗')} ",
-            (f"{exchange.user:8}", "cyan"),
-            (f"{duration(exchange.duration_ms):>8}  ", "dim"),
-            clean(exchange.subject),
-            (f"  {_describe(exchange)}", "dim"),
-        )
-        if exchange.outcome is not None and exchange.outcome.is_given:
-            line.append(f"\n{'':22}{clean(exchange.outcome.text)[:ANSWER_CHARS]}", "italic")
-        with self._lock:
-            self._out.print(line)
-
-    def result(self, parts: Running, exchanges: list[Exchange], report: Report, *, is_over: bool) -> None:
-        """Show two requests whole, what the check found, and where to look next."""
-        upload, question = _examples(exchanges)
-        for exchange in (upload, question):
-            if exchange is not None and exchange.trace_id is not None:
-                self._out.print()
-                self._out.print(render(ask_store(parts.settings, fetch_trace(exchange.trace_id))))
-        self.report(report)
-        self._next_steps(parts, question or upload, is_over=is_over)
-
-    def report(self, report: Report) -> None:
-        table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-        table.add_column("requests")
-        for name in ("number", "expected", "found", "missing", "duplicates"):
-            table.add_column(name, justify="right")
-        for row in report.rows:
-            numbers = (row.requests, row.expected, row.found, row.missing, row.duplicates)
-            table.add_row(row.kind, *map(str, numbers))
-        self._out.print()
-        self._out.print(table)
-        for fault in report.faults:
-            self._out.print(Text(f"  {clean(fault)}", "red"))
-        said = (
-            "NOT every event is there, once" if report.faults else "every event of every request is in PostgreSQL, once"
-        )
-        if report.failed:
-            said += f"; {report.failed} failed, and of those nothing can be foreseen"
-        self._out.print(Text(f"self-check: {said}", "green" if report.is_good else "bold red"))
-
-    def _next_steps(self, parts: Running, example: Exchange | None, *, is_over: bool) -> None:
-        data = f" --data {shlex.quote(str(parts.settings.data_dir))}"
-        clew = _own_name()
-        steps = (
-            [f"{clew} trace {example.trace_id}{data}", f"{clew} logs --user {example.user}{data}"] if example else []
-        )
-        if is_over:
-            title = f"\nThe events stay in {parts.settings.data_dir}. Next:"
-            steps = [f"{clew} up{data}", *steps]
-        else:
-            title = f"\nThe API is at {parts.url}. Next:"
-            steps += [f"curl {parts.url}/api/traces/{example.trace_id}"] if example else []
-            steps += [f"curl {parts.url}/metrics"]
-            title += f" {parts.url}/t/{example.trace_id} in a browser, or" if example else ""
-        self._out.print(Text(title, "bold"))
-        for one in steps:
-            self._out.print(Text(f"  {one}"))
-
-
-def _own_name() -> str:
-    """Return by what name this program can be called: a virtual environment need not be on the path."""
-    called = Path(sys.argv[0])
-    if shutil.which("clew") is not None or called.name != "clew":
-        return "clew"
-    return shlex.quote(os.path.relpath(called))
-
-
-def _describe(exchange: Exchange) -> str:
-    """Say in some words what came of a request."""
-    if exchange.error:
-        return clean(f"{exchange.status or ''} {exchange.error}".strip())
-    if exchange.ingested is not None:
-        return f"{len(exchange.ingested['chunk_ids'])} chunks by {clean(exchange.ingested['parser'])}"
-    outcome = exchange.outcome
-    if outcome is None:
-        return "the answer broke off"
-    if outcome.is_cached:
-        return "from the cache"
-    return clean(outcome.quality_tier or "not judged")

@@ -6,16 +6,21 @@ It sees what any model sees, the text of the prompt, and takes it apart again in
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
 from clew.demo.generation.generate import Finish
 from clew.demo.generation.prompt import Prompt
 from clew.demo.generation.reader import ExtractiveReader
-from clew.demo.ingestion.chunk import Chunk, ChunkOrigin
+from clew.demo.ingestion.chunk import Chunk, ChunkerConfig, ChunkOrigin, cut
+from clew.demo.ingestion.parse import UnreadableError, UnsupportedError, choose_parser
 from clew.demo.retrieval.relevance import Relevance
 from clew.demo.text import fingerprint
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from clew.demo.corpus import Document
     from clew.demo.ingestion.embed import Embedder
 
 __all__ = ["PromptReader"]
@@ -63,6 +68,15 @@ class PromptReader:
                 words.append(piece)
         assert finish is not None, "the reader ends with a Finish"
         return words, finish
+
+    def warm_up(self, documents: Sequence[Document]) -> None:
+        """Compute the vectors of all sentences of documents, which the first calls would wait for."""
+        origin = ChunkOrigin("", "", "", "", "", "", "", "")
+        for document in documents:
+            with suppress(UnreadableError, UnsupportedError):
+                parsed = choose_parser(document.name, document.content_type, document.data).parse(document.data)
+                for chunk in cut(parsed, origin, ChunkerConfig()):
+                    self._relevance.sentence_vectors(chunk)
 
     def _prompt(self, system: str, user: str) -> Prompt:
         passages, question = split_prompt(user)

@@ -15,8 +15,10 @@ from clew.demo.provider.prompt_reader import PromptReader
 from clew.errors import ClewError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from types import TracebackType
 
+    from clew.demo.corpus import Document
     from clew.demo.ingestion.embed import Embedder
 
 __all__ = ["LocalProvider"]
@@ -45,7 +47,8 @@ class LocalProvider:
         self._broken: _Broken | None = None
         self._listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._listener.bind(("127.0.0.1", 0))
-        app = create_provider(PromptReader(embedder), self._plan)
+        self._model = PromptReader(embedder)
+        app = create_provider(self._model, self._plan)
         config = uvicorn.Config(app, log_level="warning", access_log=False, lifespan="off", timeout_graceful_shutdown=1)
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(
@@ -62,6 +65,10 @@ class LocalProvider:
             "OPENAI_API_KEY": "",
             "CLEW_DEMO_PRICE": "0,0",
         }
+
+    def warm_up(self, documents: Sequence[Document]) -> None:
+        """Compute ahead what the model needs of documents."""
+        self._model.warm_up(documents)
 
     def break_by(self, fault: ChosenFault) -> None:
         """Have a fault from now on."""

@@ -66,7 +66,7 @@ class Passage(NamedTuple):
 
 
 class Relevance:
-    """Scores sentences, and keeps their vectors: the same chunks are found again and again.
+    """Scores sentences, and keeps their vectors by the text of the chunk: the same ones are found again and again.
 
     Threads:
         Any.
@@ -92,13 +92,13 @@ class Relevance:
     def sentence_vectors(self, chunk: Chunk) -> tuple[list[str], Vectors]:
         """Return the sentences of a chunk that say something, and their vectors in the same order."""
         with self._lock:
-            if chunk.chunk_id in self._kept:
-                self._kept.move_to_end(chunk.chunk_id)
-                return self._kept[chunk.chunk_id]
+            if chunk.text in self._kept:
+                self._kept.move_to_end(chunk.text)
+                return self._kept[chunk.text]
         texts = [text for text in sentences(chunk.text) if len(text.split()) >= MIN_WORDS]
         found = texts, self._embedder.embed_passages(texts)
         with self._lock:
-            self._kept[chunk.chunk_id] = found
+            self._kept[chunk.text] = found
             if len(self._kept) > MAX_KEPT_CHUNKS:
                 self._kept.popitem(last=False)
         return found
