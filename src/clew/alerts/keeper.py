@@ -43,8 +43,8 @@ __all__ = [
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
-GROUP_WAIT_S: Final = 30.0
-"""How long what is not critical waits for others of its service: Alertmanager's ``group_wait``."""
+GROUP_WAIT_S: Final = 15.0
+"""How long what is not critical waits for others of its service, as by Alertmanager's ``group_wait``: one evaluation."""
 
 RECENTLY: Final = timedelta(minutes=30)
 UNHEARD_ENDS_AFTER: Final = timedelta(hours=120)
@@ -137,7 +137,7 @@ def store_alert(
 
 
 def put_into_outbox(connection: Connection, changes: Sequence[ChangeNotice]) -> None:
-    """Have changes sent: those of one service together, also with such as wait since the last half minute.
+    """Have changes sent: those of one service together, also with such as wait already.
 
     The most severe one leads; its notice names the others, by their first lines. What is critical is sent at once, and takes
     with it what waits.

@@ -43,7 +43,7 @@ def test_every_command_explains_itself_with_an_example(capsys: pytest.CaptureFix
 @pytest.mark.parametrize(
     ("arguments", "begin"),
     [
-        (["nope"], "clew: clew has no command 'nope'; the commands are up, demo, trace"),
+        (["nope"], "clew: clew has no command 'nope'; the commands are up, demo, fault, trace"),
         (["trce"], "clew: clew has no command 'trce'; did you mean trace? the commands are up, "),
         (["trace"], "clew: ID is missing; for example: clew trace 550e8400-e29b-41d4-a716-446655440000"),
         (["diff", "a"], "clew: TRACE_BAD is missing; for example: clew diff "),

@@ -27,6 +27,7 @@ from clew.cli.asking import ask as ask_store
 from clew.cli.commands.trace import render
 from clew.cli.look.demo_screen import DemoScreen, examples
 from clew.cli.look.render import print_json
+from clew.cli.raised import RaisedAlerts
 from clew.cli.stack import running
 from clew.demo.corpus import Document, broken_document, collect, default_documents
 from clew.demo.driver import Driver
@@ -42,6 +43,7 @@ from clew.demo.trial import DEFAULT_PACE, Trial
 from clew.emit.context import mint_id
 from clew.errors import ClewError, UsageError
 from clew.server.run import listen
+from clew.store.postgres.alerts.listing import AlertRow
 from clew.store.postgres.traces import fetch_trace
 
 if TYPE_CHECKING:
@@ -75,6 +77,7 @@ class _Summary(Struct):
         check: What the self-check found.
         fault: The fault that the demo had; None for none.
         phases: What came of the requests before the fault, under it and after it.
+        alerts: The alerts that were raised, as ``clew alerts list --json`` has them.
     """
 
     url: str
@@ -87,6 +90,7 @@ class _Summary(Struct):
     check: Report
     fault: dict[str, Any] | None = None
     phases: list[PhaseReport] = field(default_factory=list[PhaseReport])
+    alerts: list[AlertRow] = field(default_factory=list[AlertRow])
 
 
 class _Demo(NamedTuple):
@@ -222,8 +226,14 @@ def _use(
     demo.driver.ask_all(asked)
     if demo.trial is not None:
         trial = demo.trial
-        for report in trial.run(lambda phase: screen.begin_phase(phase, trial.chosen), is_to_fix=is_to_fix):
+        alerts = RaisedAlerts(demo.parts.settings)
+        phases = trial.run(
+            lambda phase: screen.begin_phase(phase, trial.chosen), is_to_fix=is_to_fix, is_found=alerts.are_notified
+        )
+        for report in phases:
             screen.end_phase(report)
+            if report.phase == "fault":
+                screen.alerts(alerts.find())
     return asked
 
 
@@ -262,6 +272,7 @@ def _summary_of(demo: _Demo, report: Report) -> _Summary:
         check=report,
         fault=chosen and {"name": chosen.fault.name, "cause": chosen.fault.cause, "severity": chosen.severity},
         phases=trial.phases if trial is not None else [],
+        alerts=RaisedAlerts(demo.parts.settings).find(),
     )
 
 

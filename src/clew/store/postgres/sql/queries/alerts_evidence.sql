@@ -9,12 +9,17 @@ WHERE "timestamp" >= %(since)s AND "timestamp" < %(until)s AND service = %(servi
 ORDER BY "timestamp" DESC LIMIT %(limit)s;
 
 -- name: evidence_errors
--- What some traces failed of: the errors in them by type and stage, by how many traces hold one.
+-- What some traces failed of: errors by type and stage; what a request itself reports counts where nothing in it failed.
 -- Plan: looks into events_trace_idx, then a hash aggregate.
-SELECT error ->> 'type' AS error_type, stage, count(DISTINCT trace_id) AS traces, min(left(error ->> 'message', 300)) AS message,
-    min(context ->> 'model') AS model
-FROM events WHERE trace_id = ANY(%(traces)s::uuid[]) AND error IS NOT NULL AND is_failure
-GROUP BY error ->> 'type', stage ORDER BY traces DESC, error_type, stage LIMIT 5;
+WITH failed AS (
+    SELECT trace_id, stage, error ->> 'type' AS error_type, left(error ->> 'message', 300) AS message, context ->> 'model' AS model,
+        coalesce(is_request, false) AS is_request,
+        bool_or(NOT coalesce(is_request, false)) OVER (PARTITION BY trace_id) AS has_inner
+    FROM events WHERE trace_id = ANY(%(traces)s::uuid[]) AND error IS NOT NULL AND is_failure
+)
+SELECT error_type, stage, count(DISTINCT trace_id) AS traces, min(message) AS message, min(model) AS model
+FROM failed WHERE NOT (is_request AND has_inner)
+GROUP BY error_type, stage ORDER BY traces DESC, error_type, stage LIMIT 5;
 
 -- name: evidence_good
 -- Requests of a window that succeeded, the newest first.
@@ -28,11 +33,15 @@ ORDER BY "timestamp" DESC LIMIT %(limit)s;
 -- name: evidence_steps
 -- How long the steps of slow traces take, beside those of others.
 -- Plan: looks into events_trace_idx, then a hash aggregate.
-SELECT stage, message, coalesce(avg(duration_ms) FILTER (WHERE trace_id = ANY(%(bad)s::uuid[])), 0)::float8 AS bad_ms,
-    coalesce(avg(duration_ms) FILTER (WHERE NOT trace_id = ANY(%(bad)s::uuid[])), 0)::float8 AS good_ms
-FROM events
-WHERE trace_id = ANY(%(bad)s::uuid[] || %(good)s::uuid[]) AND kind = 'span' AND NOT coalesce(is_request, false) AND run_type <> 'chain'
-GROUP BY stage, message ORDER BY 3 - 4 DESC LIMIT 10;
+WITH steps AS (
+    SELECT stage, message, coalesce(avg(duration_ms) FILTER (WHERE trace_id = ANY(%(bad)s::uuid[])), 0)::float8 AS bad_ms,
+        coalesce(avg(duration_ms) FILTER (WHERE NOT trace_id = ANY(%(bad)s::uuid[])), 0)::float8 AS good_ms
+    FROM events
+    WHERE trace_id = ANY(%(bad)s::uuid[] || %(good)s::uuid[]) AND kind = 'span' AND NOT coalesce(is_request, false)
+      AND run_type <> 'chain'
+    GROUP BY stage, message
+)
+SELECT stage, message, bad_ms, good_ms FROM steps ORDER BY bad_ms - good_ms DESC, stage, message LIMIT 10;
 
 -- name: evidence_versions
 -- Since when a service runs each of its versions, of the last day before a moment; the newest first.
