@@ -10,13 +10,18 @@ import inspect
 import re
 import sys
 import tempfile
+from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from msgspec import NODEFAULT, structs
+from msgspec import NODEFAULT, json, structs
 
 from clew import config
 from clew.agent.health import AgentHealth, SinkLag, families
+from clew.alerts.notice import format_value
+from clew.alerts.rule_keys import KEYS, json_schema
+from clew.alerts.rules_file import default_rules
+from clew.alerts.signals import SIGNALS, ShareSignal
 from clew.catalog.events import EVENTS, FAILURE_METRICS, FIELDS, METRIC_FIELDS
 from clew.catalog.series import CLOSED_LABELS, METRICS, REQUEST_METRICS, SPAN_METRICS
 from clew.cli.registry import root
@@ -43,12 +48,26 @@ if TYPE_CHECKING:
 
     from prometheus_client import Metric
 
+    from clew.alerts.rules import Rule
+    from clew.alerts.signals import Signal
     from clew.config.declaring import OwnerSettings
 
 __all__ = ["PAGES", "main"]
 
 REFERENCE: Final = Path(__file__).parents[1] / "docs" / "reference"
 NOTE: Final = "<!-- Written by `make fix-docs` from {source}; do not edit. -->\n"
+
+_UNITS: Final = {"ratio": "share", "seconds": "time", "usd": "dollars", "count": "number", "score": "score"}
+
+_RULES_ARE = """The rules below are in force without a file. A file changes them by name, switches them off and adds others: \
+`alerts.yaml` in the data directory, or the one that `CLEW_ALERTS_FILE` names. `clew alerts check` finds what is wrong in it, \
+with line and column; a wrong file leaves the rules in force that were. Editors complete it by [its JSON schema](alerts.schema.json). \
+How to set alerts up is [a page of its own](../how-to/alerts.md).
+
+A share fires when the lower end of its Wilson interval (z = 3.09) is above the threshold, over the shortest window that holds \
+enough units, for as long as `for` says; and it is over when the shares of that window and of the last ten minutes have been at or \
+below it for `resolve_after` ([ADR 69](../adr/0069-alert-beyond-chance.md)). Other signals are one number, measured at each evaluation.
+"""
 
 _EVENTS_ARE = """What a RAG system has to say, in the words of the catalogue. A message that is not declared here is \
 a log like any other; it has the stage of the span around it.
@@ -310,6 +329,36 @@ def http() -> str:
     return "\n".join(parts)
 
 
+def alerts() -> str:
+    """Write the page of alert rules."""
+    rules = default_rules().rules
+    by_signal = {rule.signal: rule for rule in rules.values()}
+    lines = [NOTE.format(source="`clew.alerts`"), "# Alert rules\n", _RULES_ARE, "## What can be measured\n"]
+    lines += ["| signal | what it is | unit | default rule |", "|---|---|---|---|"]
+    for name, signal in SIGNALS.items():
+        rule = by_signal.get(name)
+        lines.append(f"| `{name}` | {signal.description} | {_UNITS[signal.unit]} | {_default_rule(rule, signal)} |")
+    lines += ["", "## What may be written in a rule\n", "| key | what it is |", "|---|---|"]
+    lines += [f"| `{key}` | {entry.description} |" for key, entry in KEYS.items()]
+    lines += ["| `overrides` | A list of what is different for some services or environments. |", ""]
+    lines += ["## The default rules\n", "```yaml", (files("clew.alerts") / "defaults.yaml").read_text("utf-8").rstrip()]
+    return "\n".join([*lines, "```", ""])
+
+
+def alerts_schema() -> str:
+    """Write the JSON schema of a file of rules."""
+    return json.format(json.encode(json_schema()), indent=2).decode() + "\n"
+
+
+def _default_rule(rule: Rule | None, signal: Signal) -> str:
+    if rule is None:
+        return "none; on request"
+    sign = "<" if signal.is_below else ">"
+    limit = "" if rule.limit is None else f"longer than {rule.limit:g} s, "
+    least = f", of at least {rule.min_units} {signal.counted}" if isinstance(signal, ShareSignal) else ""
+    return f"`{rule.name}`: {limit}{sign} {format_value(rule.threshold, signal.unit)}{least}, {rule.severity}"
+
+
 def decisions() -> str:
     """Write the list of the decisions, from their titles."""
     rows = []
@@ -340,6 +389,8 @@ def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 
 PAGES: Final[dict[str, Callable[[], str]]] = {
     "../adr/index.md": decisions,
+    "alerts.md": alerts,
+    "alerts.schema.json": alerts_schema,
     "cli.md": cli,
     "events.md": events,
     "http.md": http,

@@ -17,7 +17,7 @@ from clew.alerts.notify.make import make_receivers
 from clew.alerts.notify.receiver import Sent
 from clew.alerts.rules_file import RuleFileError, load_rules, rules_path
 from clew.alerts.runner import AlertRunner
-from clew.alerts.signals import SIGNALS
+from clew.alerts.signals import SIGNALS, ShareSignal
 from clew.cli.asking import Data, Dsn, Json, ask, asks
 from clew.cli.commands.alerts_export import export
 from clew.cli.commands.alerts_replay import replay_rules
@@ -178,14 +178,15 @@ def show_rules(data: Data = None, as_json: Json = False) -> None:
         measured = SIGNALS[rule.signal]
         sign = "<" if measured.is_below else ">"
         threshold = f"{sign} {format_value(rule.threshold, measured.unit)}"
+        is_share = isinstance(measured, ShareSignal)
         window = f"{rule.window_s / 60:g} to {rule.max_window_s / 60:g} min"
         table.add_row(
             rule.name,
             measured.title,
             threshold,
             rule.severity if rule.enabled else "off",
-            f"{rule.min_units} {measured.counted}",
-            window,
+            f"{rule.min_units} {measured.counted}" if is_share else "",
+            window if is_share else "",
         )
     console().print(table)
 
