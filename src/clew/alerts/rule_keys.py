@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
+from math import isnan
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, cast
 
@@ -35,13 +36,16 @@ VERSION: Final = 1
 
 SCHEMA_ID: Final = "https://json-schema.org/draft/2020-12/schema"
 
+RECEIVERS: Final = ("slack", "mail", "webhook", "apprise")
+"""Who can be notified; of several of a kind, such as URLs of Apprise, all."""
+
 NAME: Final = re.compile(r"[a-z][a-z0-9_]{0,62}")
 """What a rule may be called."""
 
-_DURATION: Final = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)")
+_DURATION: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(ms|s|m|h|d)")
 _SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_PERCENT: Final = re.compile(r"(\d+(?:\.\d+)?)\s*%")
-_MONEY: Final = re.compile(r"\$\s*(\d+(?:\.\d+)?)")
+_PERCENT: Final = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*%")
+_MONEY: Final = re.compile(r"\$\s*([0-9]+(?:\.[0-9]+)?)")
 
 
 class UnreadableValueError(Exception):
@@ -117,6 +121,8 @@ def nearest(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
 def _text(value: Any, _unit: str) -> str:
     if not isinstance(value, str) or "\x00" in value or len(value) > 1000:
         raise UnreadableValueError("write a text of at most 1,000 characters")
+    if any("\ud800" <= character <= "\udfff" for character in value):
+        raise UnreadableValueError("write whole characters: there is half of one in it")
     return value
 
 
@@ -189,9 +195,28 @@ def _ratio(value: Any, _unit: str = "") -> float:
     number = float(match[1]) / 100 if match else value
     if isinstance(number, bool) or not isinstance(number, int | float):
         raise UnreadableValueError("write a share, such as 5 % or 0.05")
-    if not 0 <= number <= 1:
+    if number < 0 or isnan(number):
+        raise UnreadableValueError("a share is not negative: write one such as 5 %")
+    if number > 1:
         raise UnreadableValueError(f"a share is at most 100 %; did you mean {number:g} %?")
     return float(number)
+
+
+def _objective(value: Any, unit: str) -> float:
+    share = _ratio(value, unit)
+    if not 0 < share < 1:
+        raise UnreadableValueError("write a share below 100 %, such as 99.5 %: of 100 % nothing may ever fail")
+    return share
+
+
+def _receivers(value: Any, unit: str) -> tuple[str, ...]:
+    names = _names(value, unit)
+    for name in names:
+        if name not in RECEIVERS:
+            raise UnreadableValueError(
+                f"there is no receiver {name!r}{nearest(name, RECEIVERS)}; write {', '.join(RECEIVERS)}"
+            )
+    return names
 
 
 def _names(value: Any, _unit: str) -> tuple[str, ...]:
@@ -244,11 +269,11 @@ KEYS: Final[Mapping[str, RuleKey]] = MappingProxyType(
         "resolve_after": RuleKey("resolve_after_s", _duration(0, 86_400), _TIME, "How long it has to be well before it is resolved."),
         "repeat": RuleKey("repeat_s", _duration(60, 30 * 86_400), _TIME, "How often an alert that nobody acknowledged is notified again."),
         "floor": RuleKey("floor", _quantity, _VALUE, "Least value at which it fires, for signals that compare with the usual."),
-        "objective": RuleKey("objective", _ratio, _SHARE, "Share of good requests that was promised, for slo_burn."),
+        "objective": RuleKey("objective", _objective, _SHARE, "Share of good requests that was promised, for slo_burn."),
         "calibration": RuleKey("calibration", _calibration, {"type": "object"},
                                "How well the judge does: sensitivity, specificity, and the positives and negatives it was tried on."),
         "inhibited_by": RuleKey("inhibited_by", _names, _LIST, "Rules whose firing alert explains this one."),
-        "receivers": RuleKey("receivers", _names, _LIST, "Who is notified: slack, mail, webhook, apprise; all without it."),
+        "receivers": RuleKey("receivers", _receivers, _LIST, "Who is notified: slack, mail, webhook, apprise; all without it."),
         "owner": RuleKey("owner", _text, _TEXT, "Who looks after it."),
         "runbook": RuleKey("runbook", _url, {"type": "string", "format": "uri"}, "URL of what to do."),
         "action": RuleKey("action", _text, _TEXT, "What to do, in one sentence."),

@@ -49,6 +49,8 @@ RULES_FILE: Final = "alerts.yaml"
 
 MAX_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 12
+MAX_PLAIN: Final = 5_000
+"""How many values one value may hold: aliases multiply, and what they stand for is never written out."""
 
 
 class RuleProblem(NamedTuple):
@@ -147,6 +149,7 @@ class _Parser:
         self._source = source
         self._base = base
         self._problems: list[RuleProblem] = []
+        self._places: dict[str, yaml.Node] = {}
 
     def parse(self, text: bytes | str) -> RuleSet:
         try:
@@ -158,7 +161,7 @@ class _Parser:
         rules = dict(self._base.rules)
         if root is not None:
             rules = self._read(root, rules)
-        self._check_inhibition(rules, root)
+        self._check_inhibition(rules)
         if self._problems:
             raise RuleFileError(self._source, self._problems)
         digest = sha256(json.encode([asdict(rule) for rule in rules.values()])).hexdigest()[:16]
@@ -209,6 +212,8 @@ class _Parser:
                     entries["signal"][1], f"there is no signal {signal_name[:70]!r}{nearest(signal_name, SIGNALS)}"
                 )
                 return None
+        if "inhibited_by" in entries:
+            self._places[name] = entries["inhibited_by"][1]
         overrides = entries.pop("overrides", None)
         changes = common | self._fields(entries, SIGNALS[signal_name].unit, KEYS)
         if overrides is not None:
@@ -224,6 +229,8 @@ class _Parser:
             else replace(Rule(name=name, signal=signal_name, threshold=0.0), **changes)
         )
         self._check(rule, key_node)
+        if len(self._problems) == before:
+            self._check_written(rule, entries, overrides[1] if overrides is not None else None)
         return rule
 
     def _overrides(self, node: yaml.Node, unit: str) -> tuple[Override, ...]:
@@ -284,16 +291,51 @@ class _Parser:
         if isinstance(signal, ShareSignal) and signal.is_burn and rule.objective is None:
             self._note(node, f"rule {rule.name} has no objective, such as objective: 99.5 %")
 
-    def _check_inhibition(self, rules: dict[str, Rule], root: yaml.Node | None) -> None:
+    def _check_written(
+        self, rule: Rule, entries: Mapping[str, tuple[yaml.Node, yaml.Node]], overrides: yaml.Node | None
+    ) -> None:
+        """Check what is written of one rule beside what it comes to: the value to be critical at, and each override."""
+        if "critical_at" in entries:
+            self._check_critical(rule, entries["critical_at"][1])
+        places = [] if overrides is None else cast("list[yaml.Node]", overrides.value)
+        for override, place in zip(rule.overrides, places, strict=False):
+            changed = _changed(rule, override.changes)
+            self._check(changed, place)
+            if "critical_at" in override.changes:
+                self._check_critical(changed, place)
+
+    def _check_critical(self, rule: Rule, node: yaml.Node) -> None:
+        """Note a value to be critical at that is below the threshold, where somebody wrote it."""
+        signal = SIGNALS[rule.signal]
+        if isinstance(signal, ShareSignal) and not signal.is_burn and (rule.critical_at or 1.0) < rule.threshold:
+            self._note(node, f"is below the threshold of rule {rule.name}: write a critical_at above it")
+
+    def _check_inhibition(self, rules: dict[str, Rule]) -> None:
         for rule in rules.values():
             for other in rule.inhibited_by:
                 if other not in rules:
                     self._note(
-                        root,
+                        self._place_of(rule.name, other),
                         f"rule {rule.name} is inhibited by {other!r}, which does not exist{nearest(other, rules)}",
                     )
-                elif rule.name in rules[other].inhibited_by or other == rule.name:
-                    self._note(root, f"rules {rule.name} and {other} inhibit each other")
+        said: set[frozenset[str]] = set()
+        for name in rules:
+            circle = _circle(name, rules)
+            if circle and frozenset(circle) not in said:
+                said.add(frozenset(circle))
+                # That which is written last closes the circle.
+                last = max(circle, key=lambda each: self._places[each].start_mark.line if each in self._places else -1)
+                each_other = "inhibit each other" if len(circle) > 1 else "inhibits itself"
+                self._note(
+                    self._place_of(last, ""),
+                    f"rule{'s' * (len(circle) > 1)} {' and '.join(circle)} {each_other}, so nobody would be notified",
+                )
+
+    def _place_of(self, rule: str, other: str) -> yaml.Node | None:
+        """Return where a rule names another one; where it names any, if that is not found."""
+        node = self._places.get(rule)
+        items = cast("list[yaml.Node]", node.value) if isinstance(node, yaml.SequenceNode) else []
+        return next((item for item in items if item.value == other), node)
 
     def _note(self, node: yaml.Node | None, message: str) -> None:
         mark = node.start_mark if node is not None else None
@@ -315,19 +357,39 @@ def _is_empty(node: yaml.Node) -> bool:
     return isinstance(node, yaml.ScalarNode) and _plain(node) is None
 
 
-def _plain(node: yaml.Node, depth: int = 0) -> Any:
-    """Return a node as a plain value; what nests too deeply, or into itself, as a text."""
-    if depth > MAX_DEPTH:
+def _plain(node: yaml.Node) -> Any:
+    """Return a node as a plain value; what nests too deeply, into itself, or is too much, as a text."""
+    return _plain_within(node, 0, [MAX_PLAIN])
+
+
+def _plain_within(node: yaml.Node, depth: int, left: list[int]) -> Any:
+    left[0] -= 1
+    if depth > MAX_DEPTH or left[0] < 0:
         return "…"
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, depth + 1) for item in node.value[:1000]]
+        return [_plain_within(item, depth + 1, left) for item in node.value[: left[0] + 1]]
     if isinstance(node, yaml.MappingNode):
-        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)
-        return {str(_plain(key, depth + 1)): _plain(value, depth + 1) for key, value in pairs[:1000]}
+        pairs = cast("list[tuple[yaml.Node, yaml.Node]]", node.value)[: left[0] + 1]
+        return {str(_plain_within(key, depth + 1, left)): _plain_within(value, depth + 1, left) for key, value in pairs}
     try:
         return SafeConstructor().construct_object(node)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
     except (yaml.YAMLError, ValueError, AttributeError):  # the last of what PyYAML raises for a tag that does not fit
         return str(node.value)
+
+
+def _circle(name: str, rules: Mapping[str, Rule]) -> list[str]:
+    """Return the rules on a way from a rule over those that inhibit it back to itself; none if there is no such way."""
+    ways: list[list[str]] = [[name]]
+    seen: set[str] = set()
+    while ways:
+        way = ways.pop()
+        for other in rules[way[-1]].inhibited_by:
+            if other == name:
+                return way
+            if other in rules and other not in seen:
+                seen.add(other)
+                ways.append([*way, other])
+    return []
 
 
 def _shown(node: yaml.Node) -> str:

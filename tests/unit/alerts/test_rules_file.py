@@ -99,8 +99,23 @@ def test_a_file_changes_a_rule_adds_one_and_switches_one_off() -> None:
         ("version: 2", 1, 10, "reads version 1"),
         ("- 1", 1, 1, "the file is a list"),
         ("rules: {a: [", 1, 13, "is no YAML"),
-        ("rules:\n  latency: {inhibited_by: [nothing]}", 1, 1, "does not exist"),
-        ("rules:\n  latency: {inhibited_by: [error_rate]}\n  error_rate: {inhibited_by: [latency]}", 1, 1, "inhibit each other"),
+        ("rules:\n  latency: {inhibited_by: [nothing]}", 2, 28, "does not exist"),
+        ("rules:\n  latency:\n    inhibited_by:\n      - provider_outage\n      - eror_rate", 5, 9, "did you mean error_rate?"),
+        ("rules:\n  latency: {inhibited_by: eror_rate}", 2, 27, "did you mean error_rate?"),
+        ("rules:\n  latency: {inhibited_by: [error_rate]}\n  error_rate: {inhibited_by: [latency]}", 3, 30, "inhibit each other"),
+        ("rules:\n  latency: {inhibited_by: [error_rate]}\n  error_rate: {inhibited_by: [zero_hits]}\n  zero_hits: {inhibited_by: [latency]}", 4, 29, "inhibit each other"),
+        ("rules:\n  latency: {inhibited_by: [latency]}", 2, 27, "inhibits itself"),
+        ("rules:\n  latency: {receivers: [slack, mial]}", 2, 24, "did you mean mail?"),
+        ("rules:\n  error_rate: {critical_at: 1 %}", 2, 29, "write a critical_at above it"),
+        ("rules:\n  error_rate:\n    overrides:\n      - {service: a, critical_at: 3 %}", 4, 9, "write a critical_at above it"),
+        ("rules:\n  latency:\n    overrides:\n      - service: a\n        window: 2h", 4, 9, "longer than its max_window"),
+        ("rules:\n  slo: {signal: slo_burn, objective: 100 %}", 2, 38, "below 100 %"),
+        ("rules:\n  error_rate: {threshold: .nan}", 2, 27, "is not negative"),
+        ("rules:\n  error_rate: {threshold: -.inf}", 2, 27, "is not negative"),
+        ("rules:\n  error_rate: {threshold: .inf}", 2, 27, "at most 100 %"),
+        ("rules:\n  cost_per_hour: {floor: .nan}", 2, 26, "not negative"),
+        ("rules:\n  latency: {for: ٣m}", 2, 18, "with its unit"),
+        ('rules:\n  latency: {service: "\\ud800"}', 2, 22, "half of one"),
         ("rules:\n  unsupported_answers:\n    calibration: {sensitivity: 0.5}", 3, 18, "positives"),
     ],
 )  # fmt: skip
@@ -137,8 +152,11 @@ def test_hostile_yaml_is_refused_or_read_and_never_kills() -> None:
     bomb = "a: &a [x, x]\n" + "\n".join(
         f"{chr(98 + i)}: &{chr(98 + i)} [{', '.join(f'*{chr(97 + i)}' for _ in range(9))}]" for i in range(9)
     )
+    levels = "\n".join(f"      - &l{i} [{', '.join([f'*l{i - 1}'] * 10)}]" for i in range(1, 30))
+    grows = f"rules:\n  latency:\n    receivers:\n      - &l0 [x]\n{levels}"
+    itself = f"rules: {{latency: {{receivers: &x [{', '.join(['*x'] * 30)}]}}}}"
     for text in (
-        bomb, "rules: &r {latency: *r}", "rules: {latency: {owner: !!python/object/apply:os.system [ls]}}", "[" * 5000, b"\xff\xfe\x00\x00", "\x00",
+        bomb, grows, grows.replace("receivers", "threshold"), itself, "rules: &r {latency: *r}", "rules: {latency: {owner: !!python/object/apply:os.system [ls]}}", "[" * 5000, b"\xff\xfe\x00\x00", "\x00",
         "rules: {latency: {owner: &x [*x]}}", "? {a: b}\n: c", "rules: {? [1] : 2}", "rules: {latency: {limit: !!timestamp 'x'}}",
     ):  # fmt: skip
         with pytest.raises(RuleFileError):
