@@ -52,6 +52,9 @@ GAP_S: Final = 90.0
 GAP_SAID_FOR: Final = timedelta(minutes=10)
 """How long notices name such a time after it: the events of it arrive late too."""
 
+CLOCK_BACK: Final = timedelta(minutes=10)
+"""A last evaluation that is farther ahead of the clock than that was made by a clock that was wrong."""
+
 MAX_STEPS: Final = 360
 STATEMENT_TIMEOUT: Final = "20s"
 EVIDENCE_TIMEOUT: Final = "5s"
@@ -340,7 +343,10 @@ def _moment(now: datetime, lag_s: float | None, last: Row | None, gap: Gap | Non
         quality.append(
             f"degraded: nothing was evaluated from {gap.began:%H:%M:%S} to {gap.ended:%H:%M:%S}; it was made up for then"
         )
-    if last is not None:
+    if last is not None and last["evaluated_to"] - now > CLOCK_BACK:
+        ahead = _span((last["evaluated_to"] - now).total_seconds())
+        quality.append(f"the clock of the last evaluation was {ahead} ahead of this one: times before are unsure")
+    elif last is not None:
         at = max(at, last["evaluated_to"])
     return at, tuple(quality)
 

@@ -22,6 +22,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from clew.alerts.notice import Severity
+from clew.alerts.signals import SIGNALS
 
 if TYPE_CHECKING:
     from clew.alerts.measure import Measurement
@@ -89,6 +90,7 @@ def advance(state: AlertState, found: Measurement, rule: Rule, at: datetime) -> 
         >>> state.phase, change  # doctest: +SKIP
         ('firing', 'firing')
     """
+    state = _not_after(state, at)
     if state.is_firing:
         return _while_firing(state, found, rule, at)
     if not found.is_bad:
@@ -124,9 +126,8 @@ def severity_of(found: Measurement, rule: Rule) -> Severity:
     """Return how bad it is: critical from the rule's ``critical_at`` on."""
     if rule.critical_at is None or found.value is None:
         return rule.severity
-    is_worse = (
-        found.value <= rule.critical_at if rule.critical_at < found.threshold else found.value >= rule.critical_at
-    )
+    is_below = SIGNALS[rule.signal].is_below
+    is_worse = found.value <= rule.critical_at if is_below else found.value >= rule.critical_at
     return "critical" if is_worse else rule.severity
 
 
@@ -150,6 +151,16 @@ def _while_firing(state: AlertState, found: Measurement, rule: Rule, at: datetim
     if is_due and not state.is_acknowledged:
         return _noticed(state, at, state.severity), "update"
     return state, ""
+
+
+def _not_after(state: AlertState, at: datetime) -> AlertState:
+    """Return the state without moments that are yet to come: a clock that was ahead remembered them, and none would ever pass."""
+    ahead = {
+        name: at
+        for name in ("bad_since", "well_since", "since", "silent_since", "noticed_at")
+        if (moment := getattr(state, name)) is not None and moment > at
+    }
+    return replace(state, **ahead) if ahead else state
 
 
 def _noticed(state: AlertState, at: datetime, severity: Severity) -> AlertState:

@@ -174,6 +174,36 @@ def test_late_events_are_waited_for_and_said(bench: AlertBench) -> None:
     assert any("late" in text for text in alert.quality)
 
 
+def test_a_clock_that_was_a_year_ahead_does_not_end_the_evaluation(bench: AlertBench) -> None:
+    """The next evaluation is about now again and says so, and faults are found."""
+    bench.requests(10)
+    with FakeClock(BEGIN + timedelta(days=365)):
+        assert bench.evaluator.evaluate(bench.connection, bench.rules).is_done
+    said = bench.evaluator.evaluate(bench.connection, bench.rules, is_forced=True).quality
+    bench.requests(3, failing=0.6)
+    bench.evaluate()
+
+    found = bench.alerts(since=BEGIN - timedelta(days=1))
+    assert found.evaluation.evaluated_to is not None
+    assert found.evaluation.evaluated_to < BEGIN + timedelta(hours=1)
+    [alert] = [alert for alert in found.alerts if alert.rule == "error_rate"]
+    assert alert.state == "firing"
+    assert "ahead" in said[-1]
+
+
+def test_a_clock_that_was_set_back_a_little_evaluates_no_minute_twice(bench: AlertBench) -> None:
+    """As time synchronisation does: what was said stays said, and the evaluation goes on from where it was."""
+    bench.requests(10)
+    bench.requests(3, failing=0.6)
+    bench.evaluate()
+    asked = "SELECT count(*), max(evaluated_to) FROM alert_changes, alert_evaluations"
+    before = bench.connection.execute(asked).fetchall()
+    with FakeClock(BEGIN + timedelta(minutes=8)):
+        assert bench.evaluator.evaluate(bench.connection, bench.rules, is_forced=True).is_done
+
+    assert bench.connection.execute(asked).fetchall() == before
+
+
 def test_two_evaluators_do_not_evaluate_at_once(bench: AlertBench) -> None:
     """The second one finds the lock taken, and leaves it."""
     with connect(bench.dsn) as other, other.transaction():

@@ -166,5 +166,29 @@ def test_it_is_critical_from_a_value_on(
 ) -> None:
     """On the side of the threshold where it is worse."""
     found = Measurement(value=value, threshold=threshold, is_bad=True)
+    signal = "store_full" if threshold > 1 else "error_rate"
 
-    assert severity_of(found, replace(RULE, critical_at=critical_at)) == severity
+    assert severity_of(found, replace(RULE, critical_at=critical_at, signal=signal)) == severity
+
+
+def test_moments_that_a_wrong_clock_remembered_do_not_hold_it_back() -> None:
+    """A clock that was a year ahead for one evaluation: what is pending fires, what fires is repeated and resolved."""
+    ahead = AT + timedelta(days=365)
+    rule = replace(RULE, for_s=60.0, repeat_s=120.0)
+
+    _, pending = taken((0, BAD), (1, BAD), rule=rule, state=AlertState(phase="pending", bad_since=ahead))
+    firing = AlertState(phase="firing", alert_id="a", number=1, bad_since=ahead, since=ahead, noticed_at=ahead)
+    state, repeated = taken((0, BAD), (2, BAD), rule=rule, state=firing)
+    ended, changes = taken((0, WELL), (10, WELL), rule=rule, state=replace(firing, well_since=ahead))
+
+    assert pending == ["", "firing"]
+    assert repeated == ["", "update"]
+    assert (state.since, state.noticed_at) == (AT, AT + timedelta(minutes=2))
+    assert (changes, ended.phase) == (["", "resolved"], "ok")
+
+
+def test_all_that_is_above_a_threshold_beyond_its_critical_value_is_critical() -> None:
+    """Whoever raises a threshold beyond the value to be critical at wants everything that fires to be critical."""
+    rule = replace(RULE, threshold=0.3, critical_at=0.2)
+
+    assert severity_of(replace(BAD, value=0.35, threshold=0.3), rule) == "critical"
