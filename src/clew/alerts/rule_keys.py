@@ -273,7 +273,7 @@ KEYS: Final[Mapping[str, RuleKey]] = MappingProxyType(
         "calibration": RuleKey("calibration", _calibration, {"type": "object"},
                                "How well the judge does: sensitivity, specificity, and the positives and negatives it was tried on."),
         "inhibited_by": RuleKey("inhibited_by", _names, _LIST, "Rules whose firing alert explains this one."),
-        "receivers": RuleKey("receivers", _receivers, _LIST, "Who is notified: slack, mail, webhook, apprise; all without it."),
+        "receivers": RuleKey("receivers", _receivers, {"anyOf": [{"enum": list(RECEIVERS)}, {"type": "array", "items": {"enum": list(RECEIVERS)}}]}, "Who is notified: slack, mail, webhook, apprise; all without it."),
         "owner": RuleKey("owner", _text, _TEXT, "Who looks after it."),
         "runbook": RuleKey("runbook", _url, {"type": "string", "format": "uri"}, "URL of what to do."),
         "action": RuleKey("action", _text, _TEXT, "What to do, in one sentence."),
