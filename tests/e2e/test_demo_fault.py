@@ -134,6 +134,7 @@ def test_refused_calls_end_in_a_mail_and_a_message_that_say_what_to_do(tmp_path:
         assert process.stdout is not None
         summary = read_summary(process)
         dsn = find_dsn(config.load(data_dir=data))
+        assert [alert["rule"] for alert in summary["alerts"]] == ["error_rate"], summary["phases"]
         [mail] = [taken.mail for taken in receivers.mail.mails]
         [message] = receivers.slack.messages
         text = mail.get_body(("plain",))

@@ -19,7 +19,7 @@ from clew.sinks.base import Delivered
 from clew.store.postgres.alerts.listing import fetch_alerts
 from clew.store.postgres.reading import read
 from clew.store.postgres.sink import PostgresSink
-from support.metrics import batch, span
+from support.metrics import batch, log, span
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -75,12 +75,33 @@ class AlertBench:
         error = {"type": "RateLimitError", "message": f"429: slow down, {trace}"}
         failed: dict[str, Any] = {"status": "error", "error": error} if is_failing else {}
         took = {"duration_ms": self.random.uniform(200, 900)}
-        model = {"run_type": "llm", "stage": "generation", "context": {"model": "gpt-4o"}}
+        model = {"run_type": "llm", "stage": "generation", "context": {"model": "gpt-4o", "provider": "openai"}}
         begun = at.timestamp()
         return [
             span(call, root, begun, metrics=took, **model, **common, **failed),
             span(root, None, begun, metrics=took, **common, **failed),
         ]
+
+    def look_ups(self, minutes: int, *, hits: float, version: str, a_minute: int = 20) -> None:
+        """Let minutes of requests pass that a version serves, each of which looks into the cache."""
+        events: list[bytes] = []
+        for _ in range(minutes):
+            for place in range(a_minute):
+                at = (clock.now() + timedelta(seconds=60 * place / a_minute)).timestamp()
+                common = {
+                    "trace_id": str(uuid4()),
+                    "environment": "prod",
+                    "version": version,
+                    "user_id": f"user-{place}",
+                }
+                found = {"cache_hit": self.random.random() < hits}
+                events += [
+                    span(str(uuid4()), None, at, **common),
+                    log("cache_checked", at, stage="retrieval", context=found, **common),
+                ]
+            self._time.tick(60)
+        assert self.sink.deliver(batch(*events, first=self.position)) == Delivered()
+        self.position += 100 * len(events)
 
     def evaluate(self) -> None:
         """Evaluate now, and once more after half a minute, for which most rules want a fault to go on."""

@@ -24,8 +24,9 @@ from clew import clock, ids
 from clew.alerts import evidence, keeper
 from clew.alerts.evaluate import CountedShares, evaluate_counts, horizons
 from clew.alerts.muting import NEVER_NOTIFIED, silence_over
-from clew.alerts.signals import HEARTBEAT, SIGNALS, metrics_of
+from clew.alerts.signals import CACHE_MISS, HEARTBEAT, SIGNALS, metrics_of
 from clew.store.postgres.alerts.cells import fetch_cells
+from clew.store.postgres.alerts.evidence import fetch_version_change
 from clew.store.postgres.alerts.listing import fetch_silences
 from clew.store.postgres.load import query
 from clew.store.postgres.reading import Statement, read
@@ -48,6 +49,11 @@ DEGRADED_S: Final = 120.0
 
 GAP_S: Final = 90.0
 """A longer time without an evaluation is gone through minute by minute."""
+
+COLD_CACHE: Final = timedelta(minutes=15)
+"""How long after a change of a service's version nobody is notified of cache misses."""
+
+VERSION_KNOWN: Final = timedelta(days=1)
 
 GAP_SAID_FOR: Final = timedelta(minutes=10)
 """How long notices name such a time after it: the events of it arrive late too."""
@@ -188,7 +194,7 @@ class _Run:
         self._quality = quality
         self._remembered = keeper.load_states(connection)
         self._silences = read(connection, fetch_silences(at)).silences
-        keeper.end_unheard(connection, at)
+        keeper.tidy(connection, at)
         self._of_others = keeper.load_received(connection, at)
 
     def go(self, since: datetime | None) -> int:
@@ -230,6 +236,14 @@ class _Run:
 
     def _shares(self) -> set[str]:
         return {name for name, rule in self._rules.rules.items() if metrics_of([SIGNALS[rule.signal]])}
+
+    def _recent_version(self, target: Target, at: datetime) -> str:
+        """Return which version began to serve a moment ago, in words; empty for none. Its cache is cold."""
+        reading = fetch_version_change(target.service, target.environment, at - VERSION_KNOWN, at)
+        change = read(self._connection, reading)
+        if change is None or at - change[1] > COLD_CACHE:
+            return ""
+        return f"version {change[0]} since {change[1]:%H:%M}: its cache is cold"
 
     def _sessions(self, rule: Rule, target: Target, measurement: Measurement, at: datetime) -> int:
         """Count affected sessions; where that takes too long, the fault is taken for one of many."""
@@ -309,6 +323,10 @@ class _Run:
         silence = silence_over(self._silences, rule.name, target, at)
         if silence:
             return silence
+        if finding.rule.signal == CACHE_MISS and finding.after.is_firing:
+            change = self._recent_version(target, at)
+            if change:
+                return change
         other_alert = self._of_others.get((rule.name, target)) or self._of_others.get(
             (rule.name, target._replace(environment=""))
         )

@@ -17,7 +17,8 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from clew.alerts.notice import Example, Notice
-from clew.alerts.signals import SIGNALS
+from clew.alerts.signals import SIGNALS, ShareSignal, metrics_of, minute_counts
+from clew.store.postgres.alerts.cells import fetch_cells
 from clew.store.postgres.alerts.evidence import (
     BAD_UNITS,
     BadUnit,
@@ -45,6 +46,10 @@ CHANGE_BEFORE: Final = timedelta(hours=24)
 RECENT_CHANGE: Final = timedelta(hours=2)
 MAX_TEXT: Final = 200
 
+USUAL_OVER: Final = timedelta(days=1)
+ONSET_MARGIN: Final = timedelta(minutes=2)
+"""A fault may have begun a little before the minute that it is said to have begun in."""
+
 ACTIONS: Final = (
     (r"insufficient.?quota|billing", "Top up the account or raise its budget: trying again does not help"),
     (r"rate.?limit|too.?many.?requests|429|throttl|exhausted", "Lower the concurrency, queue calls, or switch to another model"),
@@ -69,6 +74,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
         errors: What the bad traces failed of, the most frequent first.
         slow_step: The step that makes slow traces slow; None where that is not asked, or not known.
         change: The last change of the service's version before it began: (version, since when); None where there was none.
+        usual: The share of the day before it began, where what is measured is a share; None where there were no units.
     """
 
     bad: list[BadUnit] = []
@@ -76,6 +82,7 @@ class Evidence(Struct, frozen=True, kw_only=True):
     errors: list[ErrorGroup] = []
     slow_step: SlowStep | None = None
     change: tuple[str, datetime] | None = None
+    usual: float | None = None
 
 
 def fetch_sessions(rule: Rule, target: Target, found: Measurement, at: datetime) -> Reading[int]:
@@ -115,9 +122,10 @@ def fetch_evidence(finding: RuleFinding, at: datetime, *, in_any_environment: bo
             began - CHANGE_BEFORE,
             began + timedelta(minutes=1),
         )
+    usual = yield from _fetch_usual(rule, target, (found.began or finding.after.since or at) - ONSET_MARGIN)
     where = _neighbourhood(rule, target, found, at)
     if where is None:
-        return Evidence(change=change)
+        return Evidence(change=change, usual=usual)
     if in_any_environment:
         where = replace(where, environment=None)
     bad = yield from fetch_bad(where)
@@ -127,7 +135,7 @@ def fetch_evidence(finding: RuleFinding, at: datetime, *, in_any_environment: bo
     slow_step = None
     if rule.signal == "latency" and traces and good:
         slow_step = yield from fetch_slow_step(traces, [trace_id for trace_id, _ in good])
-    return Evidence(bad=bad, good=good, errors=errors, slow_step=slow_step, change=change)
+    return Evidence(bad=bad, good=good, errors=errors, slow_step=slow_step, change=change, usual=usual)
 
 
 def make_notice(
@@ -173,8 +181,8 @@ def make_notice(
         low=measured.low,
         high=measured.high,
         window_s=measured.window_s,
-        baseline=measured.baseline,
-        baseline_text=measured.baseline_text,
+        baseline=evidence.usual if measured.baseline is None else measured.baseline,
+        baseline_text="the day before" if measured.baseline is None else measured.baseline_text,
         since=since,
         at=at,
         resolved_at=at if kind == "resolved" else None,
@@ -231,6 +239,19 @@ def suggestion(errors: list[ErrorGroup], slow_step: SlowStep | None, signal: str
     return "Look at the traces below" if signal in BAD_UNITS else ""
 
 
+def _fetch_usual(rule: Rule, target: Target, until: datetime) -> Reading[float | None]:
+    """Fetch the share of bad units of the day before a moment; None where there were too few to say."""
+    signal = SIGNALS[rule.signal]
+    if not isinstance(signal, ShareSignal) or signal.is_burn:
+        return None
+    cells = yield from fetch_cells(metrics_of([signal]), until - USUAL_OVER, until)
+    counts = minute_counts(signal, cells, rule.limit).get(target)
+    if counts is None:
+        return None
+    day = counts.fixed(int(until.timestamp() // 60), int(USUAL_OVER.total_seconds() // 60))
+    return day.bad / day.n if day.n >= rule.min_units else None
+
+
 def _neighbourhood(rule: Rule, target: Target, found: Measurement, at: datetime) -> Neighbourhood | None:
     if rule.signal not in BAD_UNITS:
         return None
@@ -283,7 +304,8 @@ def _cause(found: Evidence, measured: Measurement) -> tuple[str, tuple[str, ...]
     traces = len({unit.trace_id for unit in found.bad if unit.trace_id is not None})
     shown = min(traces, MAX_TRACES)
     for group in found.errors:
-        model = f" ({_cut(group.model)})" if group.model else ""
+        asked = " at ".join(_cut(name) for name in (group.model, group.provider) if name)
+        model = f" ({asked})" if asked else ""
         message = f": {_cut(group.message)}" if group.message else ""
         lines.append(f"{_cut(group.error_type)} in {group.stage}{model}, {group.traces} of {shown} traces{message}")
     if found.errors:

@@ -31,13 +31,13 @@ if TYPE_CHECKING:
 __all__ = [
     "ChangeNotice",
     "Remembered",
-    "end_unheard",
     "forget_or_keep",
     "last_notice",
     "load_received",
     "load_states",
     "put_into_outbox",
     "store_alert",
+    "tidy",
     "was_notified",
 ]
 
@@ -47,6 +47,9 @@ GROUP_WAIT_S: Final = 15.0
 """How long what is not critical waits for others of its service, as by Alertmanager's ``group_wait``: one evaluation."""
 
 RECENTLY: Final = timedelta(minutes=30)
+KEPT_FOR: Final = timedelta(days=90)
+"""For how long alerts that are over can be listed."""
+
 UNHEARD_ENDS_AFTER: Final = timedelta(hours=120)
 """For how long Alertmanager keeps what it has sent (``--data.retention``); whoever has it repeat less often gets no end."""
 
@@ -189,8 +192,9 @@ def was_notified(connection: Connection, alert_id: str) -> bool:
     return bool(row["was_notified"])
 
 
-def end_unheard(connection: Connection, at: datetime) -> None:
-    """End the alerts of Alertmanager that it did not send again for so long that it has forgotten them itself."""
+def tidy(connection: Connection, at: datetime) -> None:
+    """Forget what has been over for 90 days, and end what Alertmanager has forgotten: it did not send it again for long."""
+    connection.execute(query("alerts_prune"), {"before": at - KEPT_FOR})
     connection.execute(query("alerts_end_unheard"), {"at": at, "before": at - UNHEARD_ENDS_AFTER})
 
 

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 __all__ = [
+    "CACHE_MISS",
     "HEARTBEAT",
     "SIGNALS",
     "LevelSignal",
@@ -43,6 +44,9 @@ __all__ = [
     "metrics_of",
     "minute_counts",
 ]
+
+CACHE_MISS: Final = "cache_miss"
+"""The signal that a cold cache raises."""
 
 HEARTBEAT: Final = "heartbeat"
 """The signal that is always there."""

@@ -35,8 +35,8 @@ class RaisedAlerts:
         return ask(self._settings, reading).alerts
 
     def are_notified(self) -> bool:
-        """Whether there are any, and every receiver that there is was tried."""
-        found = self.find()
+        """Whether there are any that people are notified of, and every receiver that there is was tried."""
+        found = [alert for alert in self.find() if not alert.muted_by]
         for alert in found:
             for change in ask(self._settings, fetch_alert(alert.id)).changes:
                 if any(one.state in UNDER_WAY and not one.attempts for one in change.deliveries):

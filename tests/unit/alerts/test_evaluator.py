@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING
 
 import psycopg
 import pytest
+from msgspec import json
 
+from clew.alerts.notice import Notice
 from clew.alerts.notify.receiver import SendLater, Undeliverable
 from clew.alerts.rules_file import default_rules, parse_rules
 from clew.store.postgres.alerts.acting import acknowledge, add_silence
@@ -20,6 +22,8 @@ from support.alert_bench import BEGIN, AlertBench, Box, drain
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+
+    from clew.store.postgres.alerts.listing import AlertRow
 
 
 @pytest.fixture
@@ -246,3 +250,91 @@ def test_a_notifier_that_was_killed_leaves_a_notice_that_comes_again_and_is_coun
 
     assert len(box.notices) == 1
     assert bench.connection.execute("SELECT sum(repeated) FROM notifications").fetchall()[0][0] == 1
+
+
+def of_rule(bench: AlertBench, rule: str) -> AlertRow:
+    """Return the one alert of a rule."""
+    [alert] = bench.alerts(rule=rule).alerts
+    return alert
+
+
+def notice_of(bench: AlertBench, rule: str) -> Notice:
+    """Return what was said of the one alert of a rule."""
+    notice = of_rule(bench, rule).notice
+    assert notice is not None
+    return json.decode(notice, type=Notice)
+
+
+def test_a_notice_names_the_share_of_the_day_before(bench: AlertBench) -> None:
+    """What is usual tells how bad it is; the fault itself is not part of it."""
+    bench.requests(60, failing=0.02)
+    bench.requests(4, failing=0.5)
+    bench.evaluate()
+
+    notice = notice_of(bench, "error_rate")
+
+    assert notice.baseline == pytest.approx(0.02, abs=0.015)
+    assert notice.baseline_text == "the day before"
+
+
+def test_evidence_names_the_model_and_its_provider(bench: AlertBench) -> None:
+    """Who has two providers knows which one to look at."""
+    bench.requests(10)
+    bench.requests(4, failing=0.5)
+    bench.evaluate()
+
+    lines = notice_of(bench, "error_rate").evidence
+
+    assert any(line.startswith("RateLimitError in generation (gpt-4o at openai), ") for line in lines)
+
+
+def test_a_new_error_needs_several_sessions(bench: AlertBench) -> None:
+    """One client that fails in a new way is no fault of the service; several are, with traces of it."""
+    bench.requests(70)
+    bench.requests(2, failing=0.5, session_id="one")
+    bench.evaluate()
+    assert bench.alerts(rule="new_error").alerts == []
+
+    bench.requests(2, failing=0.3)
+    bench.evaluate()
+    alert = of_rule(bench, "new_error")
+    assert alert.subject == "RateLimitError in generation"
+    assert alert.trace_ids
+
+
+def test_a_cold_cache_after_a_deploy_is_not_notified(bench: AlertBench) -> None:
+    """The alert is there and says why nobody hears of it; what goes on after a quarter of an hour is notified."""
+    bench.rules = parse_rules("rules: {cache_miss: {for: 0s}}", source="x", base=default_rules())
+    box = Box("slack")
+    for version, hits, minutes in (("1.0", 0.8, 20), ("1.1", 0.0, 11)):
+        bench.look_ups(minutes, hits=hits, version=version)
+    bench.evaluate()
+    drain(bench.connection, box)
+    assert of_rule(bench, "cache_miss").muted_by.startswith("version 1.1 since ")
+    assert box.notices == []
+
+    bench.look_ups(16, hits=0.0, version="1.1")
+    bench.evaluate()
+    drain(bench.connection, box)
+    assert of_rule(bench, "cache_miss").muted_by == ""
+    assert [notice.kind for notice, _ in box.notices] == ["update"]
+
+
+def test_what_has_been_over_for_long_is_forgotten(bench: AlertBench) -> None:
+    """After 90 days; what goes on is kept however old it is."""
+    bench.requests(10)
+    bench.requests(3, failing=0.6)
+    bench.evaluate()
+    number = len(bench.alerts().alerts)
+    assert number >= 2
+    bench.connection.execute(
+        "UPDATE alerts SET state = 'resolved', resolved_at = %s, fired_at = %s WHERE rule = 'error_rate'",
+        (BEGIN - timedelta(days=91), BEGIN - timedelta(days=92)),
+    )
+    bench.connection.execute("UPDATE alerts SET fired_at = %s WHERE rule = 'rate_limit'", (BEGIN - timedelta(days=92),))
+
+    bench.evaluate()
+
+    left = bench.connection.execute("SELECT rule FROM alerts WHERE rule IN ('error_rate', 'rate_limit')").fetchall()
+    assert ("rate_limit",) in left
+    assert bench.connection.execute("SELECT count(*) FROM alerts WHERE resolved_at < %s", (BEGIN,)).fetchall() == [(0,)]

@@ -34,6 +34,7 @@ BAD_UNITS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "rate_limit": "error IS NOT NULL AND error ->> 'type' ~* 'rate.?limit|too.?many.?requests|429|throttl|resource.?exhausted|quota'",
         "zero_hits": "context ->> 'hit_count' = '0' AND (run_type = 'retriever' OR message = 'hybrid_search_complete')",
         "judge_failing": "error IS NOT NULL AND stage = 'evaluation'",
+        "new_error": "is_failure AND error ->> 'type' || ' in ' || coalesce(stage, 'other') = %(subject)s",
     }
 )
 """Which events show the bad units of each share, as SQL."""
@@ -90,6 +91,7 @@ class ErrorGroup(Struct, frozen=True):
         traces: How many of the traces hold one.
         message: One of their messages, cut.
         model: The model that was asked; None where there is none.
+        provider: Its provider; None where that is not given.
     """
 
     error_type: str
@@ -97,6 +99,7 @@ class ErrorGroup(Struct, frozen=True):
     traces: int
     message: str | None
     model: str | None
+    provider: str | None = None
 
 
 class SlowStep(Struct, frozen=True):
@@ -128,7 +131,9 @@ def fetch_errors(trace_ids: Sequence[str]) -> Reading[list[ErrorGroup]]:
     """Fetch what some traces failed of, the most frequent first."""
     rows = yield Statement(query("evidence_errors"), {"traces": list(trace_ids)})
     return [
-        ErrorGroup(row["error_type"] or "an error", row["stage"], row["traces"], row["message"], row["model"])
+        ErrorGroup(
+            row["error_type"] or "an error", row["stage"], row["traces"], row["message"], row["model"], row["provider"]
+        )
         for row in rows
     ]
 

@@ -13,11 +13,12 @@ ORDER BY "timestamp" DESC LIMIT %(limit)s;
 -- Plan: looks into events_trace_idx, then a hash aggregate.
 WITH failed AS (
     SELECT trace_id, stage, error ->> 'type' AS error_type, left(error ->> 'message', 300) AS message, context ->> 'model' AS model,
-        coalesce(is_request, false) AS is_request,
+        context ->> 'provider' AS provider, coalesce(is_request, false) AS is_request,
         bool_or(NOT coalesce(is_request, false)) OVER (PARTITION BY trace_id) AS has_inner
     FROM events WHERE trace_id = ANY(%(traces)s::uuid[]) AND error IS NOT NULL AND is_failure
 )
-SELECT error_type, stage, count(DISTINCT trace_id) AS traces, min(message) AS message, min(model) AS model
+SELECT error_type, stage, count(DISTINCT trace_id) AS traces, min(message) AS message, min(model) AS model,
+    min(provider) AS provider
 FROM failed WHERE NOT (is_request AND has_inner)
 GROUP BY error_type, stage ORDER BY traces DESC, error_type, stage LIMIT 5;
 
