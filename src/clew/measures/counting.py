@@ -109,7 +109,6 @@ class Followed(Struct):
         strays: Spans that it has reported something about without having begun them: they came from elsewhere.
         ended: Spans that have ended around others that are open.
         accounts: What is known of amounts.
-        traces: The latest traces that something was paid in.
     """
 
     position: int = 0
@@ -117,7 +116,6 @@ class Followed(Struct):
     strays: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
     ended: dict[str, OpenSpan] = field(default_factory=dict[str, OpenSpan])
     accounts: Accounts = field(default_factory=Accounts)
-    traces: dict[int, None] = field(default_factory=dict[int, None])
 
 
 class Verdict(Struct, frozen=True):

@@ -4,6 +4,9 @@ A batch adds partial sums to the table ``ledger``, in the transaction that its e
 adds them up for good when the day is over. Retention leaves them alone, so that a bill of last month is the same
 before and after the events of that month are thinned out.
 
+The sums are kept apart by trace: how many requests used a line, a model or both together cannot be added up, only
+counted. The compaction puts requests together that used the same (ADR 71).
+
 Any text may stand in a model or a version: of service, environment, version and model ``MAX_SETS`` sets are kept apart in
 an hour, in those that come after the model and the version are ``other``. Users are kept apart always: who is to be
 billed is what a ledger is for.
@@ -15,16 +18,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
-from zlib import crc32
 
-from clew.measures.bill import Place
 from clew.measures.labels import OTHER, clean
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from clew.measures.bill import Place
     from clew.measures.counting import Verdict
-    from clew.measures.observation import Observation
 
 __all__ = ["LEDGER_COLUMNS", "MAX_SETS", "LedgerPage"]
 
@@ -48,8 +49,6 @@ LEDGER_COLUMNS: Final = (
 """What a row of ``LedgerPage.rows`` returns: (column, PostgreSQL type)."""
 
 MAX_SETS: Final = 1_000
-MAX_TRACES: Final = 1_000
-"""Traces, and parts of them, that are remembered of a producer: what is paid in one after so many others is another request."""
 
 _Key = tuple[Any, ...]
 
@@ -65,40 +64,28 @@ class LedgerPage:
         self._known = known
         self._sums: dict[_Key, list[Any]] = {}
 
-    def add(self, event: Observation, verdict: Verdict, traces: dict[int, None]) -> None:
+    def add(self, verdict: Verdict) -> None:
         """Add what counts of an event.
 
         Args:
-            event: The event.
             verdict: What of it counts.
-            traces: The traces that something was paid in before, each a request; a new one is added.
         """
         counted = verdict.counted
         if counted is None:
             return
-        is_paid = counted.amounts != [None, None, None]
-        if is_paid and event.trace_id and _is_new(event.trace_id, "", traces):
-            where = Place(
-                event.position,
-                event.begun,
-                event.service,
-                event.environment,
-                event.version,
-                event.user_id,
-                trace_id=event.trace_id,
-            )
-            self._sum(where)[4] += 1
-        if is_paid:
+        if counted.amounts != [None, None, None]:
             self._book(counted.place, counted.amounts, 1)
-            place = counted.place
-            if event.trace_id and _is_new(event.trace_id, f"{place.stage}/{place.line}/{place.model}", traces):
-                self._sum(place)[4] += 1
         for correction in counted.corrections:
             self._book(correction.place, [-amount or None for amount in correction.amounts], -int(correction.is_gone))
 
     def rows(self) -> list[tuple[Any, ...]]:
         """Return the sums in the order of ``LEDGER_COLUMNS``."""
         return [(*key, *sums) for key, sums in self._sums.items()]
+
+    def traces(self) -> list[UUID]:
+        """Return the traces that the rows are kept apart by, each once, in their order."""
+        at = [name for name, _ in LEDGER_COLUMNS].index("trace_id")
+        return sorted({key[at] for key in self._sums if key[at] is not None})
 
     def _book(self, place: Place, amounts: Sequence[float | None], calls: int) -> None:
         sums = self._sum(place)
@@ -108,8 +95,7 @@ class LedgerPage:
         sums[3] += calls
 
     def _sum(self, place: Place) -> list[Any]:
-        # Who has a user is known by that; else the trace says whose it is, later.
-        trace = None if place.user_id or not place.trace_id else UUID(place.trace_id)
+        trace = UUID(place.trace_id) if place.trace_id else None
         sets = (place.service, place.environment, place.version, place.model)
         if sets not in self._known:
             service, environment, version, model = map(clean, sets)
@@ -120,15 +106,4 @@ class LedgerPage:
         service, environment, version, model = sets
         who = (place.user_id, trace, place.is_unpriced)
         key = (place.begun.date(), service, environment, version, place.stage, place.line, model, *who)
-        return self._sums.setdefault(key, [None, None, None, 0, 0])
-
-
-def _is_new(trace_id: str, part: str, traces: dict[int, None]) -> bool:
-    """Say whether this is the first time that something, or a part of it, is paid in a trace."""
-    trace = int(trace_id.replace("-", "")[-16:], 16) ^ crc32(part.encode("utf-8", "replace"))
-    if trace in traces:
-        return False
-    while len(traces) >= MAX_TRACES:
-        del traces[next(iter(traces))]
-    traces[trace] = None
-    return True
+        return self._sums.setdefault(key, [None, None, None, 0, int(trace is not None)])

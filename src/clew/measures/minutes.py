@@ -191,7 +191,7 @@ class Tally:
             for correction in verdict.counted.corrections:
                 self._take_away(correction.place, correction.amounts)
             self.corrections += verdict.counted.corrections
-        self.ledger.add(event, verdict, producer.traces)
+        self.ledger.add(verdict)
         return verdict
 
     def rows(self) -> list[tuple[Any, ...]]:

@@ -342,6 +342,7 @@ class PostgresSink:
                 copy.set_types(_LEDGER_TYPES)
                 for row in page:
                     copy.write_row(row)
+            cursor.execute(query("sink_separate"), [tally.ledger.traces()])
         if sorter.begun:
             cursor.executemany(query("sink_open_span"), list(sorter.begun.values()))
         if sorter.ended:

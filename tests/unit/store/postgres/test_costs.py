@@ -14,9 +14,11 @@ import pytest
 from clew.catalog.bill import COST_LINES
 from clew.catalog.events import EVENTS
 from clew.store.postgres.costs import KEYS, CostFilter, Costs, Key, fetch_costs
+from clew.store.postgres.load import migrations, query
 from clew.store.postgres.reading import read
 from clew.store.postgres.traces import fetch_trace
 from clew.store.postgres.upkeep.compaction import compact_ledger
+from clew.store.postgres.upkeep.migrate import migrate
 from clew.store.postgres.upkeep.recount import recount
 from clew.store.postgres.upkeep.retention import Policy, enforce
 from clew.store.trace_tree import AMOUNTS, Summary
@@ -219,6 +221,58 @@ def test_a_month_costs_the_same_before_and_after_retention(postgres: str) -> Non
         assert costs(after[by].costs) == costs(costs_before.costs), by
         assert after[by].total.requests == costs_before.total.requests == 16
     assert costs([before["day"].total]) == {"": round(16 * 0.012 + 4 * 0.06, 8)}
+
+
+@pytest.mark.parametrize("is_added_up", [False, True], ids=["as it came", "added up"])
+def test_a_line_that_two_models_used_is_of_one_request(postgres: str, *, is_added_up: bool) -> None:
+    """By model each counts the request, by line and by user it counts once, of a user by model as well."""
+    story = Story()
+    root = story.span(user_id="ann")
+    for model in ("gpt-4o", "gpt-5", None):
+        story.log("token_usage_recorded", root, context={"model": model}, user_id="ann", cost_usd=0.01, tokens_in=7)
+    store_events(postgres, *story.events, *request("ann").events, *request("bob").events)
+    days = CostFilter(since=NOON - timedelta(days=2), until=NOON + timedelta(days=2))
+    ann = CostFilter(since=days.since, until=days.until, user_id="ann")
+    if is_added_up:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            list(compact_ledger(connection))
+
+    def requests(wanted: CostFilter, by: Key) -> dict[str, int]:
+        found = ask(postgres, wanted, by=by)
+        return {"total": found.total.requests, **{part.key: part.requests for part in found.costs}}
+
+    judged = {"judge": 2, "reranking": 2, "vector_store": 2}
+    assert requests(days, "line") == {"total": 3, "generation": 3, **judged}
+    assert requests(days, "user") == {"total": 3, "ann": 2, "bob": 1}
+    assert requests(ann, "line") == {"total": 2, "generation": 2, **dict.fromkeys(judged, 1)}
+    assert requests(ann, "model") == {
+        "total": 2, "gpt-4o": 2, "gpt-5": 1, "": 1, "gpt-4o-mini": 1, "rerank-v4": 1, "docs": 1
+    }  # fmt: skip
+
+
+def test_a_ledger_of_before_keeps_its_numbers(empty_postgres: str) -> None:
+    """Requests of a day, a user or a line with one model stay; where models share a line, the greatest number counts."""
+    of_before = [("", "", "", 0, 5), ("generation", "generation", "a", 5, 4), ("generation", "generation", "b", 3, 3)]
+    with psycopg.connect(empty_postgres, autocommit=True) as connection:
+        connection.execute(query("migrations_create"))
+        for step in migrations()[:14]:
+            connection.execute(step.sql)
+            connection.execute(query("migrations_record"), [step.name])
+        for user in ("ann", "bob"):
+            connection.cursor().executemany(
+                "INSERT INTO ledger (day, service, environment, version, user_id, is_unpriced, cost_usd, is_whole,"
+                " stage, line, model, calls, requests)"
+                " VALUES ('2026-07-01', 'rag-api', '', '', %s, false, 0.5, true, %s, %s, %s, %s, %s)",
+                [(user, *row) for row in of_before],
+            )
+    migrate(empty_postgres)
+
+    whole = CostFilter(since=NOON - timedelta(days=2), until=NOON + timedelta(days=2))
+    parts = {by: ask(empty_postgres, whole, by=by).costs for by in ("user", "model", "line")}
+
+    found = {by: {part.key: part.requests for part in some} for by, some in parts.items()}
+    assert found == {"user": {"ann": 5, "bob": 5}, "model": {"a": 8, "b": 6}, "line": {"generation": 8}}
+    assert ask(empty_postgres, whole).total.requests == 10
 
 
 def test_what_was_stored_before_is_counted_by_a_job(postgres: str) -> None:

@@ -159,9 +159,11 @@ CREATE INDEX rollups_parts_idx ON rollups (minute) WHERE NOT is_whole;
 -- What was paid on a day, for what, by whom: sums that outlive the events.
 
 -- A row is the sum over one batch, put in by the transaction that put its events in; rows are added up by who reads,
--- and for good when their day is over ("whole", until something late is added). Texts are empty where nothing is told.
--- Of events that name no user the trace is kept until the day is over: it may name one. Requests are traces that something
--- was paid in; rows without a line have those of all lines. Amounts are null where nobody told any; a correction is less than zero.
+-- and for good when their day is over ("whole", until something late is added). Texts are empty where nothing is said.
+-- Rows are kept apart by request (trace) until its part of the day is added up; one without a user waits until the day is
+-- over, as its trace may name one. Then requests that used the same are put together: they have one "pattern", which is a
+-- row for each of the places that all of them used, with how many they are. Amounts are null where nobody reported any; a
+-- correction is less than zero.
 CREATE TABLE ledger (
     day date NOT NULL,
     service text NOT NULL,
@@ -178,12 +180,52 @@ CREATE TABLE ledger (
     tokens_out float8,
     calls bigint NOT NULL,
     requests bigint NOT NULL,
-    is_whole boolean NOT NULL DEFAULT false
+    is_whole boolean NOT NULL DEFAULT false,
+    pattern uuid
 );
 
 CREATE INDEX ledger_day_idx ON ledger (day);
-CREATE INDEX ledger_parts_idx ON ledger (day) WHERE NOT is_whole OR trace_id IS NOT NULL;
+CREATE INDEX ledger_parts_idx ON ledger (day) WHERE NOT is_whole;
 CREATE INDEX ledger_user_idx ON ledger (user_id);
+CREATE INDEX ledger_pattern_idx ON ledger (pattern) WHERE pattern IS NOT NULL;
+
+-- The pattern of each request that was put together with others, and its calls by the places of the pattern in their
+-- order: what comes late takes it out again. Kept as long as something may still come.
+CREATE TABLE ledger_requests (
+    trace_id uuid PRIMARY KEY,
+    pattern uuid NOT NULL,
+    calls bigint[] NOT NULL,
+    day date NOT NULL
+);
+
+CREATE INDEX ledger_requests_pattern_idx ON ledger_requests (pattern);
+
+-- Take requests out of their patterns again, as rows of their own: nothing is changed, all is added, so that nobody waits.
+CREATE FUNCTION separate_requests(traces uuid[]) RETURNS void
+LANGUAGE plpgsql
+AS $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM ledger_requests WHERE trace_id = ANY(traces)) THEN
+        RETURN;
+    END IF;
+    WITH apart AS (
+        DELETE FROM ledger_requests WHERE trace_id = ANY(traces) RETURNING trace_id, pattern, calls
+    ),
+    places AS (
+        SELECT *, row_number() OVER (PARTITION BY pattern ORDER BY place) AS number
+        FROM (
+            SELECT DISTINCT pattern, day, service, environment, version, stage, line, model, user_id, is_unpriced,
+                ROW(day, service, environment, version, stage, line, model, user_id, is_unpriced)::text COLLATE "C" AS place
+            FROM ledger WHERE pattern IN (SELECT pattern FROM apart)
+        ) AS found
+    )
+    INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, is_unpriced,
+        trace_id, pattern, calls, requests)
+    SELECT day, service, environment, version, stage, line, model, user_id, is_unpriced,
+        CASE WHEN sign > 0 THEN trace_id END, CASE WHEN sign < 0 THEN pattern END, sign * calls[number], sign
+    FROM apart JOIN places USING (pattern) CROSS JOIN (VALUES (1), (-1)) AS signs (sign);
+END;
+$$;
 
 -- Days whose events were stored before it was decided then what of them counts: it is still to be decided.
 CREATE TABLE recounts (

@@ -10,6 +10,8 @@ is lost or counted twice, whoever is killed, and however many do it at once. Tho
 other: one who has looked before another's sums were there would leave sums of its own beside them.
 
 The ledger is treated the same way, by the day: every few minutes what has come in, and all of a day when it is over.
+There, requests that used the same are put together under one pattern, which says how many they are; what each used stays
+known for ``LATE_FOR``, so that late events take a request out of its pattern again (ADR 71).
 """
 
 from __future__ import annotations
@@ -32,6 +34,9 @@ OVER_AFTER: Final = timedelta(seconds=90)
 
 DAY_OVER_AFTER: Final = timedelta(hours=2)
 """How long after its end a day is taken for over."""
+
+LATE_FOR: Final = timedelta(days=31)
+"""How long after its day something of a request may still come: as long as partitions are made for late events."""
 
 MINUTES_A_RUN: Final = 2000
 """Minutes that are looked up at a time."""
@@ -83,5 +88,7 @@ def compact_ledger(connection: psycopg.Connection[tuple[Any, ...]], now: datetim
         for (day,) in connection.execute(query("ledger_days")).fetchall():
             with connection.transaction():
                 connection.execute(query("rollup_lock"))
-                connection.execute(query("ledger_compact"), {"day": day, "is_over": day < today})
+                connection.execute(query("ledger_late"), {"day": day})
+                connection.execute(query("ledger_compact"), {"day": day, "today": today})
             yield day
+        connection.execute(query("ledger_forget"), {"before": today - LATE_FOR})

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Found", "Mention", "begin_erasure", "condemned", "count_theirs", "erase_from_store"]
 
-_SMALL: Final = ("cursors", "events_default", "ledger", "open_spans", "pins", "retention_kept")
+_SMALL: Final = ("cursors", "events_default", "ledger", "ledger_requests", "open_spans", "pins", "retention_kept")
 """Tables that are rewritten in any case: rows come and go in them."""
 
 _REMOVE: Final = sql.SQL(

@@ -209,13 +209,12 @@ def ledger_rows(judged: Iterable[Judged]) -> list[dict[str, Any]]:
     """Add up what counts of events, as ``recount_book`` takes it."""
     pages: dict[float, LedgerPage] = {}
     known: set[tuple[str, ...]] = set()
-    traces: dict[int, None] = {}
     for one in judged:
         if one.observation is None:
             continue
         counted = one.verdict.counted
         verdict = one.verdict if counted is None else replace(one.verdict, counted=replace(counted, corrections=[]))
-        pages.setdefault(one.event.weight, LedgerPage(known)).add(one.observation, verdict, traces)
+        pages.setdefault(one.event.weight, LedgerPage(known)).add(verdict)
     return [_weighed(row, weight) for weight, page in pages.items() for row in page.rows()]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
@@ -14,6 +14,9 @@ import pytest
 from psycopg import sql
 
 from clew.store.postgres.connect import connect
+from clew.store.postgres.costs import CostFilter, CostPart, Key, fetch_costs
+from clew.store.postgres.reading import read
+from clew.store.postgres.upkeep.compaction import compact_ledger
 from clew.store.postgres.upkeep.erasure import Found, begin_erasure, condemned, count_theirs, erase_from_store
 from support.stored import make_event, store_events, store_open_span
 
@@ -139,6 +142,51 @@ def test_what_the_spool_tells_of_traces_counts(store: str) -> None:
 
     assert (found.partitions, found.traces) == ({PARTITION: 3}, [elsewhere])
     assert len([user for user, _ in messages(store) if user is None]) == 4
+
+
+def paid(trace_id: str | None, user: str | None, message: str = "token_usage_recorded") -> dict[str, Any]:
+    """Make an event that cost something."""
+    metrics = {"cost_usd": 0.25, "tokens_in": 100}
+    return make_event(AT, trace_id=trace_id, user_id=user, message=message, metrics=metrics, stage="generation")
+
+
+def bill(dsn: str, by: Key) -> dict[str, CostPart]:
+    """Ask the ledger for the costs of some whole days."""
+    days = CostFilter(since=AT - timedelta(days=2), until=AT + timedelta(days=2))
+    with psycopg.connect(dsn, autocommit=True) as connection:
+        found = read(connection, fetch_costs(days, by=by))
+    return {"total": found.total, **{part.key: part for part in found.costs}}
+
+
+@pytest.mark.parametrize("is_added_up", [False, True], ids=["as it came", "added up"])
+def test_the_ledger_keeps_the_sums_and_forgets_whose_they_are(postgres: str, *, is_added_up: bool) -> None:
+    """Cost, calls and requests by line stay; no row names the person, nor the traces that would lead to them."""
+    alike = [str(UUID(int=(0x0199 << 112) + number)) for number in (5, 6)]
+    store_events(
+        postgres,
+        *(paid(trace, USER) for trace in (ALONE, SHARED, None)),
+        paid(ALONE, None, "embedding_complete"),
+        *(paid(trace, OTHER) for trace in (SHARED, *alike)),
+    )
+    lines = bill(postgres, "line")
+    if is_added_up:
+        with psycopg.connect(postgres, autocommit=True) as connection:
+            list(compact_ledger(connection, AT + timedelta(days=3)))
+        assert bill(postgres, "line") == lines
+
+    erase(postgres)
+
+    assert bill(postgres, "line") == lines
+    users = {user: (part.calls, part.requests) for user, part in bill(postgres, "user").items()}
+    assert users == {"total": (7, 4), "": (4, 2), OTHER: (3, 3)}
+    with psycopg.connect(postgres, autocommit=True) as connection:
+        list(compact_ledger(connection, AT + timedelta(days=3)))
+        [(ledger,)] = connection.execute("SELECT string_agg(ledger::text, ';') FROM ledger").fetchall()
+        [(traces,)] = connection.execute("SELECT array_agg(trace_id::text) FROM ledger_requests").fetchall()
+    assert not [name for name in (USER, ALONE, SHARED) if name in ledger]
+    assert sorted(traces) == alike
+    assert bill(postgres, "line") == lines
+    assert USER.encode() not in bytes_of(postgres, "ledger")
 
 
 def test_open_spans_go_and_name(store: str) -> None:

@@ -7,17 +7,31 @@ SELECT to_regclass('events_' || to_char(%(day)s::date, 'YYYYMMDD')) IS NOT NULL
 -- name: costs_by
 -- What was paid for, by one property, with the total and the models without price: whole days out of the ledger, the rest of the events.
 -- Plan: the ledger's days by ledger_day_idx; time ranges by events_timestamp_idx, users by events_trace_idx; hash aggregates.
-WITH found AS MATERIALIZED (
-    SELECT day, NULL::timestamptz AS at, service, version, stage, line, model, user_id, trace_id, is_unpriced,
-        cost_usd, tokens_in, tokens_out, calls, requests
+WITH
+-- Patterns that are not added up for good: a row of each place may be there several times.
+unfinished AS MATERIALIZED (
+    SELECT DISTINCT pattern FROM ledger
+    WHERE day >= %(first_day)s::date AND day < %(end_day)s::date AND NOT is_whole AND pattern IS NOT NULL
+),
+found AS MATERIALIZED (
+    SELECT day, NULL::timestamptz AS at, service, version, stage, line, model, user_id, trace_id,
+        coalesce(pattern, trace_id) AS request, is_unpriced, cost_usd, tokens_in, tokens_out, calls, requests
     FROM ledger
     WHERE day >= %(first_day)s::date AND day < %(end_day)s::date
+      AND (pattern IS NULL OR pattern NOT IN (SELECT pattern FROM unfinished))
       AND (%(service)s::text IS NULL OR service = %(service)s)
     UNION ALL
+    SELECT day, NULL, service, version, stage, line, model, user_id, NULL, pattern, is_unpriced,
+        sum(cost_usd), sum(tokens_in), sum(tokens_out), sum(calls)::bigint, sum(requests)::bigint
+    FROM ledger JOIN unfinished USING (pattern)
+    WHERE day >= %(first_day)s::date AND day < %(end_day)s::date
+      AND (%(service)s::text IS NULL OR service = %(service)s)
+    GROUP BY day, service, environment, version, stage, line, model, user_id, pattern, is_unpriced
+    UNION ALL
     SELECT ("timestamp" AT TIME ZONE 'UTC')::date, "timestamp", service, coalesce(version, ''), paid_stage, paid_line, paid_model,
-        coalesce(user_id, ''), trace_id, coalesce(context ->> 'price_source' = 'unknown', false),
+        coalesce(user_id, ''), trace_id, trace_id, coalesce(context ->> 'price_source' = 'unknown', false),
         counted_cost_usd, counted_tokens_in, counted_tokens_out,
-        1, 0
+        1, 1
     FROM events
     WHERE ("timestamp" >= %(since)s AND "timestamp" < %(head)s OR "timestamp" >= %(tail)s AND "timestamp" < %(until)s)
       /* filled */
@@ -48,23 +62,36 @@ entries AS (
     FROM found LEFT JOIN users USING (trace_id)
     WHERE %(user_id)s::text IS NULL OR coalesce(nullif(found.user_id, ''), users.user_id) = %(user_id)s
 ),
-parts AS (
+-- A request counts once in each part, whatever it used of it: by its trace, or together with all that used the same (its pattern).
+by_request AS (
     SELECT
         CASE WHEN GROUPING(key) = 0 THEN 'part' WHEN GROUPING(unpriced_model) = 0 THEN 'unpriced' ELSE 'total' END AS what,
         coalesce(key, unpriced_model) AS key,
         sum(cost_usd) AS cost_usd,
         sum(tokens_in) AS tokens_in,
         sum(tokens_out) AS tokens_out,
+        sum(calls) AS calls,
+        sum(calls) FILTER (WHERE is_unpriced) AS unpriced_calls,
+        -- What was taken over by inner reports is no use any more.
+        CASE WHEN request IS NOT NULL AND sum(calls) > 0 THEN max(requests) ELSE 0 END AS requests
+    FROM entries GROUP BY GROUPING SETS ((key, request), (unpriced_model, request), (request))
+),
+parts AS (
+    SELECT what, key,
+        sum(cost_usd) AS cost_usd,
+        sum(tokens_in) AS tokens_in,
+        sum(tokens_out) AS tokens_out,
         coalesce(sum(calls), 0)::bigint AS calls,
-        coalesce(sum(requests) FILTER (WHERE line <> ''), 0) AS requests_of_lines,
-        coalesce(sum(requests) FILTER (WHERE line = ''), 0) AS requests_of_days,
-        count(DISTINCT trace_id) FILTER (WHERE at IS NOT NULL) AS requests_of_events,
-        coalesce(sum(calls) FILTER (WHERE is_unpriced), 0)::bigint AS unpriced_calls
-    FROM entries GROUP BY GROUPING SETS ((key), (unpriced_model), ())
+        coalesce(sum(unpriced_calls), 0)::bigint AS unpriced_calls,
+        coalesce(sum(requests), 0)::bigint AS requests
+    FROM (
+        SELECT * FROM by_request
+        UNION ALL
+        SELECT 'total', NULL, NULL, NULL, NULL, NULL, NULL, NULL
+    ) AS with_a_total
+    GROUP BY what, key
 )
-SELECT what, key, cost_usd, tokens_in, tokens_out, calls, unpriced_calls,
-    (requests_of_events + CASE WHEN what = 'unpriced' OR what = 'part' AND %(by)s IN ('line', 'stage', 'model')
-        THEN requests_of_lines ELSE requests_of_days END)::bigint AS requests
+SELECT what, key, cost_usd, tokens_in, tokens_out, calls, unpriced_calls, requests
 FROM (
     SELECT *, row_number() OVER (
         PARTITION BY what

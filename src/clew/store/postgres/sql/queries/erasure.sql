@@ -66,13 +66,27 @@ DELETE FROM retention_kept WHERE trace_id = ANY(%(traces)s);
 
 -- name: erasure_ledger
 -- Take a user out of the ledger, and the traces that would lead to one; the sums stay.
--- Plan: ledger_user_idx; the traces by a scan of ledger_parts_idx.
-WITH gone AS (DELETE FROM ledger WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) RETURNING *)
-INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, trace_id, is_unpriced,
-    cost_usd, tokens_in, tokens_out, calls, requests)
-SELECT day, service, environment, version, stage, line, model, '', NULL, is_unpriced,
-    cost_usd, tokens_in, tokens_out, calls, requests
-FROM gone;
+-- Plan: ledger_user_idx; the traces by a scan of ledger_parts_idx, their patterns by ledger_pattern_idx.
+WITH gone AS (
+    DELETE FROM ledger
+    WHERE user_id = %(user)s OR trace_id = ANY(%(traces)s) OR pattern = ANY(%(traces)s)
+        OR trace_id IN (SELECT trace_id FROM ledger WHERE user_id = %(user)s)
+        OR pattern IN (SELECT pattern FROM ledger WHERE user_id = %(user)s)
+    RETURNING *
+),
+forgotten AS (
+    DELETE FROM ledger_requests WHERE trace_id = ANY(%(traces)s) OR pattern IN (SELECT pattern FROM gone)
+),
+renamed AS (
+    SELECT old, gen_random_uuid() AS new FROM (SELECT DISTINCT coalesce(pattern, trace_id) AS old FROM gone) AS requests
+)
+INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, is_unpriced, pattern, cost_usd, tokens_in, tokens_out, calls, requests)
+SELECT day, service, environment, version, stage, line, model,
+    CASE WHEN user_id = %(user)s THEN '' ELSE user_id END, is_unpriced,
+    renamed.new, sum(cost_usd), sum(tokens_in), sum(tokens_out), sum(calls),
+    CASE WHEN gone.pattern IS NULL THEN max(requests) ELSE sum(requests) END
+FROM gone LEFT JOIN renamed ON renamed.old = coalesce(gone.pattern, gone.trace_id)
+GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, gone.pattern;
 
 -- name: erasure_rewrites
 -- The tables that are to be rewritten and still there.

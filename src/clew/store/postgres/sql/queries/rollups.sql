@@ -81,31 +81,106 @@ WHERE place <= %(limit)s
 ORDER BY place, cells.at;
 
 -- name: ledger_days
--- The days of which the ledger has partial sums, or sums whose user is not known yet.
+-- The days of which the ledger has partial sums.
 -- Plan: scan of ledger_parts_idx.
-SELECT DISTINCT day FROM ledger WHERE NOT is_whole OR trace_id IS NOT NULL ORDER BY day;
+SELECT DISTINCT day FROM ledger WHERE NOT is_whole ORDER BY day;
+
+-- name: ledger_late
+-- Take out of their patterns the requests of which something has come on a day: whoever has stored it may not have seen that they had one.
+-- Plan: ledger_parts_idx; the primary key of ledger_requests.
+SELECT separate_requests(array_agg(DISTINCT trace_id))
+FROM ledger JOIN ledger_requests USING (trace_id) WHERE ledger.day = %(day)s AND NOT is_whole;
 
 -- name: ledger_compact
--- Replace the rows of a day by their sums: all when it is over, under the first users of their traces; else the new ones.
--- Plan: the day by ledger_day_idx; users by events_trace_idx; hash aggregate.
-WITH gone AS (
-    DELETE FROM ledger WHERE day = %(day)s AND (%(is_over)s::boolean OR NOT is_whole) RETURNING *
+-- Put the requests of a day together that used the same, and add their rows up; a day that is over as a whole.
+-- Plan: the day by ledger_day_idx and ledger_parts_idx, patterns by ledger_pattern_idx, users by events_trace_idx; hash aggregates.
+WITH
+-- A request without a user waits until all of its days are over: its trace may still name one.
+ready AS MATERIALIZED (
+    SELECT trace_id
+    FROM ledger JOIN (SELECT DISTINCT trace_id FROM ledger WHERE day = %(day)s AND NOT is_whole AND trace_id IS NOT NULL) AS of_day
+        USING (trace_id)
+    WHERE NOT is_whole GROUP BY trace_id HAVING bool_and(user_id <> '' OR day < %(today)s)
+),
+gone AS (
+    DELETE FROM ledger USING ready WHERE ledger.trace_id = ready.trace_id AND NOT is_whole RETURNING ledger.*
+),
+summed AS (
+    DELETE FROM ledger
+    WHERE day = %(day)s AND trace_id IS NULL AND CASE
+        WHEN day >= %(today)s THEN pattern IS NULL
+        ELSE EXISTS (
+            SELECT FROM ledger AS new
+            WHERE new.day = %(day)s AND NOT new.is_whole
+              AND (new.trace_id IS NULL OR new.trace_id IN (SELECT trace_id FROM ready))
+        ) END
+    RETURNING *
 ),
 users AS (
     SELECT DISTINCT ON (trace_id) trace_id, events.user_id
-    FROM (SELECT DISTINCT trace_id FROM gone WHERE trace_id IS NOT NULL AND %(is_over)s::boolean) AS nameless
-    JOIN events USING (trace_id)
+    FROM (SELECT DISTINCT trace_id FROM gone WHERE user_id = '') AS nameless JOIN events USING (trace_id)
     WHERE events.user_id IS NOT NULL
     ORDER BY trace_id, "timestamp", event_id
+),
+uses AS MATERIALIZED (
+    SELECT *, ROW(day, service, environment, version, stage, line, model, user_id, is_unpriced)::text COLLATE "C" AS place
+    FROM (
+        SELECT trace_id, day, service, environment, version, stage, line, model,
+            coalesce(nullif(gone.user_id, ''), users.user_id, '') AS user_id, is_unpriced,
+            sum(cost_usd) AS cost_usd, sum(tokens_in) AS tokens_in, sum(tokens_out) AS tokens_out,
+            sum(calls)::bigint AS calls, max(requests) AS requests
+        FROM gone LEFT JOIN users USING (trace_id)
+        GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10
+    ) AS by_place
+),
+by_request AS MATERIALIZED (
+    SELECT trace_id, array_agg(place ORDER BY place) AS places, array_agg(calls ORDER BY place) AS calls,
+        max(requests) AS requests, min(day) AS first_day, max(day) AS last_day
+    FROM uses WHERE calls > 0 GROUP BY trace_id
+),
+known AS (
+    SELECT DISTINCT ON (places) places, pattern
+    FROM (
+        SELECT pattern, array_agg(place ORDER BY place) AS places
+        FROM (
+            SELECT DISTINCT pattern, ROW(day, service, environment, version, stage, line, model, user_id, is_unpriced)::text COLLATE "C" AS place
+            FROM ledger WHERE pattern IN (SELECT pattern FROM ledger WHERE day = %(day)s AND pattern IS NOT NULL)
+        ) AS found
+        GROUP BY pattern
+    ) AS by_pattern
+    ORDER BY places, pattern
+),
+fresh AS MATERIALIZED (
+    SELECT places, gen_random_uuid() AS pattern FROM by_request GROUP BY places
+),
+-- The pattern of a request over several days is its own, by the id of its trace: events of it may be asked for beside a day.
+patterns AS MATERIALIZED (
+    SELECT trace_id, calls, requests, last_day,
+        CASE WHEN first_day < last_day THEN trace_id ELSE coalesce(known.pattern, fresh.pattern) END AS pattern
+    FROM by_request JOIN fresh USING (places) LEFT JOIN known USING (places)
+),
+noted AS (
+    INSERT INTO ledger_requests (trace_id, pattern, calls, day)
+    SELECT trace_id, pattern, calls, last_day FROM patterns WHERE requests = 1
 )
-INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, trace_id, is_unpriced,
-    cost_usd, tokens_in, tokens_out, calls, requests, is_whole)
-SELECT day, service, environment, version, stage, line, model,
-    coalesce(nullif(gone.user_id, ''), users.user_id, ''),
-    CASE WHEN NOT %(is_over)s::boolean THEN trace_id END,
-    is_unpriced, sum(cost_usd), sum(tokens_in), sum(tokens_out), sum(calls), sum(requests), true
-FROM gone LEFT JOIN users USING (trace_id)
-GROUP BY 1, 2, 3, 4, 5, 6, 7, 8, 9, 10;
+INSERT INTO ledger (day, service, environment, version, stage, line, model, user_id, is_unpriced, pattern, cost_usd, tokens_in, tokens_out, calls, requests, is_whole)
+SELECT day, service, environment, version, stage, line, model, user_id, is_unpriced, pattern, sum(cost_usd), sum(tokens_in), sum(tokens_out), sum(calls), sum(requests),
+    day = %(day)s AND day < %(today)s
+FROM (
+    SELECT day, service, environment, version, stage, line, model, user_id, is_unpriced, CASE WHEN uses.calls > 0 THEN pattern END AS pattern, cost_usd, tokens_in, tokens_out, uses.calls,
+        CASE WHEN uses.calls > 0 THEN patterns.requests ELSE 0 END AS requests
+    FROM uses LEFT JOIN patterns USING (trace_id)
+    UNION ALL
+    SELECT day, service, environment, version, stage, line, model, user_id, is_unpriced, pattern, cost_usd, tokens_in, tokens_out, calls, requests FROM summed
+) AS parts
+GROUP BY day, service, environment, version, stage, line, model, user_id, is_unpriced, pattern
+HAVING sum(calls) <> 0 OR sum(requests) <> 0
+    OR coalesce(sum(cost_usd), 0) <> 0 OR coalesce(sum(tokens_in), 0) <> 0 OR coalesce(sum(tokens_out), 0) <> 0;
+
+-- name: ledger_forget
+-- Forget which pattern requests had of which nothing comes any more.
+-- Plan: a scan of the table.
+DELETE FROM ledger_requests WHERE day < %(before)s;
 
 -- name: recount_days
 -- The days whose events are still to be counted, the oldest first.

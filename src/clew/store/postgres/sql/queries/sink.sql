@@ -91,3 +91,8 @@ WHERE "timestamp" = %s AND event_id = %s;
 -- Forget spans that have ended.
 -- Plan: primary key of open_spans.
 DELETE FROM open_spans WHERE span_id = ANY(%s);
+
+-- name: sink_separate
+-- Take requests of which something more was paid out of the sums that they were put into.
+-- Plan: the primary key of ledger_requests.
+SELECT separate_requests(%s);
