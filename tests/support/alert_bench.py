@@ -22,10 +22,14 @@ from clew.store.postgres.sink import PostgresSink
 from support.metrics import batch, log, span
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from clew.alerts.evaluate import StateKey
+    from clew.alerts.measure import Measurement
     from clew.alerts.notice import Notice
     from clew.alerts.notify.receiver import SendOutcome
+    from clew.alerts.rules import RuleSet
     from clew.store.postgres.alerts.listing import Alerts
     from clew.testing import FakeClock
 
@@ -47,10 +51,14 @@ class AlertBench:
         self.random = Random(14)
         self.sink = PostgresSink(dsn)
         self.position = 64
-        levels = Levels(config.load(data_dir=spool, dsn=dsn))
+        self._settings = config.load(data_dir=spool, dsn=dsn)
         self.evaluator = Evaluator(
-            "test", interval_s=15, receivers=["slack", "mail"], levels=levels.measure, lag_s=lambda: self.lag_s
+            "test", interval_s=15, receivers=["slack", "mail"], levels=self._measure, lag_s=lambda: self.lag_s
         )
+
+    def _measure(self, rules: RuleSet, connection: Connection, at: datetime) -> Mapping[StateKey, Measurement]:
+        """Measure levels anew: what is kept of them for a while is kept by the real clock, which hardly moves here."""
+        return Levels(self._settings).measure(rules, connection, at)
 
     def wait(self, minutes: int) -> None:
         """Let minutes of nothing pass."""
@@ -64,6 +72,10 @@ class AlertBench:
                 at = clock.now() + timedelta(seconds=60 * place / a_minute)
                 events += self._request(at, is_failing=self.random.random() < failing, **more)
             self._time.tick(60)
+        self.deliver(events)
+
+    def deliver(self, events: list[bytes]) -> None:
+        """Store events."""
         made = batch(*events, first=self.position)
         assert self.sink.deliver(made) == Delivered()
         self.position += 100 * len(events)

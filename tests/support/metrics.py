@@ -57,7 +57,8 @@ def span(span_id: str, parent: str | None = None, at: float = NOW, **told: Any) 
     more: dict[str, Any] = {} if parent is None else {"parent_span_id": parent}
     metrics = {"duration_ms": 100.0, **told.pop("metrics", {})}
     more = {"run_type": "chain", "status": "ok", **more, **told}
-    return event("span", "work", at, span_id=span_id, metrics=metrics, **more)
+    message = more.pop("message", "work")
+    return event("span", message, at, span_id=span_id, metrics=metrics, **more)
 
 
 def batch(*payloads: bytes, first: int = 64, producer: Producer = PRODUCER) -> Batch:

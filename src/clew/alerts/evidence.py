@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 from msgspec import Struct
 from msgspec.structs import replace
 
+from clew.alerts.measure import share_of
 from clew.alerts.notice import Example, Notice
 from clew.alerts.signals import SIGNALS, ShareSignal, metrics_of, minute_counts
 from clew.store.postgres.alerts.cells import fetch_cells
@@ -95,13 +96,14 @@ def fetch_sessions(rule: Rule, target: Target, found: Measurement, at: datetime)
         at: The moment of the evaluation.
 
     Returns:
-        How many of the newest bad units' sessions are different; ``rule.min_sessions`` where the signal has no units of its
-        own.
+        How many of the newest bad units' sessions are different; ``rule.min_sessions`` where that cannot be known: the signal
+        has no units of its own, or events do not show them (sums outlive the events that they are made of).
     """
     where = _neighbourhood(rule, target, found, at)
     if where is None:
         return rule.min_sessions
-    return len({unit.session for unit in (yield from fetch_bad(where))})
+    units = yield from fetch_bad(where)
+    return len({unit.session for unit in units}) if units else rule.min_sessions
 
 
 def fetch_evidence(finding: RuleFinding, at: datetime, *, in_any_environment: bool = False) -> Reading[Evidence]:
@@ -157,7 +159,7 @@ def make_notice(
     if found is None and kind != "resolved":
         quality.append("the store took too long to give evidence: traces and cause are missing")
     examples = _examples(evidence, measured, rule, public_url)
-    cause, lines = _cause(evidence, measured)
+    cause, lines = _cause(evidence, measured, rule.signal)
     action = rule.action or suggestion(evidence.errors, evidence.slow_step, rule.signal)
     base = public_url.rstrip("/")
     since = state.since or at
@@ -210,6 +212,8 @@ def with_evidence_of(notice: Notice, before: Notice) -> Notice:
     """
     return replace(
         notice,
+        baseline=before.baseline if notice.baseline is None else notice.baseline,
+        baseline_text=before.baseline_text if notice.baseline is None else notice.baseline_text,
         examples=before.examples,
         cause=before.cause,
         evidence=before.evidence,
@@ -244,12 +248,12 @@ def _fetch_usual(rule: Rule, target: Target, until: datetime) -> Reading[float |
     signal = SIGNALS[rule.signal]
     if not isinstance(signal, ShareSignal) or signal.is_burn:
         return None
-    cells = yield from fetch_cells(metrics_of([signal]), until - USUAL_OVER, until)
+    cells = yield from fetch_cells(metrics_of([signal]), until - USUAL_OVER, until, target.service)
     counts = minute_counts(signal, cells, rule.limit).get(target)
     if counts is None:
         return None
     day = counts.fixed(int(until.timestamp() // 60), int(USUAL_OVER.total_seconds() // 60))
-    return day.bad / day.n if day.n >= rule.min_units else None
+    return share_of(signal, rule, day).value if day.n >= rule.min_units else None
 
 
 def _neighbourhood(rule: Rule, target: Target, found: Measurement, at: datetime) -> Neighbourhood | None:
@@ -297,7 +301,7 @@ def _of_unit(unit: BadUnit, said: str) -> str:
     return ", ".join(part for part in (_cut(said), took) if part)
 
 
-def _cause(found: Evidence, measured: Measurement) -> tuple[str, tuple[str, ...]]:
+def _cause(found: Evidence, measured: Measurement, signal: str) -> tuple[str, tuple[str, ...]]:
     """Return the most likely cause so far in a few words, and lines of evidence."""
     lines: list[str] = []
     cause = _cut(measured.text)
@@ -309,7 +313,9 @@ def _cause(found: Evidence, measured: Measurement) -> tuple[str, tuple[str, ...]
         message = f": {_cut(group.message)}" if group.message else ""
         lines.append(f"{_cut(group.error_type)} in {group.stage}{model}, {group.traces} of {shown} traces{message}")
     if found.errors:
-        cause = f"{_cut(found.errors[0].error_type)} {found.errors[0].traces}/{shown}"
+        first = found.errors[0]
+        whose = f"{_cut(first.provider)} " if signal == "provider_outage" and first.provider else ""
+        cause = f"{whose}{_cut(first.error_type)} {first.traces}/{shown}"
     step = found.slow_step
     if step is not None:
         cause = f"{_cut(step.message)} {step.good_ms / 1000:.2f} s → {step.bad_ms / 1000:.2f} s"

@@ -195,6 +195,7 @@ def was_notified(connection: Connection, alert_id: str) -> bool:
 def tidy(connection: Connection, at: datetime) -> None:
     """Forget what has been over for 90 days, and end what Alertmanager has forgotten: it did not send it again for long."""
     connection.execute(query("alerts_prune"), {"before": at - KEPT_FOR})
+    connection.execute(query("silences_prune"), {"before": at - KEPT_FOR})
     connection.execute(query("alerts_end_unheard"), {"at": at, "before": at - UNHEARD_ENDS_AFTER})
 
 

@@ -20,18 +20,21 @@ __all__ = ["fetch_cells"]
 _decode_spreads: Final = json.Decoder(list[tuple[list[int], list[int]]]).decode
 
 
-def fetch_cells(metrics: Sequence[str], since: datetime, until: datetime) -> Reading[list[MinuteCell]]:
+def fetch_cells(
+    metrics: Sequence[str], since: datetime, until: datetime, service: str | None = None
+) -> Reading[list[MinuteCell]]:
     """Fetch sums by the minute.
 
     Args:
         metrics: Names of metrics of the catalogue that the store adds up; others have no sums.
         since: From the minute that this moment is in.
         until: Up to the minute that this moment is in, that one included.
+        service: Of this service only; None for any.
 
     Returns:
         The cells, by minute.
     """
-    wanted = {"metrics": list(metrics), "since": since, "until": until}
+    wanted = {"metrics": list(metrics), "since": since, "until": until, "service": service}
     rows = yield Statement(query("alerts_cells"), wanted)
     return [
         MinuteCell(

@@ -28,16 +28,20 @@ BAD_UNITS: Final[Mapping[str, LiteralString]] = MappingProxyType(
         "error_rate": "is_request AND status IN ('error', 'aborted')",
         "slo_burn": "is_request AND status IN ('error', 'aborted')",
         "latency": "is_request AND duration_ms > %(limit_ms)s",
-        "unsupported_answers": "message = 'issue_detected' AND context ->> 'issue' = 'unsupported_claim'",
+        "unsupported_answers": "(message = 'issue_detected' AND context ->> 'issue' = 'unsupported_claim'"
+        " OR message = 'score_computed' AND context ->> 'metric_name' IN ('faithfulness', 'groundedness')"
+        " AND CASE WHEN jsonb_typeof(metrics -> 'score') = 'number'"
+        " THEN (metrics ->> 'score')::float8 <= coalesce(%(limit_ms)s::float8 / 1000, 0.5) END)",
         "cache_miss": "message = 'cache_checked' AND context ->> 'cache_hit' = 'false'",
         "provider_outage": "error IS NOT NULL AND coalesce(context ->> 'model', paid_model) = %(subject)s",
         "rate_limit": "error IS NOT NULL AND error ->> 'type' ~* 'rate.?limit|too.?many.?requests|429|throttl|resource.?exhausted|quota'",
         "zero_hits": "context ->> 'hit_count' = '0' AND (run_type = 'retriever' OR message = 'hybrid_search_complete')",
         "judge_failing": "error IS NOT NULL AND stage = 'evaluation'",
-        "new_error": "is_failure AND error ->> 'type' || ' in ' || coalesce(stage, 'other') = %(subject)s",
+        "new_error": "error IS NOT NULL AND is_failure"
+        " AND concat(left(coalesce(error ->> 'type', context ->> 'error_type', 'unknown'), 120), ' in ', stage) = %(subject)s",
     }
 )
-"""Which events show the bad units of each share, as SQL."""
+"""Which events show the bad units of each share, and of a new error, as SQL."""
 
 
 class Neighbourhood(Struct, frozen=True, kw_only=True):

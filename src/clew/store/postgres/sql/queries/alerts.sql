@@ -249,9 +249,15 @@ SELECT receiver, state, count(*) AS notices, sum(repeated)::bigint AS repeated,
 FROM notifications WHERE created_at > clock_timestamp() - interval '7 days' GROUP BY receiver, state ORDER BY receiver, state;
 
 -- name: alerts_prune
--- Forget alerts that have been over for long.
--- Plan: alerts_fired_idx.
-DELETE FROM alerts WHERE resolved_at < %(before)s AND fired_at < %(before)s;
+-- Forget alerts that have been over for long, with their changes and notices, a thousand at a time.
+-- Plan: alerts_fired_idx, then looks into primary keys.
+DELETE FROM alerts WHERE id IN (
+    SELECT id FROM alerts WHERE resolved_at < %(before)s AND fired_at < %(before)s ORDER BY fired_at LIMIT 1000);
+
+-- name: silences_prune
+-- Forget silences that have been over for long.
+-- Plan: silences_ends_idx.
+DELETE FROM silences WHERE ends_at < %(before)s;
 
 -- name: alerts_regroup
 -- Store a notice anew that names others.
@@ -265,7 +271,7 @@ SELECT (extract(epoch FROM minute) / 60)::bigint AS minute, metric, service, env
     sum("count")::bigint AS number, sum("sum") AS sum,
     json_agg(json_build_array(buckets, counts)) FILTER (WHERE buckets IS NOT NULL)::text AS spreads
 FROM rollups
-WHERE metric = ANY(%(metrics)s::text[])
+WHERE metric = ANY(%(metrics)s::text[]) AND (%(service)s::text IS NULL OR service = %(service)s)
   AND minute >= date_trunc('minute', %(since)s::timestamptz) AND minute <= %(until)s::timestamptz
 GROUP BY minute, metric, service, environment, stage, model, label
 ORDER BY minute;
@@ -297,18 +303,21 @@ SELECT service, environment, day, sum(cost)::float8 AS cost_usd FROM (
 ) AS hours GROUP BY service, environment, day;
 
 -- name: alerts_new_errors
--- Errors of the last hour that no service of that name had in the seven days before, by type and stage.
--- Plan: two ranges of rollups_metric_idx, hash anti-join.
-SELECT service, environment, stage, label AS error_type, sum("count")::bigint AS errors, min(minute) AS began FROM rollups AS r
-WHERE metric = 'clew_errors_total' AND minute > %(at)s::timestamptz - interval '1 hour' AND minute <= %(at)s AND label <> ''
-  AND NOT EXISTS (
-    SELECT FROM rollups AS old WHERE old.metric = 'clew_errors_total' AND old.label = r.label AND old.service = r.service
-      AND old.environment = r.environment AND old.stage = r.stage
-      AND old.minute > %(at)s::timestamptz - interval '7 days' AND old.minute <= %(at)s::timestamptz - interval '1 hour')
-  AND EXISTS (
-    SELECT FROM rollups AS requests WHERE requests.metric = 'clew_requests_total' AND requests.service = r.service
-      AND requests.environment = r.environment AND requests.minute < %(at)s::timestamptz - interval '1 hour')
-GROUP BY service, environment, stage, label;
+-- Errors of the last hour that a service did not have for seven days, by type and stage; an hour after a service began at the earliest.
+-- Plan: two ranges of rollups_metric_idx, hash anti-join, then a look into rollups_metric_idx for each error.
+SELECT fresh.* FROM (
+    SELECT service, environment, stage, label AS error_type, sum("count")::bigint AS errors, min(minute) AS began FROM rollups AS r
+    WHERE metric = 'clew_errors_total' AND minute > %(at)s::timestamptz - interval '1 hour' AND minute <= %(at)s AND label <> ''
+      AND NOT EXISTS (
+        SELECT FROM rollups AS old WHERE old.metric = 'clew_errors_total' AND old.label = r.label AND old.service = r.service
+          AND old.environment = r.environment AND old.stage = r.stage
+          AND old.minute > %(at)s::timestamptz - interval '7 days' AND old.minute <= %(at)s::timestamptz - interval '1 hour')
+    GROUP BY service, environment, stage, label
+) AS fresh
+WHERE EXISTS (
+    SELECT FROM rollups AS requests WHERE requests.metric = 'clew_requests_total' AND requests.service = fresh.service
+      AND requests.environment = fresh.environment AND requests.minute <= fresh.began - interval '1 hour'
+      AND requests.minute > %(at)s::timestamptz - interval '7 days');
 
 -- name: alerts_documents
 -- When a service last stored a document, and on how many of the last seven days it did.
