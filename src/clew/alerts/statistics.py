@@ -159,14 +159,18 @@ def onset(counts: Sequence[tuple[int, int]]) -> int:
         counts: (units, bad units) of each minute, by time.
 
     Returns:
-        The index of the first minute of the risen share; 0 where no rise stands out from chance.
+        The index of the first minute of the risen share. Where no rise stands out from chance, that of the first bad unit:
+        before it nothing was bad, and often nothing was there at all; 0 without any.
 
     Example:
         >>> onset([(10, 0), (10, 1), (10, 0), (10, 5), (10, 6)])
         3
+        >>> onset([(0, 0), (0, 0), (10, 3), (10, 2)])
+        2
     """
     total_n, total_bad = sum(n for n, _ in counts), sum(bad for _, bad in counts)
-    best, where, n, bad = _likelihood(total_bad, total_n) + ONSET_GAIN, 0, 0, 0
+    where = next((index for index, (_, bad_units) in enumerate(counts) if bad_units), 0)
+    best, n, bad = _likelihood(total_bad, total_n) + ONSET_GAIN, 0, 0
     for index, (units, bad_units) in enumerate(counts):
         rises = 0 < n < total_n and bad / n < (total_bad - bad) / (total_n - n)
         if units and rises:

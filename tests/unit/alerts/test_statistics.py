@@ -136,9 +136,16 @@ def test_chance_alone_rarely_has_a_beginning() -> None:
     seen = 0
     for seed in range(200):
         draw = random.Random(seed)
-        seen += onset([(20, sum(draw.random() < 0.1 for _ in range(20))) for _ in range(60)]) > 0
+        counts = [(20, sum(draw.random() < 0.1 for _ in range(20))) for _ in range(60)]
+        seen += onset(counts) != next(minute for minute, (_, bad) in enumerate(counts) if bad)
 
     assert seen < 20
+
+
+def test_what_was_never_well_began_with_the_first_that_is_bad() -> None:
+    """A service that has run for two minutes has not been bad for an hour."""
+    assert onset([(0, 0)] * 57 + [(21, 0), (119, 29), (120, 29)]) == 58
+    assert onset([(0, 0)] * 58 + [(20, 7), (20, 7)]) == 58
 
 
 def test_a_fall_is_no_beginning() -> None:
