@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import time
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar
 
 import psycopg
 from msgspec.structs import replace
@@ -64,8 +64,11 @@ CLOCK_BACK: Final = timedelta(minutes=10)
 MAX_STEPS: Final = 360
 STATEMENT_TIMEOUT: Final = "20s"
 EVIDENCE_TIMEOUT: Final = "5s"
+EVIDENCE_BUDGET_S: Final = 20.0
+"""How long one evaluation looks at events, however many alerts fire at once: those after that are said without evidence."""
 
 Connection = psycopg.Connection[tuple[Any, ...]]
+Found = TypeVar("Found")
 
 
 class Gap(NamedTuple):
@@ -192,6 +195,7 @@ class _Run:
         self._rules = rules
         self._at = at
         self._quality = quality
+        self._evidence_until = time.monotonic() + EVIDENCE_BUDGET_S
         self._remembered = keeper.load_states(connection)
         self._silences = read(connection, fetch_silences(at)).silences
         keeper.tidy(connection, at)
@@ -247,12 +251,19 @@ class _Run:
 
     def _sessions(self, rule: Rule, target: Target, measurement: Measurement, at: datetime) -> int:
         """Count affected sessions; where that takes too long, the fault is taken for one of many."""
+        found = self._look(evidence.fetch_sessions(rule, target, measurement, at))
+        return rule.min_sessions if found is None else found
+
+    def _look(self, reading: Reading[Found]) -> Found | None:
+        """Look at events; None where that takes too long, or all looks of this evaluation together have."""
+        if time.monotonic() > self._evidence_until:
+            return None
         try:
             with self._connection.transaction():
                 self._connection.execute(f"SET LOCAL statement_timeout = '{EVIDENCE_TIMEOUT}'")
-                return read(self._connection, evidence.fetch_sessions(rule, target, measurement, at))
+                return read(self._connection, reading)
         except psycopg.errors.QueryCanceled:
-            return rule.min_sessions
+            return None
 
     def _store(self, findings: list[RuleFinding], at: datetime) -> int:
         changes: list[keeper.ChangeNotice] = []
@@ -305,16 +316,10 @@ class _Run:
             kind = "heartbeat"
         elif finding.change in {"firing", "resolved"}:
             kind = "firing" if finding.change == "firing" else "resolved"
-        found = None
         if kind == "resolved":
             notice = evidence.make_notice(finding, None, kind=kind, at=at, public_url=self._evaluator.public_url)
             return evidence.with_evidence_of(notice, keeper.last_notice(self._connection, finding.after.alert_id))
-        try:
-            with self._connection.transaction():
-                self._connection.execute(f"SET LOCAL statement_timeout = '{EVIDENCE_TIMEOUT}'")
-                found = read(self._connection, evidence.fetch_evidence(finding, at))
-        except psycopg.errors.QueryCanceled:
-            pass  # the notice says that it is without evidence
+        found = self._look(evidence.fetch_evidence(finding, at))  # without, the notice says so
         return evidence.make_notice(finding, found, kind=kind, at=at, public_url=self._evaluator.public_url)
 
     def _muted_by(self, finding: RuleFinding, firing: set[tuple[str, str, str]], at: datetime) -> str:
