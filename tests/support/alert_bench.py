@@ -49,6 +49,7 @@ class AlertBench:
         self.rules = default_rules()
         self.lag_s: float | None = 0.0
         self.random = Random(14)
+        self.error_type = "RateLimitError"
         self.sink = PostgresSink(dsn)
         self.position = 64
         self._settings = config.load(data_dir=spool, dsn=dsn)
@@ -84,7 +85,7 @@ class AlertBench:
         trace, root, call = (str(uuid4()) for _ in range(3))
         user = f"user-{self.random.randrange(40)}"
         common = {"trace_id": trace, "user_id": user, "environment": "prod", **more}
-        error = {"type": "RateLimitError", "message": f"429: slow down, {trace}"}
+        error = {"type": self.error_type, "message": f"429: slow down, {trace}"}
         failed: dict[str, Any] = {"status": "error", "error": error} if is_failing else {}
         took = {"duration_ms": self.random.uniform(200, 900)}
         model = {"run_type": "llm", "stage": "generation", "context": {"model": "gpt-4o", "provider": "openai"}}

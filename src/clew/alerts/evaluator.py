@@ -286,14 +286,11 @@ class _Run:
     def _store_one(self, finding: RuleFinding, muted_by: str, at: datetime) -> keeper.ChangeNotice | None:
         """Store a finding; return the change that people are to be notified of, if there is one."""
         remembered = self._remembered.get((finding.rule.name, finding.target))
-        is_heard_again = bool(
-            finding.change == ""
-            and finding.after.is_firing
-            and remembered is not None
-            and remembered.muted_by
-            and not muted_by
-        )
-        if is_heard_again:  # a silence is over, or what explained it is
+        was_muted = "" if remembered is None else remembered.muted_by
+        is_free = bool(finding.change == "" and finding.after.is_firing and was_muted and not muted_by)
+        if is_free and not finding.measurement.is_bad:  # it is ending too: whoever never heard of it need not now
+            muted_by = was_muted
+        elif is_free:  # a silence is over, or what explained it is
             after = replace(finding.after, number=finding.after.number + 1, noticed_at=at)
             finding = _with(finding, after, "update")
         self._after, self._muted = finding.after, muted_by
