@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["VISITORS", "Visit", "visits"]
 
-VISITORS: Final = ("ann", "bob", "chandra", "dana", "emre", "fatou", "grace", "hiro", "ines", "jan", "kofi", "lena")
+VISITORS: Final = ("ann", "bob", "chandra", "dana", "emre", "fatou", "grace", "hiro", "inga", "jan", "kofi", "lena")
 
 OFTEN: Final = 0.32  # of the questions; the cache then serves some 30 %
 UNANSWERED: Final = 0.04
