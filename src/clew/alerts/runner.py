@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 __all__ = ["AlertRunner", "RulesInForce"]
 
+SETTLED_S: Final = 0.3
+"""How long a file that has changed is watched before it is read."""
+
 STOP_S: Final = 12.0
 """How long an attempt to notify under way may take at the end."""
 
@@ -65,10 +68,18 @@ class RulesInForce:
         self._seen: tuple[int, int, int] | None = (-1, -1, -1)
 
     def refresh(self) -> bool:
-        """Read the file if it has changed; return whether it had."""
+        """Read the file if it has changed; return whether it had.
+
+        One that is being written at this moment is left until it is not: the first half of it may be a file that means
+        something, and end alerts of the rules in the other half.
+        """
         seen = _signature(self._path)
         if seen == self._seen:
             return False
+        if seen is not None:
+            time.sleep(SETTLED_S)
+            if _signature(self._path) != seen:
+                return False
         self._seen = seen
         if seen is None and self._is_required:
             self.error = f"{self._path} does not exist; the rules that were in force before stay so"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -60,6 +62,34 @@ def test_a_wrong_file_leaves_the_rules_that_were_and_says_so(tmp_path: Path, wro
     file.write_text(RIGHT.replace("7", "9"))
     assert rules.refresh()
     assert (threshold(rules), rules.error) == (0.09, "")
+
+
+def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+    """Its first half would be a file of rules too: without the rule that fires."""
+    file = tmp_path / "alerts.yaml"
+    mine = "  mine: {signal: error_rate, threshold: 9 %}\n"
+    file.write_text(f"rules:\n  error_rate: {{threshold: 7 %}}\n{mine}")
+    rules = RulesInForce(file)
+    rules.refresh()
+
+    def write() -> None:
+        with file.open("w") as writing:
+            for line in ("rules:\n", "  error_rate: {threshold: 8 %}\n", mine):
+                writing.write(line)
+                writing.flush()
+                time.sleep(0.2)
+
+    writer = threading.Thread(target=write)
+    seen: set[tuple[float, bool]] = set()
+    writer.start()
+    while writer.is_alive():
+        rules.refresh()
+        seen.add((threshold(rules), "mine" in rules.rules.rules))
+    writer.join()
+    rules.refresh()
+
+    assert seen <= {(0.07, True), (0.08, True)}
+    assert (threshold(rules), "mine" in rules.rules.rules) == (0.08, True)
 
 
 def test_a_file_that_is_put_in_its_place_is_seen(tmp_path: Path) -> None:
