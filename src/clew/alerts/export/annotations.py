@@ -34,6 +34,7 @@ ADVICE: Final[Mapping[str, tuple[str, str]]] = MappingProxyType(
         "cache_miss": ("Look at the look-ups of the cache", "clew logs 'service:SERVICE message:cache_*' --since 1h"),
         "provider_outage": ("Look at the failed calls", "clew errors 'service:SERVICE stage:generation' --since 1h"),
         "rate_limit": ("Look at the refused calls", "clew errors 'service:SERVICE stage:generation' --since 1h"),
+        "zero_hits": ("Look at the searches that found nothing", "clew logs 'service:SERVICE context.hit_count:0' --since 1h"),
         "judge_failing": ("Look at the errors of the judge", "clew errors 'service:SERVICE stage:evaluation' --since 6h"),
         "slo_burn": ("Look at the faults behind the errors", "clew errors 'service:SERVICE' --since 6h"),
         "no_data": ("Check whether the service runs and its events arrive", "clew doctor"),

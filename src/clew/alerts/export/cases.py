@@ -55,6 +55,10 @@ SERIES: Final[Mapping[str, tuple[tuple[str, str], ...]]] = MappingProxyType(
             ("good", _CALLS.replace("KIND", "")),
             ("bad", _FAILED.replace("STAGE", "generation").replace("KIND", "RateLimitError")),
         ),
+        "zero_hits": (
+            ("all", 'clew_retrieval_hit_count_count{service="SERVICE"}'),
+            ("bad", 'clew_retrieval_hit_count_bucket{service="SERVICE",le="0.0"}'),
+        ),
         "judge_failing": (
             ("good", 'clew_answers_total{service="SERVICE",quality_tier="t"}'),
             ("bad", _FAILED.replace("STAGE", "evaluation").replace("KIND", "TimeoutError")),

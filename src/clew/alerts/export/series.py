@@ -125,6 +125,12 @@ SHARES: Final[Mapping[str, tuple[ShareSeries, ...]]] = MappingProxyType(
             ShareSeries(units=(Counters(_CALLS, "", _GEN_AI),), bad=(Counters(_CALLS, 'error_type!=""', _GEN_AI),)),
         ),
         "rate_limit": (ShareSeries(units=(Counters(_CALLS, 'error_type=""', _GEN_AI), _LIMITED), bad=(_LIMITED,)),),
+        "zero_hits": (
+            ShareSeries(
+                units=(Counters("clew_retrieval_hit_count_count"),),
+                bad=(Counters("clew_retrieval_hit_count_bucket", 'le="0.0"'),),
+            ),
+        ),
         "judge_failing": (ShareSeries(units=(Counters("clew_answers_total"), _JUDGE_FAILED), bad=(_JUDGE_FAILED,)),),
     }
 )
@@ -132,7 +138,6 @@ SHARES: Final[Mapping[str, tuple[ShareSeries, ...]]] = MappingProxyType(
 
 NOT_EXPORTED: Final[Mapping[str, str]] = MappingProxyType(
     {
-        "zero_hits": "Prometheus has the sum of the hits, not how many searches found none",
         "groundedness_drop": "it compares distributions of scores, of which Prometheus has only buckets",
         "hanging_spans": "Prometheus has no spans that are still open",
         "new_error": "Prometheus has types of errors, not the faults and traces behind them",
