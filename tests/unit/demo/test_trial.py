@@ -83,12 +83,13 @@ def test_requests_fail_under_the_fault_and_only_then(provider: LocalProvider, dr
     """Each phase begins when the one before is over; the failures are the service's own, and nothing else failed."""
     trial = trial_of(choose_fault("rate_limit:1"), provider, driver)
     begun: list[str] = []
-    trial.prepare()
+    trial.prepare(lambda: begun.append("uploads"))
 
     reports = list(trial.run(begun.append, is_to_fix=True))
 
     before, under, after = reports
-    assert begun == [report.phase for report in reports] == ["before", "fault", "after"]
+    assert [report.phase for report in reports] == ["before", "fault", "after"]
+    assert begun == ["uploads", "before", "fault", "after"]
     assert (before.failed, after.failed) == (0, 0)
     assert under.failed > 0.2 * under.requests
     assert under.failed + under.from_cache == under.requests

@@ -215,12 +215,18 @@ def _use(
         What was asked at first.
     """
     run_id = f"run-{mint_id()}"
-    screen.title("uploads")
-    for document in [*documents, broken_document()]:
-        demo.driver.upload(document, run_id)
+
+    def upload() -> None:
+        screen.title("uploads")
+        for document in [*documents, broken_document()]:
+            demo.driver.upload(document, run_id)
+        if demo.trial is not None:
+            screen.note("service and provider prepare for questions about the documents")
+
     if demo.trial is not None:
-        screen.note("service and provider prepare for questions about the documents")
-        demo.trial.prepare()
+        demo.trial.prepare(upload)
+    else:
+        upload()
     asked = plan(documents, count)
     screen.title("questions")
     demo.driver.ask_all(asked)

@@ -66,6 +66,7 @@ class DemoScreen:
         self._is_json = is_json
         self._out = Console(stderr=True, highlight=False, markup=False, emoji=False) if is_json else console()
         self._lock = threading.Lock()
+        self._raised: list[str] = []
 
     def title(self, text: str) -> None:
         """Begin a part."""
@@ -141,8 +142,9 @@ class DemoScreen:
                 continue
             line = first_line(json.decode(alert.notice, type=Notice))
             self._out.print(Text(f"  alert: {clean(line)}", "red"))
-            why = f"  nobody is notified of it: {clean(alert.muted_by)}" if alert.muted_by else ""
-            self._out.print(Text(f"  clew alerts show {alert.id}{why}", "dim"))
+            if alert.muted_by:
+                self._out.print(Text(f"  nobody is notified of it: {clean(alert.muted_by)}", "dim"))
+            self._raised.append(alert.id)
         if not found:
             self._out.print(Text("  no alert was raised", "yellow"))
 
@@ -197,6 +199,7 @@ class DemoScreen:
         steps = (
             [f"{clew} trace {example.trace_id}{data}", f"{clew} logs --user {example.user}{data}"] if example else []
         )
+        steps += [f"{clew} alerts show {alert_id}{data}" for alert_id in self._raised]
         if is_over:
             title = f"\nThe events stay in {parts.settings.data_dir}. Next:"
             steps = [f"{clew} up{data}", *steps]

@@ -2,7 +2,7 @@
 
 The quota of an organisation is shared. Here others use it up for a part of each window of 20 seconds; for that long,
 every call is refused, also the one that has waited as long as ``Retry-After`` asked for. That is what makes requests
-fail rather than wait: four calls, a second apart, are too few for twelve seconds.
+fail rather than wait: four calls, a second apart, are too few for fifteen seconds.
 
 Source:
     https://platform.openai.com/docs/guides/rate-limits (headers, and the form of an error).
@@ -51,7 +51,7 @@ RATE_LIMIT: Final = DemoFault(
     stage="generation",
     description="The model's provider refuses calls as too many: 429 with Retry-After.",
     severity_is="the share of the time for which the quota is used up",
-    default_severity=0.6,
+    default_severity=0.75,
     fix="The provider raises the limit: no call is refused any more.",
     plan_call=_plan,
 )

@@ -32,7 +32,7 @@ def choose_fault(text: str) -> ChosenFault:
 
     Example:
         >>> str(choose_fault("rate_limit:0.25")), choose_fault("rate_limit").severity
-        ('rate_limit:0.25', 0.6)
+        ('rate_limit:0.25', 0.75)
     """
     name, colon, severity = text.strip().partition(":")
     fault = FAULTS.get(name)
@@ -52,5 +52,5 @@ def _severity(text: str) -> float:
     near = "" if math.isnan(severity) else f"the nearest is {min(max(severity, 0.0), 1.0):g}; "
     raise UsageError(
         f"the severity of a fault is not {text[:MAX_SHOWN_CHARS]!r}",
-        hint=f"{near}it is a number from 0 to 1, such as 0.6",
+        hint=f"{near}it is a number from 0 to 1, such as 0.75",
     )

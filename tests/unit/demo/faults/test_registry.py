@@ -37,7 +37,7 @@ def test_a_severity_out_of_range_names_the_nearest(severity: str, nearest: str) 
 @pytest.mark.parametrize("severity", ["", "nan", "high", "60 %"])
 def test_a_severity_that_is_no_number_is_refused(severity: str) -> None:
     """The message shows what was given, and a number that would do."""
-    with pytest.raises(UsageError, match=r"a number from 0 to 1, such as 0\.6"):
+    with pytest.raises(UsageError, match=r"a number from 0 to 1, such as 0\.75"):
         choose_fault(f"rate_limit:{severity}")
 
 
