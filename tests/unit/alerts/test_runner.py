@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import threading
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -64,32 +62,28 @@ def test_a_wrong_file_leaves_the_rules_that_were_and_says_so(tmp_path: Path, wro
     assert (threshold(rules), rules.error) == (0.09, "")
 
 
-def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path) -> None:
+def test_a_file_that_is_being_written_is_read_when_it_is_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its first half would be a file of rules too: without the rule that fires."""
     file = tmp_path / "alerts.yaml"
     mine = "  mine: {signal: error_rate, threshold: 9 %}\n"
     file.write_text(f"rules:\n  error_rate: {{threshold: 7 %}}\n{mine}")
     rules = RulesInForce(file)
     rules.refresh()
+    rest = ["  error_rate: {threshold: 8 %}\n", mine]
 
-    def write() -> None:
-        with file.open("w") as writing:
-            for line in ("rules:\n", "  error_rate: {threshold: 8 %}\n", mine):
-                writing.write(line)
-                writing.flush()
-                time.sleep(0.2)
+    def write_on(_seconds: float) -> None:
+        if rest:
+            with file.open("a") as writing:
+                writing.write(rest.pop(0))
 
-    writer = threading.Thread(target=write)
-    seen: set[tuple[float, bool]] = set()
-    writer.start()
-    while writer.is_alive():
-        rules.refresh()
-        seen.add((threshold(rules), "mine" in rules.rules.rules))
-    writer.join()
-    rules.refresh()
+    monkeypatch.setattr("clew.alerts.runner.time.sleep", write_on)
+    file.write_text("rules:\n")
+    seen: list[tuple[bool, float, bool]] = []
+    for _ in range(3):
+        is_read = rules.refresh()
+        seen.append((is_read, threshold(rules), "mine" in rules.rules.rules))
 
-    assert seen <= {(0.07, True), (0.08, True)}
-    assert (threshold(rules), "mine" in rules.rules.rules) == (0.08, True)
+    assert seen == [(False, 0.07, True), (False, 0.07, True), (True, 0.08, True)]
 
 
 def test_a_file_that_is_put_in_its_place_is_seen(tmp_path: Path) -> None:
