@@ -24,6 +24,7 @@ import binascii
 import hashlib
 import hmac
 from base64 import b64decode, b64encode
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -33,7 +34,7 @@ from clew import clock
 from clew.alerts.notice import dedupe_key, first_line
 from clew.alerts.notify.posting import judge_reply
 from clew.alerts.notify.receiver import SendOutcome, Sent
-from clew.alerts.notify.text import fit
+from clew.alerts.notify.text import fit, one_line
 from clew.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -66,10 +67,9 @@ class Webhook:
 
     def send(self, notice: Notice, thread: str) -> SendOutcome:  # noqa: ARG002 - what belongs together has the alert's id
         """Try once to post the notice; any answer from 200 to 299 means that it was taken."""
-        body = _body(notice, self.name)
-        id_ = quote(dedupe_key(notice, self.name), safe=":").replace(
-            ".", "%2E"
-        )  # the parts that are signed end at dots
+        key = one_line(dedupe_key(notice, self.name))
+        body = _body(notice, key)
+        id_ = quote(key, safe=":").replace(".", "%2E")  # the parts that are signed end at dots
         timestamp = clock.nanoseconds_of(clock.now()) // 1_000_000_000
         headers = {"Content-Type": "application/json", "webhook-id": id_, "webhook-timestamp": str(timestamp)}
         if self._key is not None:
@@ -104,20 +104,22 @@ def signing_key(secret: str) -> bytes:
     """
     if not secret.startswith(PREFIX):
         return secret.encode()
-    try:
-        return b64decode(secret.removeprefix(PREFIX), validate=True)
-    except (binascii.Error, ValueError):
+    key = b""
+    with suppress(binascii.Error, ValueError):
+        key = b64decode(secret.removeprefix(PREFIX), validate=True)
+    if not key:
         raise ConfigError(
             f"the setting webhook_secret begins with {PREFIX}, but no base64 follows",
             hint="copy it whole, or use a secret without this prefix",
-        ) from None
+        )
+    return key
 
 
-def _body(notice: Notice, receiver: str) -> bytes:
+def _body(notice: Notice, key: str) -> bytes:
     short = fit(notice)
     data = {
         "first_line": first_line(short),
-        "dedupe_key": dedupe_key(notice, receiver),
+        "dedupe_key": key,
         "notice": to_builtins(short, str_keys=True),
     }
     return json.encode({"type": f"alert.{notice.kind}", "timestamp": notice.at, "data": data})
