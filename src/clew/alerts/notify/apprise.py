@@ -3,6 +3,7 @@
 Apprise answers yes or no, so a no is always tried again: whether the address is wrong or the service away, nobody knows.
 It makes its own connections. Where a URL names a host (``json://``, ``ntfy://``, ``mailto://``), that name must not lead to
 a private address, as for any webhook, but Apprise looks it up once more by itself; only ``posting`` rules that out.
+Redirections are not followed by the versions of Apprise that can be kept from it (2.3 can, 1.9.5 cannot).
 
 Before: ``outbox``. After: the package apprise (``clew[apprise]``).
 """
@@ -175,7 +176,10 @@ def _read(url: str) -> Any:
     plugins: list[Any] = []
 
     def read() -> None:
-        plugins.append(cast(Any, Apprise).instantiate(url, suppress_exceptions=True))
+        plugin = cast(Any, Apprise).instantiate(url, suppress_exceptions=True)
+        if plugin is not None:
+            plugin.redirects = False  # versions of Apprise that do not know this always follow
+        plugins.append(plugin)
 
     reading = Thread(target=read, name=_THREAD, daemon=True)
     reading.start()
