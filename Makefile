@@ -27,7 +27,7 @@ test-pythons: debian ## Run what is not slow on each Python that is here, deprec
 	sh tools/test_pythons.sh "$(PYTHONS)" $(ARGS)
 
 test-faults: $(VENV)/dev.stamp debian ## Run the whole fault suite
-	$(BIN)/python -m pytest tests/faults --run-faults $(ARGS)
+	$(BIN)/python -m pytest tests/faults tests/properties/test_notices.py --run-faults $(ARGS)
 
 PHOENIX_VERSION := 20.26.1
 test-phoenix: $(VENV)/dev.stamp ## Ship a trace to a real Phoenix (fetched once, 1 GB, into ~/.cache/clew) and ask it back
