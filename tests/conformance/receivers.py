@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any, Protocol
 
 from msgspec import json
 
 from clew import config
+from clew.alerts.notify.connection import ATTEMPT_S
 from clew.alerts.notify.make import make_receivers
 from support.http_stand_in import HttpAnswer, HttpStandIn
 from support.mail_stand_in import MailStandIn
@@ -46,10 +48,21 @@ class ReceiverRig(Protocol):
         ...
 
 
-def receiver_of(rig: ReceiverRig) -> Receiver:
+def receiver_of(rig: ReceiverRig, *, limit_s: float = ATTEMPT_S) -> Receiver:
     """Make the receiver as the agent does."""
-    [receiver] = make_receivers(config.load_alerts(notify_allow_private=True, **rig.settings))
+    [receiver] = make_receivers(config.load_alerts(notify_allow_private=True, **rig.settings), limit_s=limit_s)
     return receiver
+
+
+def lead_to(settings: dict[str, Any], port: int) -> dict[str, Any]:
+    """Return the settings with another port on this machine in each of their addresses."""
+
+    def lead(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(map(lead, value))
+        return re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", value)
+
+    return {name: lead(value) for name, value in settings.items()}
 
 
 class SlackWebhookRig:

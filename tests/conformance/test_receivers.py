@@ -11,8 +11,9 @@ from clew import config
 from clew.alerts.notice import first_line
 from clew.alerts.notify.make import make_receivers
 from clew.alerts.notify.receiver import SendLater, Sent, Undeliverable
-from conformance.receivers import RECEIVERS, ReceiverRig, receiver_of
+from conformance.receivers import RECEIVERS, ReceiverRig, lead_to, receiver_of
 from support.notices import NOTICE
+from support.silent_server import SilentServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -95,6 +96,21 @@ def test_a_system_that_is_away_is_tried_again(rig: ReceiverRig) -> None:
 
     assert isinstance(outcome, SendLater)
     assert not any(secret in outcome.reason for secret in rig.secrets)
+
+
+@pytest.mark.parametrize("rest", [b"", b"220 " + b"x" * 10_000], ids=["silent", "slow"])
+def test_a_system_that_does_not_end_is_left_at_the_deadline(rig: ReceiverRig, rest: bytes) -> None:
+    """Whether it says nothing, or a byte now and then; it is tried again."""
+    server = SilentServer(rest=rest)
+    rig.settings = lead_to(rig.settings, server.port)
+
+    outcome = receiver_of(rig, limit_s=0.3).send(NOTICE, "")
+
+    server.close()
+    assert isinstance(outcome, SendLater)
+    assert "within 0.3 s" in outcome.reason
+    assert not any(secret in outcome.reason for secret in rig.secrets)
+    assert server.connections == 1
 
 
 def test_this_machine_is_refused_without_the_setting(rig: ReceiverRig, request: pytest.FixtureRequest) -> None:

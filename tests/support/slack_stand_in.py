@@ -141,10 +141,10 @@ def _wrong_in_block(block: dict[str, Any]) -> list[str]:
         if not 1 <= len(text["text"]) <= 3000:
             wrong.append(f"a text of {len(text['text'])} characters")
         wrong += _unescaped(text["text"])
-    if kind == "header" and len(block["text"]["text"]) > 150:
-        wrong.append("a header that is too long")
-    if kind == "context" and len(block["elements"]) > 10:
-        wrong.append("too many elements")
+    if kind == "header" and (len(block["text"]["text"]) > 150 or block["text"]["type"] != "plain_text"):
+        wrong.append("a header that is too long, or no plain text")
+    if kind == "context" and not 1 <= len(block["elements"]) <= 10:
+        wrong.append(f"{len(block['elements'])} elements")
     fields = block.get("fields", [])
     wrong += [f"a field of {len(field['text'])}" for field in fields if len(field["text"]) > 2000]
     has_wrong_number = "fields" in block and not 1 <= len(fields) <= 10

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from clew.alerts.notify.connection import ATTEMPT_S
 from clew.alerts.notify.posting import HttpPoster
 from clew.errors import ConfigError
 
@@ -18,10 +19,14 @@ if TYPE_CHECKING:
 __all__ = ["make_receivers"]
 
 
-def make_receivers(settings: AlertSettings) -> list[Receiver]:
+def make_receivers(settings: AlertSettings, *, limit_s: float = ATTEMPT_S) -> list[Receiver]:
     """Make every receiver that the settings name; none where they name none.
 
     With both a token and a webhook of Slack, the token is used: it writes threads.
+
+    Args:
+        settings: The settings.
+        limit_s: Seconds that an attempt takes at most.
 
     Raises:
         ConfigError: A setting cannot be used, or needs a package that is missing; says which, and no secret.
@@ -32,52 +37,54 @@ def make_receivers(settings: AlertSettings) -> list[Receiver]:
         >>> [receiver.name for receiver in make_receivers(settings)]
         ['webhook']
     """
-    return [*_slack(settings), *_mail(settings), *_webhook(settings), *_apprise(settings)]
+    poster = HttpPoster(may_be_private=settings.notify_allow_private, limit_s=limit_s)
+    return [
+        *_slack(settings, poster),
+        *_mail(settings, limit_s),
+        *_webhook(settings, poster),
+        *_apprise(settings, limit_s),
+    ]
 
 
-def _slack(settings: AlertSettings) -> list[Receiver]:
+def _slack(settings: AlertSettings, poster: HttpPoster) -> list[Receiver]:
     from clew.alerts.notify.slack import SlackApp, SlackWebhook
 
     if settings.slack_bot_token is not None:
         _check_url(settings.slack_api_url, "slack_api_url")
         _check_header(settings.slack_bot_token, "slack_bot_token")
         channel = settings.slack_channel or ""
-        return [SlackApp(settings.slack_bot_token, channel, settings.slack_api_url, _poster(settings))]
+        return [SlackApp(settings.slack_bot_token, channel, settings.slack_api_url, poster)]
     if settings.slack_webhook_url is None:
         return []
     _check_url(settings.slack_webhook_url, "slack_webhook_url")
-    return [SlackWebhook(settings.slack_webhook_url, _poster(settings))]
+    return [SlackWebhook(settings.slack_webhook_url, poster)]
 
 
-def _mail(settings: AlertSettings) -> list[Receiver]:
+def _mail(settings: AlertSettings, limit_s: float) -> list[Receiver]:
     if settings.smtp_url is None:
         return []
     from clew.alerts.notify.mail import Mail, read_mail_address, read_mail_server
 
     sender = read_mail_address(settings.mail_from or "", "mail_from")
     recipients = [read_mail_address(text, "mail_to") for text in settings.mail_to]
-    return [Mail(read_mail_server(settings.smtp_url), sender, recipients)]
+    return [Mail(read_mail_server(settings.smtp_url), sender, recipients, limit_s=limit_s)]
 
 
-def _webhook(settings: AlertSettings) -> list[Receiver]:
+def _webhook(settings: AlertSettings, poster: HttpPoster) -> list[Receiver]:
     if settings.webhook_url is None:
         return []
     from clew.alerts.notify.webhook import Webhook
 
     _check_url(settings.webhook_url, "webhook_url")
-    return [Webhook(settings.webhook_url, settings.webhook_secret, _poster(settings))]
+    return [Webhook(settings.webhook_url, settings.webhook_secret, poster)]
 
 
-def _apprise(settings: AlertSettings) -> list[Receiver]:
+def _apprise(settings: AlertSettings, limit_s: float) -> list[Receiver]:
     if not settings.apprise_urls:
         return []
     from clew.alerts.notify.apprise import make_apprise
 
-    return [make_apprise(settings.apprise_urls, may_be_private=settings.notify_allow_private)]
-
-
-def _poster(settings: AlertSettings) -> HttpPoster:
-    return HttpPoster(may_be_private=settings.notify_allow_private)
+    return [make_apprise(settings.apprise_urls, may_be_private=settings.notify_allow_private, limit_s=limit_s)]
 
 
 def _check_url(url: str, setting: str) -> None:
