@@ -156,7 +156,7 @@ def answered(dsn: str, by: Key, **wanted: Any) -> tuple[dict[str, tuple[int, int
 
 
 @settings(
-    max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 )
 @given(steps)
 def test_every_part_says_how_many_requests_used_it(postgres: str, shipped: list[Shipped]) -> None:
