@@ -59,6 +59,7 @@ __all__ = [
     "count_span",
     "forget",
     "hand_up",
+    "is_priced_inside",
     "keep",
     "open_account",
     "placed",
@@ -333,6 +334,14 @@ def count_span(account: Account | None, reported: Sequence[float | None]) -> lis
     if account.remainder is not None:  # it ends for a second time
         known = [a + b for a, b in zip(known, account.remainder.left, strict=True)]
     return _beyond(reported, known, is_known=bool(account.inside))
+
+
+def is_priced_inside(account: Account | None) -> bool:
+    """Say whether reports inside have a cost and no tokens: the cost of the tokens that the span around them reports."""
+    if account is None:
+        return False
+    cost, *tokens = total(account)
+    return cost > 0.0 and not any(tokens)
 
 
 def total(account: Account) -> Three:

@@ -44,6 +44,7 @@ from clew.measures.bill import (
     count_span,
     forget,
     hand_up,
+    is_priced_inside,
     keep,
     open_account,
     placed,
@@ -286,6 +287,9 @@ def _count_span(event: Observation, producer: Followed, span: OpenSpan, *, has_b
         return None
     place = _place(event, span.stage if has_begun else stage_within(event.own_stage, event.own_run_type, ""))
     amounts = None if reported is None else count_span(account, reported)
+    if amounts is not None and place.is_unpriced and is_priced_inside(account):
+        amounts[0] = 0.0  # stored, so that whoever reads it knows that nothing is without a price
+        place.is_unpriced = False
     above = _above(producer, span, event) if has_begun else event.parent_span_id or _trace_key(event)
     change = AmountChange()
     if amounts is not None:

@@ -171,6 +171,22 @@ def test_a_price_that_is_unknown_is_counted_not_zero(postgres: str) -> None:
     assert (found.total.cost_usd, found.total.unpriced_calls) == (None, 3)
 
 
+@pytest.mark.parametrize("days", [0, 2])
+def test_tokens_in_a_span_and_their_cost_in_its_log_have_a_price(postgres: str, days: int) -> None:
+    """The span names no model and so has no price; the log has it. By events and by the ledger nothing is without a price."""
+    story = Story(NOON)
+    unknown = {"price_source": "unknown"}
+    call = story.span(run_type="llm", metrics={"tokens_in": 100, "tokens_out": 20}, context=unknown)
+    story.log("token_usage_recorded", call, cost_usd=0.02)
+    story.span(run_type="llm", metrics={"tokens_in": 7}, context=unknown)  # of this one nobody knows the price
+    store_events(postgres, *story.events)
+
+    found = ask(postgres, CostFilter(since=NOON - timedelta(days=days), until=NOON + timedelta(days=days, hours=1)))
+
+    assert (found.total.cost_usd, found.total.tokens_in, found.total.tokens_out) == (0.02, 107, 20)
+    assert found.total.unpriced_calls == 1
+
+
 def test_each_part_of_a_trace_counts_where_it_stands(postgres: str) -> None:
     """The log of the use counts in its hour, the remainder of the span around it in the hour that this began in."""
     story = Story(NOON - timedelta(minutes=5))

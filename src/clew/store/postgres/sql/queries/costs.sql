@@ -29,7 +29,7 @@ found AS MATERIALIZED (
     GROUP BY day, service, environment, version, stage, line, model, user_id, pattern, is_unpriced
     UNION ALL
     SELECT ("timestamp" AT TIME ZONE 'UTC')::date, "timestamp", service, coalesce(version, ''), paid_stage, paid_line, paid_model,
-        coalesce(user_id, ''), trace_id, trace_id, coalesce(context ->> 'price_source' = 'unknown', false),
+        coalesce(user_id, ''), trace_id, trace_id, counted_cost_usd IS NULL AND coalesce(context ->> 'price_source' = 'unknown', false),
         counted_cost_usd, counted_tokens_in, counted_tokens_out,
         1, 1
     FROM events
