@@ -173,7 +173,8 @@ def _send_together(connection: Connection, receiver: str, before: Sequence[Notic
     for notice in notices:
         row = _place(notice) | {"receiver": receiver, "state": "waiting" if notice is lead else "grouped"}
         connection.execute(query("alerts_notify"), row | {"wait_s": 0.0 if is_urgent else GROUP_WAIT_S})
-    others = [first_line(notice) for notice in (*before, *notices) if notice is not lead]
+    # An alert that got worse while it waited is not another one: its own earlier line is left out.
+    others = [first_line(notice) for notice in (*before, *notices) if notice.alert_id != lead.alert_id]
     named = tuple(dict.fromkeys((*lead.grouped, *(line for notice in before for line in notice.grouped), *others)))
     if named != lead.grouped:
         notice = replace(lead, grouped=named)

@@ -338,3 +338,23 @@ def test_what_has_been_over_for_long_is_forgotten(bench: AlertBench) -> None:
     left = bench.connection.execute("SELECT rule FROM alerts WHERE rule IN ('error_rate', 'rate_limit')").fetchall()
     assert ("rate_limit",) in left
     assert bench.connection.execute("SELECT count(*) FROM alerts WHERE resolved_at < %s", (BEGIN,)).fetchall() == [(0,)]
+
+
+def test_an_alert_that_gets_worse_while_it_waits_names_itself_once(bench: AlertBench) -> None:
+    """What was to be said before is said by the worse one, and not among the others."""
+    box = Box("slack")
+    bench.rules = parse_rules(
+        "rules: {error_rate: {critical_at: 30 %}, rate_limit: {enabled: false}}", source="x", base=default_rules()
+    )
+    bench.requests(10)
+    bench.requests(2, failing=0.4)
+    bench.evaluate()
+    bench.requests(4, failing=0.9)
+    bench.evaluate()
+    drain(bench.connection, box)
+
+    [(notice, _)] = box.notices
+    assert (notice.severity, notice.kind, notice.grouped) == ("critical", "update", ())
+    assert bench.connection.execute(
+        "SELECT number, state FROM notifications WHERE receiver = 'slack' ORDER BY number"
+    ).fetchall() == [(1, "grouped"), (2, "sent")]
