@@ -49,7 +49,7 @@ for number in itertools.count():
 """
 RULES = """
 rules:
-  error_rate: {resolve_after: 1s, owner: shop-team, runbook: "https://runbooks.example/errors"}
+  error_rate: {for: 0s, resolve_after: 1s, owner: shop-team, runbook: "https://runbooks.example/errors"}
 """
 TOKEN = "a-long-secret"  # not a secret of anything
 

@@ -28,7 +28,10 @@ def find_wrong_rules(settings: Settings) -> Iterator[Finding]:
         return  # the extra is not installed, and nothing is evaluated here
     meaning = "the rules that were in force before stay so, or the defaults: what you changed has no effect"
     try:
-        load_rules(rules_path(settings, config.load_alerts()))
+        alert_settings = config.load_alerts()
+        if alert_settings.alerts_file is None and not settings.data_dir.is_dir():
+            return  # there is no file, and what is in the place of the directory is a finding of its own
+        load_rules(rules_path(settings, alert_settings))
     except ConfigError as error:
         yield Finding("alert_rules_wrong", "error", "alerts", error.message, meaning, "run `clew alerts check`")
 

@@ -26,6 +26,7 @@ from fastapi.exceptions import RequestValidationError
 from msgspec import json
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
+from starlette.routing import compile_path
 
 from clew.dialects.malformed import WireError
 from clew.errors import ClewError, ConfigError, NotFoundError, SpoolError, StoreError, UsageError
@@ -122,7 +123,17 @@ async def _http_error(request: Request, error: Exception) -> Response:
     hint = "the routes are described at /docs" if error.status_code in (404, 405) else ""
     response = error_response(error.status_code, f"{request.method} {request.url.path}: {what}", hint)
     response.headers.update(error.headers or {})
+    methods = _methods_of(request) if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED else set[str]()
+    if methods:
+        response.headers["allow"] = ", ".join(sorted(methods))
     return response
+
+
+def _methods_of(request: Request) -> set[str]:
+    """Return all methods that the path takes, by the OpenAPI document: each route knows its own only."""
+    paths: dict[str, dict[str, Any]] = request.app.openapi()["paths"]
+    of_the_path = (operations for path, operations in paths.items() if compile_path(path)[0].match(request.url.path))
+    return {method.upper() for operations in of_the_path for method in operations}
 
 
 async def _fault(request: Request, error: Exception) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import httpx
@@ -67,3 +68,16 @@ def test_alerts_are_listed_acknowledged_and_silenced_over_http(fault: AlertBench
     import asyncio
 
     asyncio.run(_conversation(fault, tmp_path))
+
+
+def test_a_wrong_method_is_answered_with_all_that_the_path_takes(fault: AlertBench, tmp_path: Path) -> None:
+    """Also where several routes share it."""
+
+    async def ask() -> httpx.Response:
+        async with client(fault, tmp_path) as asked:
+            return await asked.put("/api/silences")
+
+    answer = asyncio.run(ask())
+
+    assert answer.status_code == 405
+    assert answer.headers["allow"] == "GET, POST"
