@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from faults.conftest import Place
 
 ERRORS_ONLY = "".join(f"  {name}: {{enabled: false}}\n" for name in default_rules().rules if name != "error_rate")
-RULES = f"rules:\n  error_rate: {{resolve_after: 1s}}\n{ERRORS_ONLY}"
+RULES = f"rules:\n  error_rate: {{for: 0s, resolve_after: 1s}}\n{ERRORS_ONLY}"
 
 FAILING = """
 import itertools, sys, time
@@ -96,8 +96,11 @@ def alerts_run(data: Path, dsn: str, webhook: str) -> Iterator[subprocess.Popen[
 def is_said(dsn: str, service: str, kind: str) -> bool:
     """Whether a change of the service's alert was notified, and the outbox is empty."""
     with psycopg.connect(dsn, autocommit=True) as connection:
-        # As if the lease of an attempt that was killed were over: nobody waits a minute for that here.
-        connection.execute("UPDATE notifications SET due_at = clock_timestamp() WHERE state = 'sending' AND due_at > clock_timestamp() + interval '20 seconds'")  # fmt: skip
+        # As if the lease of an attempt that was killed were over, and the time for others to be notified with.
+        connection.execute(
+            "UPDATE notifications SET due_at = clock_timestamp() WHERE state = 'waiting' AND attempts = 0"
+            " OR state = 'sending' AND due_at > clock_timestamp() + interval '20 seconds'"
+        )
         rows = connection.execute(
             "SELECT n.state FROM alert_changes AS c JOIN alerts AS a ON a.id = c.alert_id"
             " JOIN notifications AS n USING (alert_id, number) WHERE a.service = %s AND c.kind = %s",
