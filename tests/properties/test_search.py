@@ -163,6 +163,7 @@ def test_an_index_of_texts_changes_nothing(postgres: str, some: list[Any], asked
     check(postgres, some, asked, "SET enable_seqscan = off")
 
 
+@pytest.mark.timeout(400)  # beside other work
 @SETTINGS
 @given(
     st.lists(events, min_size=1, max_size=8),
