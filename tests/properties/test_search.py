@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any, LiteralString
 
 import psycopg
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
