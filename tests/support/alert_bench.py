@@ -11,7 +11,7 @@ import psycopg
 
 from clew import clock, config
 from clew.alerts.evaluator import Evaluator
-from clew.alerts.levels import Levels
+from clew.alerts.levels import Levels, MeasuredLevels
 from clew.alerts.notify.outbox import send_due
 from clew.alerts.notify.receiver import Sent
 from clew.alerts.rules_file import default_rules
@@ -22,11 +22,8 @@ from clew.store.postgres.sink import PostgresSink
 from support.metrics import batch, log, span
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
-    from clew.alerts.evaluate import StateKey
-    from clew.alerts.measure import Measurement
     from clew.alerts.notice import Notice
     from clew.alerts.notify.receiver import SendOutcome
     from clew.alerts.rules import RuleSet
@@ -57,7 +54,7 @@ class AlertBench:
             "test", interval_s=15, receivers=["slack", "mail"], levels=self._measure, lag_s=lambda: self.lag_s
         )
 
-    def _measure(self, rules: RuleSet, connection: Connection, at: datetime) -> Mapping[StateKey, Measurement]:
+    def _measure(self, rules: RuleSet, connection: Connection, at: datetime) -> MeasuredLevels:
         """Measure levels anew: what is kept of them for a while is kept by the real clock, which hardly moves here."""
         return Levels(self._settings).measure(rules, connection, at)
 
@@ -115,6 +112,21 @@ class AlertBench:
             self._time.tick(60)
         assert self.sink.deliver(batch(*events, first=self.position)) == Delivered()
         self.position += 100 * len(events)
+
+    def open_spans(self, number: int, *, age_s: float) -> None:
+        """Store spans that have begun so long ago, and not ended."""
+        at = clock.now() - timedelta(seconds=age_s)
+        for place in range(number):
+            trace = f"00000000-0000-7000-8000-{place:012}"
+            event = (
+                '{"service": "rag-api", "environment": "prod", "run_type": "llm", "message": "call the model",'
+                f' "parent_span_id": "{place:016}", "kind": "span_start"}}'
+            )
+            self.connection.execute(
+                'INSERT INTO open_spans (span_id, trace_id, "timestamp", producer, event)'
+                " VALUES (%s, %s, %s, gen_random_uuid(), %s)",
+                (f"{place + 1:032x}", trace, at, event),
+            )
 
     def evaluate(self) -> None:
         """Evaluate now, and once more after half a minute, for which most rules want a fault to go on."""

@@ -13,20 +13,20 @@ A, B, C = (uuid7(1_700_000_000_000_000_000 + number) for number in range(3))
 CALL = {"model": "gpt-x", "provider": "acme"}
 
 
-def llm(id_: str, parent: str | None, cost: float | None = None, **told: Any) -> bytes:
+def llm(id_: str, parent: str | None, cost: float | None = None, **given: Any) -> bytes:
     """Tell a call to a model that has ended."""
     metrics = {} if cost is None else {"cost_usd": cost}
-    return span(id_, parent, run_type="llm", context=CALL, metrics={**metrics, **told.pop("metrics", {})}, **told)
+    return span(id_, parent, run_type="llm", context=CALL, metrics={**metrics, **given.pop("metrics", {})}, **given)
 
 
-def paid(message: str, cost: object, span_id: str | None = A, **told: Any) -> bytes:
+def paid(message: str, cost: object, span_id: str | None = A, **given: Any) -> bytes:
     """Tell a cost in a log."""
-    return log(message, span_id=span_id, metrics={"cost_usd": cost}, **told)
+    return log(message, span_id=span_id, metrics={"cost_usd": cost}, **given)
 
 
-def chain(cost: float | None = None, id_: str = A, parent: str | None = None, **told: Any) -> bytes:
+def chain(cost: float | None = None, id_: str = A, parent: str | None = None, **given: Any) -> bytes:
     """Tell a step that has ended."""
-    return span(id_, parent, metrics={} if cost is None else {"cost_usd": cost}, **told)
+    return span(id_, parent, metrics={} if cost is None else {"cost_usd": cost}, **given)
 
 
 TWO_CALLS = (start(A), start(B, A, run_type="llm"), llm(B, A, 0.02), start(C, A, run_type="llm"), llm(C, A, 0.03))

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     from clew.alerts.evaluate import RuleFinding, StateKey
+    from clew.alerts.levels import MeasuredLevels
     from clew.alerts.machine import AlertState
     from clew.alerts.measure import Measurement
     from clew.alerts.notice import NoticeKind
@@ -115,7 +116,7 @@ class Evaluator:
         *,
         interval_s: float,
         receivers: Sequence[str],
-        levels: Callable[[RuleSet, Connection, datetime], Mapping[StateKey, Measurement]],
+        levels: Callable[[RuleSet, Connection, datetime], MeasuredLevels],
         lag_s: Callable[[], float | None] = lambda: None,
         public_url: str = "",
     ) -> None:
@@ -157,7 +158,7 @@ class Evaluator:
                 "evaluated_to": at,
                 "took_s": time.monotonic() - begun,
                 "lag_s": lag_s,
-                "quality": list(quality),
+                "quality": list(run.quality),
                 "rules": sum(rule.enabled for rule in rules.rules.values()),
                 "rules_source": rules.source,
                 "rules_digest": rules.digest,
@@ -168,13 +169,13 @@ class Evaluator:
                 "gap_ended": None if gap is None else gap.ended,
             }
             connection.execute(query("alerts_note_evaluation"), note)
-        return Evaluated(is_done=True, changes=changes, quality=quality)
+        return Evaluated(is_done=True, changes=changes, quality=run.quality)
 
     def receivers_of(self, rule: Rule) -> tuple[str, ...]:
         """Return the names of who is notified of a rule."""
         return tuple(name for name in self._receivers if not rule.receivers or name in rule.receivers)
 
-    def measure_levels(self, rules: RuleSet, connection: Connection, at: datetime) -> Mapping[StateKey, Measurement]:
+    def measure_levels(self, rules: RuleSet, connection: Connection, at: datetime) -> MeasuredLevels:
         """Measure what is no share."""
         return self._levels(rules, connection, at)
 
@@ -194,7 +195,7 @@ class _Run:
         self._connection = connection
         self._rules = rules
         self._at = at
-        self._quality = quality
+        self.quality = quality
         self._evidence_until = time.monotonic() + EVIDENCE_BUDGET_S
         self._remembered = keeper.load_states(connection)
         self._silences = read(connection, fetch_silences(at)).silences
@@ -205,15 +206,18 @@ class _Run:
         """Evaluate all moments up to now; return how many changes there were."""
         moments = _moments(since, self._at)
         counted = CountedShares(self._cells(moments[0]))
+        shares, of_the_data = self._shares(), self.quality
         changes = 0
         for moment in moments:
             is_last = moment == self._at
             levels: Mapping[StateKey, Measurement] = {}
+            measured = shares  # levels are measured now only: what is remembered of them waits
             if is_last:
-                levels = self._evaluator.measure_levels(self._rules, self._connection, moment)
-            states = {key: remembered.state for key, remembered in self._remembered.items()}
-            if not is_last:  # levels are measured now only: what is remembered of them waits
-                states = {key: state for key, state in states.items() if key[0] in self._shares()}
+                levels, failed = self._evaluator.measure_levels(self._rules, self._connection, moment)
+                measured = self._rules.rules.keys() - failed.keys()
+                self._name_failed(failed)
+            waits = self._rules.rules.keys() - measured
+            states = {key: known.state for key, known in self._remembered.items() if key[0] not in waits}
             findings = evaluate_counts(
                 self._rules,
                 counted,
@@ -222,10 +226,16 @@ class _Run:
                 moment,
                 int(moment.timestamp() // 60),
                 sessions=self._sessions,
-                quality=self._quality,
+                quality=of_the_data,
             )
             changes += self._store(findings, moment)
         return changes
+
+    def _name_failed(self, failed: Mapping[str, str]) -> None:
+        """Have the evaluation say which rules could not be measured: their alerts stay as they are."""
+        if failed:
+            which = ", ".join(f"{name} ({reason})" for name, reason in failed.items())
+            self.quality = (*self.quality, f"degraded: not measured: {which}")
 
     def _cells(self, first: datetime) -> list[MinuteCell]:
         """Fetch of each metric as many minutes as the rules need before the first moment."""

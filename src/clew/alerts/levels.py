@@ -12,7 +12,7 @@ from __future__ import annotations
 import time
 from datetime import UTC, datetime, timedelta
 from statistics import median
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import psycopg
 
@@ -22,6 +22,7 @@ from clew.alerts.signals import SIGNALS, LevelSignal
 from clew.alerts.statistics import poisson_at_most, rank_shift
 from clew.delivery.dead_letters import count_letters
 from clew.delivery.status import read_statuses
+from clew.errors import ClewError
 from clew.measures.buckets import quantiles, value_of
 from clew.store.postgres.alerts.cells import fetch_cells
 from clew.store.postgres.load import query
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from clew.measures.minute_cell import MinuteCell
     from clew.store.postgres.reading import Reading, Row
 
-__all__ = ["GROUNDEDNESS", "Levels"]
+__all__ = ["GROUNDEDNESS", "Levels", "MeasuredLevels"]
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 
@@ -53,8 +54,23 @@ KEPT_S: Final = {
 }
 """How long what was measured is kept, in seconds; everything else is measured at each evaluation."""
 
+TIMEOUT: Final = "4s"
+"""How long each may take: an evaluation measures all of them, and all rules wait for it."""
+
 _DAY: Final = timedelta(days=1)
 _HOUR: Final = timedelta(hours=1)
+
+
+class MeasuredLevels(NamedTuple):
+    """What came of measuring all levels.
+
+    Attributes:
+        found: What was measured, by rule and target.
+        failed: Which rules could not be measured, each with the reason.
+    """
+
+    found: Mapping[StateKey, Measurement]
+    failed: Mapping[str, str]
 
 
 class Levels:
@@ -81,22 +97,34 @@ class Levels:
             "heartbeat": _heartbeat,
         }
 
-    def measure(self, rules: RuleSet, connection: Connection, at: datetime) -> Mapping[StateKey, Measurement]:
-        """Measure all levels that rules are about.
+    def measure(self, rules: RuleSet, connection: Connection, at: datetime) -> MeasuredLevels:
+        """Measure all levels that rules are about; one that fails costs no other one, and no share.
 
         Args:
             rules: The rules in force.
-            connection: The store.
+            connection: The store, in a transaction.
             at: The moment.
 
         Raises:
             psycopg.Error: The store is not reached.
         """
         found: dict[StateKey, Measurement] = {}
+        failed: dict[str, str] = {}
         for rule in rules.rules.values():
-            if rule.enabled and isinstance(SIGNALS[rule.signal], LevelSignal):
-                found |= {(rule.name, target): measured for target, measured in self._one(rule, connection, at).items()}
-        return found
+            if not rule.enabled or not isinstance(SIGNALS[rule.signal], LevelSignal):
+                continue
+            try:
+                with connection.transaction():
+                    connection.execute(f"SET LOCAL statement_timeout = '{TIMEOUT}'")
+                    measured = self._one(rule, connection, at)
+            except (psycopg.Error, ClewError, OSError) as error:
+                if connection.closed:
+                    raise
+                is_late = isinstance(error, psycopg.errors.QueryCanceled)
+                failed[rule.name] = f"it took longer than {TIMEOUT}" if is_late else type(error).__name__
+            else:
+                found |= {(rule.name, target): level for target, level in measured.items()}
+        return MeasuredLevels(found, failed)
 
     def _one(self, rule: Rule, connection: Connection, at: datetime) -> dict[Target, Measurement]:
         kept = self._kept.get(rule.name)

@@ -50,7 +50,7 @@ RULES_FILE: Final = "alerts.yaml"
 MAX_BYTES: Final = 1_048_576
 MAX_DEPTH: Final = 12
 MAX_PLAIN: Final = 5_000
-"""How many values one value may hold: aliases multiply, and what they stand for is never written out."""
+"""How many values one value may hold, with each alias counted for what it stands for: nested ones multiply."""
 
 
 class RuleProblem(NamedTuple):

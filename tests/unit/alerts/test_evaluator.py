@@ -358,3 +358,37 @@ def test_an_alert_that_gets_worse_while_it_waits_names_itself_once(bench: AlertB
     assert bench.connection.execute(
         "SELECT number, state FROM notifications WHERE receiver = 'slack' ORDER BY number"
     ).fetchall() == [(1, "grouped"), (2, "sent")]
+
+
+def test_a_level_that_cannot_be_measured_costs_nothing_else(bench: AlertBench) -> None:
+    """Its own alert stays as it is, other rules are evaluated, and the evaluation says what is missing."""
+    bench.requests(10)
+    bench.requests(3, failing=0.5)
+    bench.open_spans(3, age_s=600.0)
+    bench.evaluate()
+    assert of_rule(bench, "hanging_spans").state == "firing"
+
+    for _ in range(30):
+        bench.requests(1)
+        bench.connection.execute("ALTER TABLE open_spans RENAME TO elsewhere")
+        bench.evaluate()
+        bench.connection.execute("ALTER TABLE elsewhere RENAME TO open_spans")
+
+    assert of_rule(bench, "error_rate").state == "resolved"
+    assert of_rule(bench, "hanging_spans").state == "firing"
+    found = bench.alerts()
+    assert found.evaluation.state == "degraded"
+    assert "not measured: hanging_spans (UndefinedTable)" in found.evaluation.quality[0]
+
+    bench.connection.execute("DELETE FROM open_spans")
+    bench.evaluate()
+    assert bench.alerts().evaluation.state == "ok"
+
+
+def test_a_level_that_takes_too_long_is_given_up(bench: AlertBench) -> None:
+    """A table that somebody has locked holds the rules up for seconds, not for good."""
+    with connect(bench.dsn) as other, other.transaction():
+        other.execute("LOCK TABLE open_spans IN ACCESS EXCLUSIVE MODE")
+        bench.evaluate()
+
+    assert "not measured: hanging_spans (it took longer than 4s)" in bench.alerts().evaluation.quality[0]

@@ -2,33 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
-
 from msgspec.structs import replace
 
-from clew.alerts.notice import Example, Notice, dedupe_key, first_line, format_value
+from clew.alerts.notice import Example, dedupe_key, first_line, format_value
+from support.notices import NOTICE as SENT
 
-MOMENT = datetime(2026, 11, 30, 21, 33, tzinfo=UTC)
-NOTICE = Notice(
+NOTICE = replace(
+    SENT,
     alert_id="a1",
-    number=1,
-    kind="firing",
-    rule="error_rate",
-    title="error rate",
-    severity="critical",
-    service="rag-api",
-    value=38 / 458,
-    threshold=0.05,
-    n=458,
-    bad=38,
-    low=0.059,
-    high=0.115,
-    since=MOMENT,
-    at=MOMENT,
-    cause="RateLimitError 34/38",
-    examples=(Example(trace_id="550e8400-e29b-41d4-a716-446655440000", role="worst"),),
     action="look at it",
-    command="clew trace 550e8400-e29b-41d4-a716-446655440000",
+    examples=(Example(trace_id="550e8400-e29b-41d4-a716-446655440000", role="worst"),),
 )
 
 
