@@ -8,7 +8,7 @@ from typing import Any, LiteralString
 
 import psycopg
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from clew.query.tree import All, Compare, Has, Not, OneOf, Query, Text
@@ -62,6 +62,11 @@ events = st.fixed_dictionaries(
         "span_id": st.sampled_from(IDS),
     },
 )
+
+LISTS_IN_A_LIST = {
+    "level": "DEBUG", "stage": "retrieval", "kind": "log", "message": "rate", "context": {"model": [["rate"]]}, "metrics": {},
+}  # fmt: skip
+"""An event in which a field has no value of its own: its elements are lists."""
 
 SETTINGS = settings(
     max_examples=100,
@@ -145,6 +150,7 @@ queries: st.SearchStrategy[Query] = st.recursive(
 )
 
 
+@example([LISTS_IN_A_LIST], [Compare("model", (), "!=", ("5",)), Compare("model", (), "=", ("rate",))])
 @settings(SETTINGS, max_examples=40)  # of up to 24 queries each
 @given(st.lists(events, min_size=1, max_size=8), st.lists(queries, min_size=8, max_size=24))
 def test_the_store_finds_what_the_definition_says(postgres: str, some: list[Any], asked: list[Query]) -> None:

@@ -109,7 +109,7 @@ def path_compares(column: LiteralString, path: Sequence[str], leaf: Compare, par
         found = _path_exists(column, path, _of_one(" || ".join(tests)), variables, parameters)
         if leaf.operator == "=":
             return found
-        return f"({_path_exists(column, path, _PRESENT, {}, parameters)} AND NOT {found})"
+        return f"({_path_exists(column, path, _of_one(_PRESENT), {}, parameters)} AND NOT {found})"
     bound = max(-LARGEST, min(LARGEST, float(cast("float", leaf.values[0]))))
     return _path_exists(column, path, _of_one(f"@ {leaf.operator} $v0"), {"v0": bound}, parameters)
 
